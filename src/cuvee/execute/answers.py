@@ -1,0 +1,95 @@
+"""Adds up what the cells of a domain say, and hands the sums back as answers.
+
+Sums of floats are taken in one order (tensors by name, then cells), whatever order the cells arrive in, so that the answer has
+the same bits for any number of workers. Sums of integers are exact in any order and added at once.
+"""
+
+import threading
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+
+from cuvee.errors import MergeError
+from cuvee.plan.rows import Row
+from cuvee.tensors.passes import Array, Pass
+
+__all__ = ["Answers"]
+
+Place = tuple[str, int]  # a row's order in its domain: tensor name, first element
+
+
+class _Running:
+    """The answer to a running pass: for every cell the sum over the cells before it."""
+
+    def __init__(self, rows: dict[Place, dict[int, Array]]) -> None:
+        self._before: dict[Place, Array] = {}
+        carried: Array | None = None
+        for place in sorted(rows):
+            cells = np.stack([rows[place][i] for i in sorted(rows[place])])
+            carried = np.zeros_like(cells[0]) if carried is None else carried
+            self._before[place] = carried + cells.cumsum(0) - cells
+            carried = carried + cells.sum(0)
+
+    def at(self, place: Place, cell: int) -> Array:
+        """Return the sum over the cells before this one."""
+        found: Array = self._before[place][cell]
+        return found
+
+
+class Answers:
+    """What is known, and what is being asked, about one domain. Safe to use from several threads.
+
+    Between `close` calls every cell of the domain either adds its part of one and the same pass, or merges.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: list[Any] = []
+        self._asked: Pass | None = None
+        self._total: Array | None = None
+        self._parts: dict[Place, dict[int, Array]] = defaultdict(dict)
+
+    def at(self, row: Row, cell: int) -> list[object]:
+        """Return the answers known so far, as they are for one cell."""
+        place = (row.name, row.start)
+        return [answer.at(place, cell) if isinstance(answer, _Running) else answer for answer in self._known]
+
+    def add(self, row: Row, cell: int, asked: Pass) -> None:
+        """Add a cell's part of the pass that is being asked."""
+        part = asked.measure()
+        with self._lock:
+            self._asked = asked
+            if not asked.running and part.dtype.kind in "iu":
+                self._total = part if self._total is None else self._total + part
+            else:
+                self._parts[row.name, row.start][cell] = part
+
+    def end_row(self, row: Row) -> None:
+        """Fold a row whose cells have all been added, so that no more than one sum per row is kept."""
+        with self._lock:
+            parts = self._parts.get((row.name, row.start))
+            if parts and self._asked is not None and not self._asked.running:
+                self._parts[row.name, row.start] = {0: _sum(parts)}
+
+    def close(self) -> None:
+        """Turn the parts into an answer, if a pass was asked; all cells have been seen."""
+        if self._asked is None:
+            return
+        if self._asked.running:
+            self._known.append(_Running(self._parts))
+        else:
+            if (self._total is None) == (not self._parts):
+                raise MergeError("a method asked its cells different questions; passes may not depend on the elements of a cell")
+            total = self._total if self._total is not None else _sum({p: c[0] for p, c in self._parts.items()})
+            self._known.append(self._asked.answer(total))
+        self._asked, self._total, self._parts = None, None, defaultdict(dict)
+
+
+def _sum(parts: dict[Any, Array]) -> Array:
+    """Add up in the order of the keys."""
+    ordered = iter(sorted(parts))
+    total = parts[next(ordered)].copy()
+    for key in ordered:
+        total += parts[key]
+    return total

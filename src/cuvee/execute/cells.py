@@ -1,0 +1,141 @@
+"""One cell of one row: from raw bytes to merged bytes, or to a part of an answer."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cuvee.errors import CuveeError, MergeError, NonFiniteError
+from cuvee.methods.declare import Draws
+from cuvee.plan.rows import Domain, Input, Job, Row
+from cuvee.spec import DType
+from cuvee.tensors.convert import first_non_finite, from_bytes, to_bytes
+from cuvee.tensors.framework import torch
+from cuvee.tensors.operands import Block, Operand, TaskVector
+from cuvee.tensors.passes import Pass, Position, advance
+from cuvee.tensors.random import Key
+
+__all__ = ["Cell"]
+
+Bytes = NDArray[np.uint8]
+Note = Callable[[str, str], None]
+
+
+class Cell:
+    """The raw elements of one cell, for all jobs of its row.
+
+    Args:
+        row: the row.
+        index: the cell's place in the row's grid.
+        raw: for each input of the row, the cell's bytes; None where no job under way reads it.
+        note: takes a tensor's name and a sentence about it.
+    """
+
+    def __init__(self, row: Row, index: int, raw: Sequence[Bytes | None], note: Note) -> None:
+        self.row = row
+        self.index = index
+        self.start = index * row.cell
+        self.size = min(row.cell, row.size - self.start)
+        self._raw = raw
+        self._note = note
+        self._blocks: dict[tuple[int, int], Block] = {}
+
+    def run(self, job: Job, domain: Domain, answers: list[object], out: Bytes) -> Pass | None:
+        """Do a job as far as the answers lead.
+
+        Args:
+            job: one of the row's jobs.
+            domain: the job's.
+            answers: what is known of the domain.
+            out: takes the merged bytes, if it comes to that.
+
+        Returns:
+            The pass that the job asks for, or None when it has merged.
+
+        Raises:
+            MergeError: the method failed; names the tensor.
+            NonFiniteError: a weight is NaN or infinite, or the result is.
+        """
+        rows = self.size // self.row.width if domain.scope == "row" else 1
+        operands = self._operands(job, rows)
+        try:
+            result = advance(job.method.function, answers, domain.whole, operands, *self._wanted(job, domain, rows), **job.parameters)
+            if isinstance(result, Pass):
+                return result
+            self._store(job, result, rows, out)
+        except CuveeError as error:
+            if str(error).startswith(self.row.name) or isinstance(error, NonFiniteError):
+                raise
+            raise type(error)(f"{self.row.name}: {error}") from error
+        except Exception as error:
+            raise MergeError(
+                f"{self.row.name}: method '{job.method.name}' failed: {type(error).__name__}: {error}"
+            ) from error
+        return None
+
+    def _operands(self, job: Job, rows: int) -> list[Operand]:
+        """Make the operands of a job's models."""
+        models = [self._block(i, rows) for i in job.operands]
+        if job.base is None:
+            return list(models)
+        base = self._block(job.base, rows)
+        return [TaskVector(model, base) for model in models]
+
+    def _block(self, i: int, rows: int) -> Block:
+        """Return an input's block; jobs share it, so that it is widened once."""
+        if (i, rows) not in self._blocks:
+            item, raw = self.row.inputs[i], self._raw[i]
+            assert raw is not None
+            self._blocks[i, rows] = Block(raw, item.spec.dtype, rows, lambda data, dtype: self._widen(item, data, dtype))
+        return self._blocks[i, rows]
+
+    def _widen(self, item: Input, data: Bytes, dtype: DType) -> "torch.Tensor":
+        """Widen an input and refuse it if it is not finite."""
+        wide = from_bytes(data, dtype)
+        if (at := first_non_finite(wide)) is not None:
+            place = item.view.start + self.start + at
+            raise NonFiniteError(
+                f"{item.describe()} is {float(wide[at])} at flat index {place}. A merge would spread it: repair that model, or give "
+                "a rule for this tensor (copy it from another model, or skip it)."
+            )
+        return wide
+
+    def _wanted(self, job: Job, domain: Domain, rows: int) -> list[object]:
+        """Make what else the method takes: its position, its draws."""
+        start = self.row.start + self.start
+        available: dict[str, Callable[[], object]] = {
+            "position": lambda: Position(
+                tensor=self.row.name,
+                start=start,
+                size=domain.size,
+                rows=rows,
+                whole=domain.whole,
+                note=lambda text: self._note(self.row.name, text),
+            ),
+            "draws": lambda: Draws([Key.of(job.seed, label, job.stream) for label in job.labels], start),
+        }
+        return [available[name]() for name in job.method.wants]
+
+    def _store(self, job: Job, result: object, rows: int, out: Bytes) -> None:
+        """Round a job's result into its output bytes."""
+        if isinstance(result, Block) and result.dtype == job.dtype:
+            out[:] = result.data
+            return
+        merged = result if isinstance(result, torch.Tensor) else getattr(result, "tensor", None)
+        if merged is None or merged.numel() != self.size:
+            found = f"{tuple(merged.shape)}" if merged is not None else type(result).__name__
+            raise MergeError(f"method '{job.method.name}' returned {found}; expected {self.size} elements as float32")
+        if job.base is not None:
+            merged = self._block(job.base, rows).tensor + merged
+        stored = to_bytes(merged, job.dtype, out)
+        if (at := first_non_finite(stored)) is not None:
+            value = float(merged.reshape(-1)[at])
+            cause = (
+                f"does not fit into {job.dtype}; choose a wider output dtype"
+                if np.isfinite(value)
+                else "comes of finite inputs; lower the weights or the scale"
+            )
+            raise NonFiniteError(
+                f"{self.row.name}: method '{job.method.name}' gives {value} at flat index {self.row.start + self.start + at}, which "
+                f"{cause}. Models: {', '.join(job.labels)}."
+            )

@@ -1,0 +1,202 @@
+"""The whole line: a recipe in, a merged checkpoint, state dict or tensor out."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cuvee.errors import RecipeError
+from cuvee.execute.run import Report, execute
+from cuvee.plan.limits import Limits
+from cuvee.plan.planner import Plan, make_plan
+from cuvee.recipe.native import as_recipe, dump
+from cuvee.recipe.recipe import Recipe
+from cuvee.resolve import Sources
+from cuvee.writers.card import model_card
+from cuvee.writers.memory import MemoryWriter
+from cuvee.writers.safetensors import SafetensorsWriter
+from cuvee.writers.sidecars import sidecar_files
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["merge", "merge_state_dicts", "merge_tensors", "merge_variants"]
+
+def merge(
+    recipe: Recipe | str | Path | Mapping[str, Any],
+    out: str | Path,
+    *,
+    overwrite: bool = False,
+    limits: Limits | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Report:
+    """Merge models into a checkpoint.
+
+    Reads the models as a stream, a block at a time, and writes every tensor to its final place; memory stays bounded whatever
+    their size. `out` appears only when it is complete.
+
+    Args:
+        recipe: what to merge: a recipe, the path of one, or one as plain values.
+        out: folder to write, or a file ending in ``.safetensors`` for the weights alone.
+        overwrite: replace a checkpoint that stands at `out`.
+        limits: workers and block size; they do not change the result.
+        progress: called from workers with the bytes moved since its last call and the bytes to move in all.
+
+    Returns:
+        What it cost, and what the user should know.
+
+    Raises:
+        RecipeError: the recipe is wrong, or it does not fit its models; nothing was read or written.
+        SourceError: a model cannot be read.
+        MergeError: a weight is not finite, or the method failed.
+        OutputError: the output cannot be written.
+
+    Example:
+        >>> cuvee.merge({"cuvee": 1, "method": "linear", "models": ["a", "b"]}, "merged")  # doctest: +SKIP
+    """
+    return merge_variants({Path(out): recipe}, overwrite=overwrite, limits=limits, progress=progress)
+
+
+def merge_variants(
+    recipes: Mapping[str | Path, Recipe | str | Path | Mapping[str, Any]] | Mapping[Path, Any],
+    *,
+    overwrite: bool = False,
+    limits: Limits | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Report:
+    """Make several merges of the same models while reading those only once.
+
+    Args:
+        recipes: output to recipe; see `merge`. A model that several recipes name is read once for all of them.
+        overwrite: see `merge`.
+        limits: see `merge`.
+        progress: see `merge`.
+
+    Returns:
+        What they cost together.
+
+    Raises:
+        CuveeError: see `merge`; then none of the outputs appears.
+    """
+    if not recipes:
+        raise RecipeError("there is no recipe to merge; give at least one output with its recipe")
+    with Sources() as sources, ExitStack() as stack:
+        resolved = [sources.resolve(as_recipe(recipe)) for recipe in recipes.values()]
+        plan = make_plan(resolved)
+        writers = []
+        for variant, out in enumerate(recipes):
+            writer = SafetensorsWriter(
+                out,
+                list(plan.outputs[variant].items()),
+                plan.variants[variant].recipe.output.shard_size,
+                {"cuvee": json.dumps(plan.variants[variant].recipe.canonical(), separators=(",", ":"))},
+                overwrite=overwrite,
+                inputs=list(sources.paths),
+            )
+            writers.append(writer)
+        for writer in writers:
+            stack.enter_context(writer)
+        total = plan.bytes_read + plan.bytes_written
+        report = execute(plan, writers, limits or Limits(), (lambda n: progress(n, total)) if progress else lambda _: None)
+        report.notes[:0] = plan.warnings
+        for variant, writer in enumerate(writers):
+            if writer.out.suffix != ".safetensors":
+                for name, data in _companions(plan, variant, writer.out.name, report.notes).items():
+                    writer.add_file(name, data)
+    return report
+
+
+def _companions(plan: Plan, variant: int, title: str, notes: Sequence[str]) -> dict[str, bytes]:
+    """Make the files beside the weights: the donor's, and the model card."""
+    resolved, recipe = plan.variants[variant], plan.variants[variant].recipe
+    types = {spec.dtype for spec in plan.outputs[variant].values() if spec.dtype.kind == "float"}
+    files = sidecar_files(
+        resolved.sources[resolved.donor].sidecars,
+        dtype=types.pop() if len(types) == 1 else None,
+        custom_code=recipe.output.custom_code,
+        config_updates=plan.config[variant],
+    )
+    methods = dict.fromkeys(job.method for row in plan.rows for job in row.jobs if job.variant == variant)
+    citations = {m.paper.url: m.paper.bibtex(m.name) for m in methods if m.paper is not None}
+    files["README.md"] = model_card(
+        title,
+        recipe.method,
+        {label: source.reference for label, source in resolved.sources.items()},
+        dump(recipe),
+        list(citations.values()),
+        notes,
+    )
+    return files
+
+
+def merge_state_dicts(
+    method: str,
+    models: Sequence[Mapping[str, "Tensor"]] | Mapping[str, Mapping[str, "Tensor"]],
+    base: Mapping[str, "Tensor"] | None = None,
+    **parameters: Any,
+) -> dict[str, "Tensor"]:
+    """Merge state dicts in memory.
+
+    Args:
+        method: name of the method.
+        models: state dicts of equal names and shapes, in order or by label.
+        base: state dict of the common ancestor, for methods that work on task vectors.
+        **parameters: the method's parameters, and ``seed`` for random ones.
+
+    Returns:
+        A new state dict on the CPU, in the order of the base (or the first model), with its element types. Names that share one
+        tensor in all inputs share one in the result.
+
+    Raises:
+        RecipeError: see `merge`.
+        MergeError: see `merge`.
+
+    Example:
+        >>> import torch
+        >>> merge_state_dicts("linear", [{"w": torch.tensor([1.0, 2.0])}, {"w": torch.tensor([3.0, 6.0])}])
+        {'w': tensor([2., 4.])}
+    """
+    seed = parameters.pop("seed", 0)
+    recipe = Recipe(method=method, models=models, base=base, parameters=parameters, seed=seed)
+    with Sources() as sources:
+        resolved = sources.resolve(recipe)
+        plan = make_plan([resolved])
+        writer = MemoryWriter(list(plan.outputs[0].items()))
+        execute(plan, [writer], Limits())
+    merged = writer.tensors()
+    for row in plan.rows:
+        first, *others = row.jobs[0].outputs
+        merged |= {other.name: merged[first.name] for other in others}
+    return merged
+
+
+def merge_tensors(
+    method: str,
+    tensors: Sequence["Tensor"] | Mapping[str, "Tensor"],
+    base: "Tensor | None" = None,
+    **parameters: Any,
+) -> "Tensor":
+    """Merge tensors of equal shape.
+
+    Args:
+        method: name of the method.
+        tensors: the models' tensors, in order or by label.
+        base: the base's, for methods that work on task vectors.
+        **parameters: the method's parameters, and ``seed`` for random ones.
+
+    Returns:
+        A new tensor on the CPU of the same shape and, unless they differ, the same element type.
+
+    Raises:
+        RecipeError: see `merge`.
+        MergeError: see `merge`.
+
+    Example:
+        >>> import torch
+        >>> merge_tensors("task_arithmetic", [torch.tensor([2.0, 1.0]), torch.tensor([1.0, -1.0])], torch.ones(2), scale=0.4)
+        tensor([1.4000, 0.2000])
+    """
+    named = tensors if isinstance(tensors, Mapping) else {f"m{i}": tensor for i, tensor in enumerate(tensors)}
+    models = {label: {"tensor": tensor} for label, tensor in named.items()}
+    return merge_state_dicts(method, models, None if base is None else {"tensor": base}, **parameters)["tensor"]

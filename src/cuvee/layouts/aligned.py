@@ -1,0 +1,111 @@
+"""The ordinary layout: every output tensor is made of the tensors of that name in every model."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from cuvee.errors import PlanError, nearest
+from cuvee.layouts.tile import Tile
+from cuvee.spec import Header, View
+
+__all__ = ["Aligned", "aligned"]
+
+Ties = Mapping[str, Mapping[str, str]]
+SHOWN = 8  # names listed in a message before it says how many more there are
+
+
+class Aligned:
+    """Tiles of the aligned layout, with what became of names that have none.
+
+    Attributes:
+        tiles: in the donor's stored order, then tensors that it lacks.
+        skipped: names left out because `wanted` said so.
+        tied: names that share another tensor's storage, mapped to that tensor.
+        untied: names that are tied in some models only, and written.
+    """
+
+    def __init__(self) -> None:
+        self.tiles: list[Tile] = []
+        self.skipped: list[str] = []
+        self.tied: dict[str, str] = {}
+        self.untied: list[str] = []
+
+
+def aligned(
+    headers: Mapping[str, Header], ties: Ties, wanted: Callable[[str], Sequence[str]], donor: str
+) -> Aligned:
+    """Match tensors by name.
+
+    A tensor that is tied in every model is merged once and written under each of its names that the donor stores. One that is tied in some
+    models only is written, and read from the tensor it is tied to where it is.
+
+    Args:
+        headers: each source's header by label.
+        ties: for each label, tied name to the name that holds the bytes, stored twice or not.
+        wanted: labels of the sources that must have a tensor of this name; none to leave it out.
+        donor: label of the source that lends its order and its configuration.
+
+    Raises:
+        PlanError: names or shapes differ; the message lists the differences.
+    """
+    result = Aligned()
+    names = dict.fromkeys([*headers[donor], *(name for header in headers.values() for name in header)])
+    copies: dict[str, list[str]] = {}
+    missing: dict[str, list[str]] = {}
+    for name in names:
+        labels = wanted(name)
+        if not labels:
+            result.skipped.append(name)
+            continue
+        holders = {ties[label].get(name, name) for label in labels}
+        if holders != {name} and len(holders) == 1:
+            (holder,) = holders
+            result.tied[name] = holder
+            if name in headers[donor]:
+                copies.setdefault(holder, []).append(name)
+            continue
+        lacking = [label for label in labels if name not in headers[label] and ties[label].get(name) not in headers[label]]
+        if lacking:
+            missing[name] = lacking
+        elif len(holders) > 1:
+            result.untied.append(name)
+    if missing:
+        raise PlanError(_missing_message(missing, headers))
+    for name in names:
+        if name not in result.skipped and name not in result.tied:
+            result.tiles.append(_tile(name, [name, *copies.get(name, [])], wanted(name), headers, ties))
+    return result
+
+
+def _tile(name: str, outputs: Sequence[str], labels: Sequence[str], headers: Mapping[str, Header], ties: Ties) -> Tile:
+    """Make the tile of a whole tensor."""
+    held = {label: name if name in headers[label] else ties[label][name] for label in labels}
+    specs = {label: headers[label][held[label]] for label in labels}
+    first = next(iter(specs.values()))
+    if any(spec.shape != first.shape for spec in specs.values()):
+        shapes = ", ".join(f"'{label}' {spec.shape}" for label, spec in specs.items())
+        raise PlanError(
+            f"{name}: shapes differ: {shapes}. Merge models of equal shapes only; or give a rule for this tensor: "
+            "copy it from one model, or skip it.",
+            ("models",),
+        )
+    return Tile(
+        outputs=tuple(View(output, first.shape) for output in outputs),
+        inputs={label: View(held[label], first.shape) for label in labels},
+        specs=specs,
+    )
+
+
+def _missing_message(missing: Mapping[str, Sequence[str]], headers: Mapping[str, Header]) -> str:
+    """List, by source, the tensors it lacks."""
+    by_label: dict[str, list[str]] = {}
+    for name, labels in missing.items():
+        for label in labels:
+            by_label.setdefault(label, []).append(name)
+    lines = []
+    for label, names in by_label.items():
+        shown = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+        hint = nearest(names[0], headers[label])
+        lines.append(f"'{label}' has no {shown}.{hint}")
+    return (
+        f"{len(missing)} tensor{'s are' if len(missing) > 1 else ' is'} not in every model: {' '.join(lines)} Give a rule for them: "
+        "copy from a model that has them, or skip."
+    )

@@ -1,0 +1,62 @@
+"""What every layout yields: a piece of the output and the pieces it is made of."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from cuvee.errors import PlanError
+from cuvee.spec import TensorSpec, View
+
+__all__ = ["Tile", "split"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tile:
+    """One piece of the output.
+
+    Attributes:
+        outputs: where the merged elements go: one view, or one for each name of a tied tensor.
+        inputs: for each source by label, the view that is merged into it.
+        specs: for each source by label, the specification of the whole tensor the view lies in.
+    """
+
+    outputs: tuple[View, ...]
+    inputs: Mapping[str, View]
+    specs: Mapping[str, TensorSpec]
+
+    @property
+    def name(self) -> str:
+        """Name of the output tensor (its first, if tied)."""
+        return self.outputs[0].name
+
+
+def split(tile: Tile, parts: int) -> list[Tile]:
+    """Cut a tile into parts of equal size along its first axis.
+
+    Args:
+        tile: a whole tensor's tile.
+        parts: how many; must divide the first axis.
+
+    Raises:
+        PlanError: it does not.
+    """
+    shape = tile.outputs[0].shape
+    if parts == 1:
+        return [tile]
+    if not shape or shape[0] % parts:
+        raise PlanError(
+            f"{tile.name}: a rule treats it as {parts} tensors along its first axis, but its shape is {shape}; "
+            "'parts' must divide the first number.",
+            ("tensors",),
+        )
+
+    def part(view: View, i: int) -> View:
+        return View(view.name, (shape[0] // parts, *shape[1:]), view.start + i * (view.size // parts))
+
+    return [
+        replace(
+            tile,
+            outputs=tuple(part(view, i) for view in tile.outputs),
+            inputs={label: part(view, i) for label, view in tile.inputs.items()},
+        )
+        for i in range(parts)
+    ]

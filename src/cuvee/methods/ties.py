@@ -1,0 +1,79 @@
+"""TIES-Merging: trim, elect a sign, merge those that agree.
+
+Yadav et al., NeurIPS 2023, https://arxiv.org/abs/2306.01708, Algorithm 1. The paper leaves three things open, and its authors'
+code (https://github.com/prateeky2806/ties-merging) decides them:
+
+* How many entries stay. ``rule: paper`` keeps exactly floor(density * size) per model, the first in index order (tensors by name)
+  where magnitudes are equal; ``rule: reference`` does as the code: one more, and all that are equal to the smallest kept.
+* Entries whose sum is exactly zero take the sign of the majority of all elected signs; both rules do so.
+* If that vote is a draw, ``paper`` gives zero; ``reference`` takes the negative entries (mean and sum) or zero (max).
+
+Also: a weight per model, 1 in the paper; and the trim can be taken per tensor, which most tools do, and is another algorithm.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from cuvee.methods.declare import Deltas, Density, Paper, PerModel, Scale, Scope, Weight, each, method
+from cuvee.tensors.passes import Passes, Position
+from cuvee.tensors.selection import trim
+from cuvee.tensors.signs import elect_and_merge
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def _passes(parameters: Mapping[str, Any]) -> int:
+    """Two passes find the cuts, one counts the entries on them, one takes the vote."""
+    trims = any(d < 1 for d in parameters["density"])
+    return (2 + (parameters["rule"] == "paper")) * trims + (parameters["zero_sign"] == "majority")
+
+
+@method(
+    paper=Paper(
+        title="TIES-Merging: Resolving Interference When Merging Models",
+        authors="P. Yadav, D. Tam, L. Choshen, C. Raffel, M. Bansal",
+        venue="NeurIPS",
+        year=2023,
+        url="https://arxiv.org/abs/2306.01708",
+    ),
+    passes=_passes,
+    pooled=("density", "rule", "zero_sign"),
+    identity=lambda _: {"density": 1.0},
+)
+def ties(
+    deltas: Deltas,
+    position: Position,
+    *,
+    weight: PerModel[Weight] = each(1.0),
+    density: PerModel[Density] = each(0.2),
+    scale: Scale = 1.0,
+    trim_scope: Scope[Literal["model", "tensor"]] = "model",
+    rule: Literal["paper", "reference"] = "paper",
+    zero_sign: Literal["majority", "positive", "zero"] = "majority",
+    merge: Literal["mean", "sum", "max"] = "mean",
+) -> "Passes[Tensor]":
+    """Trim each task vector, elect a sign per entry, and merge the entries that agree with it.
+
+    Trim: keep the share `density` of largest magnitude of each tau_t. Elect: gamma = sign(sum_t w_t tau_t). Merge: the mean of the
+    entries whose sign is gamma. theta = theta_0 + lambda * merged. Without tuning the paper uses density 0.2 and scale 1;
+    tuned scales are usually larger, because it multiplies a mean.
+
+    Args:
+        deltas: n task vectors, (rows, e) each.
+        position: where the cell lies.
+        weight: factor w_t on each task vector after trimming; the mean divides by the weights of those that agree.
+        density: share of entries each task vector keeps; 1 does not trim.
+        scale: factor lambda on the merged task vector.
+        trim_scope: what the share and the vote are taken over: the whole model (the paper) or each tensor.
+        rule: how many entries stay and what a drawn vote means: "paper" (exact count, zero) or "reference" (the authors' code).
+        zero_sign: sign of entries whose sum is exactly zero: that of the majority of elected signs, positive, or none.
+        merge: what is done with the entries that agree: their mean, their sum, or the one of largest magnitude.
+
+    Returns:
+        Merged task vector, (rows, e) float32.
+    """
+    trimmed = yield from trim(deltas, density, position, exact=rule == "paper")
+    return (
+        yield from elect_and_merge(trimmed, weight, how=merge, scale=scale, zero_sign=zero_sign, draw_is_negative=rule == "reference")
+    )

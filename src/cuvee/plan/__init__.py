@@ -1,0 +1,1 @@
+"""Plans: recipes and headers to rows. Reads no weight; holds no tensor."""

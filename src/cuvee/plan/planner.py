@@ -1,0 +1,328 @@
+"""Recipes and headers to rows. Reads no weight; holds no tensor.
+
+One plan can make several variants: recipes that read the same models. A tile of the output that several variants need is one row with a
+job for each, and its inputs are read once.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import ceil
+from typing import Any
+
+from cuvee.architectures.layers import depth_of, stacks
+from cuvee.architectures.packed import refuse_packed
+from cuvee.architectures.roles import role_of
+from cuvee.architectures.tied import stored_twice, tied_names
+from cuvee.errors import PlanError
+from cuvee.layouts.aligned import Aligned, aligned
+from cuvee.layouts.tile import Tile, split
+from cuvee.methods.declare import Method
+from cuvee.methods.registry import find_method
+from cuvee.recipe.parameters import Settings, at_depth, settle
+from cuvee.recipe.recipe import BASE, Recipe, Rule
+from cuvee.resolve import Resolved, Sources
+from cuvee.plan.rows import CELL, Domain, Input, Job, Row
+from cuvee.spec import DTYPES, DType, TensorSpec
+
+__all__ = ["Plan", "make_plan", "plan"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a run will do.
+
+    Attributes:
+        variants: the recipes, with their sources.
+        rows: in the order in which their inputs are stored.
+        domains: what passes are taken over; jobs point into it.
+        outputs: for each variant, name and specification of every output tensor, in the donor's order.
+        config: for each variant, what has to change in the donor's configuration.
+        warnings: what the user should know, once per fact.
+    """
+
+    variants: Sequence[Resolved]
+    rows: Sequence[Row]
+    domains: Sequence[Domain]
+    outputs: Sequence[Mapping[str, TensorSpec]]
+    config: Sequence[Mapping[str, object]]
+    warnings: Sequence[str]
+
+    def passes(self, job: Job) -> int:
+        """Return how often a job reads its row, at most: once per pass and once to merge."""
+        return 1 + (0 if self.domains[job.domain].whole else job.method.passes(job.parameters))
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes read from the inputs, at most."""
+        return sum(self.row_bytes_read(row) for row in self.rows)
+
+    def row_bytes_read(self, row: Row) -> int:
+        """Bytes that a row reads, at most; jobs share what they read at the same time."""
+        passes = {i: 0 for i in range(len(row.inputs))}
+        for job in row.jobs:
+            for i in used(job):
+                passes[i] = max(passes[i], self.passes(job))
+        return sum(passes[i] * row.inputs[i].nbytes for i in passes)
+
+    @property
+    def bytes_written(self) -> int:
+        """Bytes of tensors written, all variants together."""
+        return sum(spec.nbytes for outputs in self.outputs for spec in outputs.values())
+
+
+def used(job: Job) -> list[int]:
+    """Return the indices of the inputs that a job reads, each once."""
+    return list(dict.fromkeys([*job.operands, *([] if job.base is None else [job.base]), *job.compare]))
+
+
+def plan(recipe: Recipe) -> Plan:
+    """Work out what a merge will do, from headers alone.
+
+    Args:
+        recipe: what to merge.
+
+    Returns:
+        The plan. Its sources are closed.
+
+    Raises:
+        SourceError: a model cannot be opened.
+        PlanError: the recipe and its models do not fit together.
+    """
+    with Sources() as sources:
+        return make_plan([sources.resolve(recipe)])
+
+
+def make_plan(variants: Sequence[Resolved]) -> Plan:
+    """Plan one or more merges of the same models as one run. See `plan`; the sources stay open."""
+    domains: list[Domain] = []
+    rows: dict[object, Row] = {}
+    outputs: list[Mapping[str, TensorSpec]] = []
+    config: list[Mapping[str, object]] = []
+    warnings: list[str] = []
+    for number, resolved in enumerate(variants):
+        planner = _Planner(number, resolved)
+        for row in _pool(planner.rows(), domains):
+            key = (row.name, row.start, row.size, row.cell)
+            rows[key] = _fuse(rows[key], row) if key in rows else row
+        outputs.append(planner.outputs)
+        config.append(planner.config)
+        warnings += planner.warnings
+    return Plan(
+        variants=tuple(variants),
+        rows=tuple(rows.values()),
+        domains=tuple(domains),
+        outputs=tuple(outputs),
+        config=tuple(config),
+        warnings=tuple(dict.fromkeys(warnings)),
+    )
+
+
+def _fuse(first: Row, second: Row) -> Row:
+    """Make one row of two variants' rows for the same tile; inputs that they share are read once."""
+    inputs = list(first.inputs)
+    places = {}
+    for i, item in enumerate(second.inputs):
+        same = [j for j, other in enumerate(inputs) if other.source is item.source and other.view == item.view]
+        places[i] = same[0] if same else len(inputs)
+        if not same:
+            inputs.append(item)
+    jobs = [
+        replace(job, operands=[places[i] for i in job.operands], base=None if job.base is None else places[job.base])
+        for job in second.jobs
+    ]
+    return replace(first, inputs=tuple(inputs), jobs=(*first.jobs, *jobs))
+
+
+def _pool(rows: Sequence[Row], domains: list[Domain]) -> list[Row]:
+    """Give every job its domain: its row, or, in model scope, all rows with the same method and pooled parameters."""
+    pools: dict[object, list[int]] = {}
+    for i, row in enumerate(rows):
+        (job,) = row.jobs
+        scope = job.method.scope(job.parameters)
+        pooled = [repr(job.parameters[name]) for name in job.method.pooled]
+        key = (job.method.name, *pooled) if scope == "model" else i
+        pools.setdefault(key, []).append(i)
+    result = list(rows)
+    for members in pools.values():
+        first = rows[members[0]]
+        scope = first.jobs[0].method.scope(first.jobs[0].parameters)
+        size = first.width if scope == "row" else sum(rows[i].size for i in members)
+        domains.append(Domain(scope=scope, size=size, cells=sum(rows[i].cells for i in members)))
+        for i in members:
+            result[i] = replace(rows[i], jobs=(replace(rows[i].jobs[0], domain=len(domains) - 1),))
+    return result
+
+
+class _Planner:
+    """Plans one variant."""
+
+    def __init__(self, number: int, resolved: Resolved) -> None:
+        self.number = number
+        self.recipe: Recipe = resolved.recipe
+        self.sources = resolved.sources
+        self.donor = resolved.donor
+        self.warnings: list[str] = []
+        self.outputs: dict[str, TensorSpec] = {}
+        self.config: dict[str, object] = {}
+        self._settings: dict[int, tuple[Method, Settings]] = {}
+        self._checked: set[str] = set()
+        for label, source in self.sources.items():
+            refuse_packed(source.header, source.config, f"model '{label}' ({source.reference})")
+
+    def rows(self) -> list[Row]:
+        """Plan every tile."""
+        headers = {label: source.header for label, source in self.sources.items()}
+        names = dict.fromkeys(name for header in headers.values() for name in header)
+        ties = {
+            label: tied_names(source.header, source.config, source.shared, names) for label, source in self.sources.items()
+        }
+        self._twice = stored_twice(headers[self.donor], self.sources[self.donor].config)
+        matched = aligned(headers, ties, self._wanted, self.donor)
+        self._account(matched)
+        self._stacks = stacks([tile.name for tile in matched.tiles])
+        rows = []
+        for tile in matched.tiles:
+            rule = self.recipe.rule_for(tile.name)
+            rows += [self._row(part, rule) for part in split(tile, rule.parts if rule else 1)]
+        return rows
+
+    def _wanted(self, name: str) -> Sequence[str]:
+        """Return the labels of the sources that must have a tensor of this name."""
+        rule = self.recipe.rule_for(name)
+        if rule is not None and rule.skip:
+            return ()
+        if rule is not None and rule.copy is not None:
+            return (rule.copy,)
+        return self.recipe.labels if not self._needs_base(rule) else (*self.recipe.labels, BASE)
+
+    def _needs_base(self, rule: Rule | None) -> bool:
+        """Say whether the method for a rule works on task vectors; refuse it without a base."""
+        method, settings = self._settle(rule)
+        needs = method.space(settings) == "deltas"
+        if needs and BASE not in self.sources:
+            raise PlanError(
+                f"method '{method.name}' works on task vectors, what each model differs from a common base by; give the recipe a 'base'.",
+                ("base",),
+            )
+        return needs
+
+    def _settle(self, rule: Rule | None) -> tuple[Method, Settings]:
+        """Return the method and settings that hold under a rule."""
+        if id(rule) not in self._settings:
+            name = (rule.method if rule else None) or self.recipe.method
+            inherited = self.recipe.parameters if name == self.recipe.method else {}
+            method = find_method(name)
+            given = {**inherited, **(rule.parameters if rule else {})}
+            self._settings[id(rule)] = method, settle(method, given, self.recipe.labels, ("parameters",))
+        return self._settings[id(rule)]
+
+    def _row(self, tile: Tile, rule: Rule | None) -> Row:
+        """Plan one tile: which method, which inputs, which type."""
+        method, parameters, labels, reason = self._choose(tile, rule)
+        self._check(method, parameters)
+        base = BASE if method.space(parameters) == "deltas" else None
+        read = list(dict.fromkeys([*labels, *([base] if base else [])]))
+        compare = bool(reason) and method.any_dtype
+        if compare:
+            read += [label for label in tile.inputs if label not in read]
+        inputs = tuple(
+            Input(source=self.sources[label], label=label, view=tile.inputs[label], spec=tile.specs[label]) for label in read
+        )
+        dtype = self._dtype(tile, labels, base, method)
+        view = tile.outputs[0]
+        width = view.shape[-1] if view.shape else 1
+        for output in tile.outputs:
+            self.outputs[output.name] = TensorSpec(next(iter(tile.specs.values())).shape, dtype)
+        job = Job(
+            variant=self.number,
+            method=method,
+            parameters=parameters,
+            operands=tuple(read.index(label) for label in labels),
+            base=read.index(base) if base else None,
+            labels=tuple(labels),
+            domain=0,
+            dtype=dtype,
+            outputs=tile.outputs,
+            seed=self.recipe.seed,
+            stream=self._twice.get(tile.name, tile.name),
+            reason=reason,
+            compare=tuple(range(1, len(read))) if compare else (),
+        )
+        cell = _cell(method, parameters, view.size, width)
+        return Row(name=tile.name, start=view.start, size=view.size, cell=cell, width=width, inputs=inputs, jobs=(job,))
+
+    def _choose(self, tile: Tile, rule: Rule | None) -> tuple[Method, dict[str, Any], Sequence[str], str]:
+        """Choose a tile's method, parameters and models; say why, where it is not what the recipe says."""
+        copy = find_method("copy")
+        if rule is not None and rule.copy is not None:
+            return copy, {}, (rule.copy,), ""
+        labels = self.recipe.labels
+        method, settings = self._settle(rule)
+        parameters = at_depth(settings, depth_of(tile.name, self._stacks))
+        kinds = {spec.dtype.kind for spec in tile.specs.values()}
+        if kinds != {"float"}:
+            if len(kinds) > 1:
+                found = ", ".join(f"'{label}' {spec.dtype}" for label, spec in tile.specs.items())
+                raise PlanError(f"{tile.name}: element types differ in kind: {found}. Give a rule to copy or skip it.", ("models",))
+            donor = self.donor if self.donor in tile.specs else labels[0]
+            return copy, {}, (donor,), f"{next(iter(tile.specs.values())).dtype} is copied, not averaged"
+        if role_of(tile.name, next(iter(tile.specs.values()))) == "statistic" and not method.any_dtype:
+            linear = find_method("linear")
+            weight = method.average(parameters, len(labels))
+            reason = "" if method is linear else "a running statistic is averaged"
+            return linear, {**linear.defaults(len(labels)), "weight": list(weight)}, labels, reason
+        return method, parameters, labels, ""
+
+    def _check(self, method: Method, parameters: Mapping[str, Any]) -> None:
+        """Check parameters together, once per combination."""
+        key = f"{method.name} {parameters}"
+        if key not in self._checked and (wrong := method.check(parameters)):
+            raise PlanError(f"method '{method.name}': {wrong}.", ("parameters",))
+        self._checked.add(key)
+
+    def _dtype(self, tile: Tile, labels: Sequence[str], base: str | None, method: Method) -> DType:
+        """Choose the element type to write."""
+        types = {tile.specs[label].dtype for label in (*labels, *((base,) if base else ()))}
+        widest = max(types, key=lambda dtype: dtype.bits) if len({t.bits for t in types}) == len(types) else DTYPES["F32"]
+        if widest.kind != "float":
+            return widest
+        if len(types) > 1 and self.recipe.output.dtype is None:
+            found = ", ".join(sorted(str(t) for t in types))
+            self.warnings.append(f"models store tensors in different types ({found}); written as {widest}. Set output dtype to choose.")
+        if DTYPES["F64"] in types and not method.any_dtype:
+            self.warnings.append("F64 tensors are merged in float32 arithmetic.")
+        name = self.recipe.output.dtype_name
+        return DTYPES[name] if name else widest
+
+    def _account(self, matched: Aligned) -> None:
+        """Report names that are not written, written twice, or untied."""
+        if matched.skipped:
+            self.warnings.append(_listed("left out by a rule", matched.skipped))
+        for name, holder in matched.tied.items():
+            if self.recipe.rule_for(name) != self.recipe.rule_for(holder):
+                self.warnings.append(f"{name} is tied to {holder} and follows its rule.")
+        if matched.untied:
+            self.config["tie_word_embeddings"] = False
+            self.warnings.append(_listed("tied in some models only, so written on their own", matched.untied))
+        if BASE in self.sources and not any(self._needs_base(rule) for rule in (None, *self.recipe.tensors) if _merges(rule)):
+            self.warnings.append(f"method '{self.recipe.method}' does not use the base; it lends configuration and tokenizer only.")
+
+
+def _merges(rule: Rule | None) -> bool:
+    """Say whether a rule (or none) leads to a merge."""
+    return rule is None or not (rule.skip or rule.copy is not None)
+
+
+def _listed(what: str, names: Sequence[str]) -> str:
+    """Word a fact about tensors."""
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return f"{len(names)} tensor{'s' if len(names) > 1 else ''} {what}: {shown}."
+
+
+def _cell(method: Method, parameters: Mapping[str, Any], size: int, width: int) -> int:
+    """Return the elements in a cell of a row's grid: fixed by shape and locality alone."""
+    if method.locality == "matrix":
+        return max(size, 1)
+    if method.locality == "rows" or method.scope(parameters) == "row":
+        return max(CELL // max(width, 1), 1) * max(width, 1)
+    return CELL

@@ -1,0 +1,131 @@
+"""What a plan is made of: rows, the jobs done on them, and the domains their passes are taken over.
+
+Values only: the planner decides them, the executor carries them out.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Any, Literal
+
+from cuvee.methods.declare import Method
+from cuvee.spec import DType, Source, TensorSpec, View
+
+__all__ = ["CELL", "Domain", "Input", "Job", "Row"]
+
+CELL = 1 << 17
+"""Elements in a cell of the grid that passes are added up over. Part of the numerics: changing it changes last bits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Input:
+    """A piece of a source that a row reads.
+
+    Attributes:
+        source: where it is read.
+        label: what the recipe calls that source, for messages.
+        view: the piece.
+        spec: the whole tensor's specification.
+    """
+
+    source: Source
+    label: str
+    view: View
+    spec: TensorSpec
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in the piece."""
+        return self.view.size * self.spec.dtype.bits // 8
+
+    def describe(self) -> str:
+        """Name file, tensor and model, for messages."""
+        return f"{self.source.locate(self.view.name)}: tensor '{self.view.name}' of model '{self.label}'"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Domain:
+    """What the passes of some jobs are taken over together.
+
+    Attributes:
+        scope: the whole ``"model"``, a ``"tensor"``, or each ``"row"``.
+        size: elements in it; in one row if the scope is rows.
+        cells: cells of the grid in it.
+    """
+
+    scope: Literal["model", "tensor", "row"]
+    size: int
+    cells: int
+
+    @property
+    def whole(self) -> bool:
+        """Whether each cell holds its domains entirely, so that passes need no reading of their own."""
+        return self.scope == "row" or self.cells <= 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What one variant does with a row.
+
+    Attributes:
+        variant: which of the merges made together.
+        method: the method.
+        parameters: its parameters, as plain values; per-model ones as lists in the order of `operands`.
+        operands: indices into the row's inputs, one per model in the recipe's order.
+        base: index of the base among the row's inputs, for task vectors, else None.
+        labels: the models' labels.
+        domain: index of the domain its passes are taken over.
+        dtype: element type written.
+        outputs: where the merged elements go.
+        seed: the recipe's.
+        stream: name that random draws go by: the tensor's, or that of the tensor it is a copy of.
+        reason: why this is not the recipe's own method, or an empty string.
+        compare: indices of inputs that should equal the first operand, byte by byte; the run says so if they do not.
+    """
+
+    variant: int
+    method: Method
+    parameters: Mapping[str, Any]
+    operands: Sequence[int]
+    base: int | None
+    labels: Sequence[str]
+    domain: int
+    dtype: DType
+    outputs: Sequence[View]
+    seed: int
+    stream: str
+    reason: str
+    compare: Sequence[int] = ()
+
+    @property
+    def lane(self) -> Literal["bytes", "float32"]:
+        """How it computes: moving raw bytes, or on blocks widened to float32."""
+        return "bytes" if self.method.any_dtype else "float32"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One piece of the output, independent of all others but for whole-model passes.
+
+    Attributes:
+        name: output tensor.
+        start: flat index of the row's first element in that tensor.
+        size: elements in the row.
+        cell: elements in a cell of its grid.
+        width: elements along its last axis.
+        inputs: what is read, each once for all jobs.
+        jobs: what is done with it, one per variant.
+    """
+
+    name: str
+    start: int
+    size: int
+    cell: int
+    width: int
+    inputs: Sequence[Input]
+    jobs: Sequence[Job]
+
+    @property
+    def cells(self) -> int:
+        """Number of cells."""
+        return ceil(self.size / self.cell) if self.size else 0

@@ -1,0 +1,1 @@
+"""Recipes: what to merge, stated once, checked before anything is read."""

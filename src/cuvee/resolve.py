@@ -1,0 +1,79 @@
+"""From what a recipe calls its models to sources that can be read. The first step that touches a disk."""
+
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from cuvee.errors import SourceError
+from cuvee.recipe.recipe import BASE, Recipe, Reference
+from cuvee.sources.open import open_source
+from cuvee.spec import Source
+
+__all__ = ["Resolved", "Sources"]
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A recipe whose models are open.
+
+    Attributes:
+        recipe: as given.
+        sources: label to source, in the recipe's order; the base, if any, last and under ``"base"``.
+    """
+
+    recipe: Recipe
+    sources: Mapping[str, Source]
+
+    @property
+    def donor(self) -> str:
+        """Label of the source that lends configuration, tokenizer and the order of tensors: the base, else the first model."""
+        return BASE if BASE in self.sources else next(iter(self.sources))
+
+
+class Sources(AbstractContextManager["Sources"]):
+    """Opens the sources of one or more recipes, each once, and closes them in the end."""
+
+    def __init__(self) -> None:
+        self._open: dict[object, Source] = {}
+        self._owned: list[Source] = []
+
+    def resolve(self, recipe: Recipe) -> Resolved:
+        """Open a recipe's models.
+
+        Raises:
+            SourceError: a model cannot be opened; names its label and what was given.
+        """
+        named = [*recipe.models.items(), *([(BASE, recipe.base)] if recipe.base is not None else [])]
+        return Resolved(recipe, {label: self._get(label, reference, recipe.folder) for label, reference in named})
+
+    def _get(self, label: str, reference: Reference, folder: Path | None) -> Source:
+        """Open a reference, or return the source it is open as."""
+        located = _locate(reference, folder)
+        key: object = str(Path(located).resolve()) if isinstance(located, str | Path) else id(located)
+        if key not in self._open:
+            try:
+                self._open[key] = open_source(located)
+            except SourceError as error:
+                raise type(error)(f"model '{label}': {error}") from error
+            if self._open[key] is not located:
+                self._owned.append(self._open[key])
+        return self._open[key]
+
+    @property
+    def paths(self) -> Iterable[Path]:
+        """Every file and folder that is read."""
+        return [path for source in self._open.values() for path in source.paths]
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Close what was opened here; sources handed in stay open."""
+        for source in self._owned:
+            source.close()
+
+
+def _locate(reference: Reference, folder: Path | None) -> Reference:
+    """Put the recipe's folder before a relative path."""
+    if isinstance(reference, str | Path) and folder is not None:
+        return folder / Path(reference).expanduser()
+    return Path(reference).expanduser() if isinstance(reference, str | Path) else reference

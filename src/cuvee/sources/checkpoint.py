@@ -1,0 +1,173 @@
+"""A checkpoint on disk as a Source: a folder of one or several safetensors files, or one such file.
+
+Knows nothing of what the tensors mean.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from cuvee.errors import FormatError, SourceError, nearest
+from cuvee.sources.files import SharedFile
+from cuvee.sources.folder import Weights, find_weights, refuse_pickle
+from cuvee.sources.header import FileHeader, read_header
+from cuvee.sources.sidecars import CONFIG, find_sidecars
+from cuvee.sources.strict_json import read_object, shown
+from cuvee.spec import Header, TensorSpec
+
+__all__ = ["Checkpoint"]
+
+
+class Checkpoint:
+    """Named tensors in safetensors files. Headers are read now, weights when asked.
+
+    A folder brings its configuration and sidecars; one file by itself brings neither, whatever lies beside it.
+
+    Args:
+        path: a folder, or one safetensors file.
+        reference: what the user called it; the path if not given.
+
+    Attributes:
+        metadata: free text of each file, by file name.
+
+    Raises:
+        SourceError: nothing readable is there.
+        FormatError: a header, an index or the configuration is malformed.
+        UnsupportedError: the folder holds something other than a whole model.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], reference: str | None = None) -> None:
+        self._path = Path(path)
+        self._reference = reference if reference is not None else os.fspath(path)
+        folder = self._path if self._path.is_dir() else None
+        weights = find_weights(self._path) if folder else _one_file(self._path)
+        headers = {file: read_header(file) for file in weights.files}
+        _check_index(weights, headers)
+        self.metadata: Mapping[str, Mapping[str, str]] = {
+            file.name: header.metadata for file, header in headers.items()
+        }
+        self._files = {
+            file: SharedFile(file, header.file_bytes, header.modified_ns) for file, header in headers.items()
+        }
+        self._specs: dict[str, TensorSpec] = {}
+        self._places: dict[str, tuple[SharedFile, int]] = {}
+        for file, header in headers.items():
+            for name, placed in header.tensors.items():
+                self._specs[name] = placed.spec
+                self._places[name] = self._files[file], placed.begin
+        self._sidecars = find_sidecars(folder) if folder else {}
+        self._config = read_object(self._sidecars[CONFIG], constants=True) if CONFIG in self._sidecars else {}
+        self._paths = ((folder,) if folder else ()) + tuple(weights.files)
+
+    @property
+    def reference(self) -> str:
+        """What the user called it."""
+        return self._reference
+
+    @property
+    def header(self) -> Header:
+        """Every tensor's specification: file by file in order of their names, and by offset within."""
+        return self._specs
+
+    @property
+    def shared(self) -> Sequence[Sequence[str]]:
+        """Nothing: a file stores each tensor once."""
+        return ()
+
+    @property
+    def config(self) -> Mapping[str, object]:
+        """``config.json``, or an empty mapping."""
+        return self._config
+
+    @property
+    def sidecars(self) -> Mapping[str, Path]:
+        """Configuration, tokenizer and custom code, by file name."""
+        return self._sidecars
+
+    @property
+    def paths(self) -> Sequence[Path]:
+        """The folder and the weight files, links not followed."""
+        return self._paths
+
+    def locate(self, name: str) -> str:
+        """Return the path of the file that holds the tensor.
+
+        Raises:
+            SourceError: there is no such tensor.
+        """
+        return str(self._place(name)[0].path)
+
+    def read_into(self, buffer: memoryview, name: str, offset: int = 0) -> None:
+        """Fill `buffer` with the tensor's bytes from byte `offset` on. Any number of threads may do so at once.
+
+        Args:
+            buffer: writable, contiguous; its length in bytes says how many to read.
+            name: a name of the header.
+            offset: first byte, counted from the tensor's beginning.
+
+        Raises:
+            SourceError: there is no such tensor, the bytes asked for lie outside it, or the file cannot be read, has
+                changed since its header was read, or was closed.
+        """
+        file, begin = self._place(name)
+        if offset < 0 or offset + buffer.nbytes > self._specs[name].nbytes:
+            raise SourceError(
+                f"{file.path}: tensor {shown(name)} has {self._specs[name].nbytes:,} bytes; bytes {offset:,} to "
+                f"{offset + buffer.nbytes:,} were asked for."
+            )
+        if buffer.nbytes == 0:
+            return
+        try:
+            count = file.read_at(buffer.cast("B"), begin + offset)
+        except OSError as error:
+            raise SourceError(f"{file.path}: tensor {shown(name)} cannot be read: {error.strerror}.") from error
+        if count < buffer.nbytes:
+            raise SourceError(
+                f"{file.path}: tensor {shown(name)}: the file ended after {count:,} of {buffer.nbytes:,} bytes. "
+                f"It was cut short since its header was read; nothing may write to an input during a merge."
+            )
+
+    def close(self) -> None:
+        """Close all files. No read may be in progress; reading afterwards is an error."""
+        for file in self._files.values():
+            file.close()
+
+    def _place(self, name: str) -> tuple[SharedFile, int]:
+        try:
+            return self._places[name]
+        except KeyError:
+            raise SourceError(f"{self._reference} has no tensor {shown(name)}.{nearest(name, self._specs)}") from None
+
+
+def _one_file(path: Path) -> Weights:
+    if not path.exists():
+        raise SourceError(f"{path} does not exist. Expected a checkpoint folder or a safetensors file.")
+    refuse_pickle(path)
+    return Weights((path,), None, {})
+
+
+def _check_index(weights: Weights, headers: Mapping[Path, FileHeader]) -> None:
+    """Verify that files hold what the index says, each tensor once, and nothing else."""
+    homes: dict[str, Path] = {}
+    for file, header in headers.items():
+        for name in header.tensors:
+            if name in homes:
+                raise FormatError(
+                    f"Tensor {shown(name)} is in both {homes[name]} and {file}; expected each tensor in one file."
+                )
+            homes[name] = file
+    if weights.index is None:
+        return
+    for name, file_name in weights.weight_map.items():
+        if name not in homes or homes[name].name != file_name:
+            elsewhere = f"it is in {homes[name].name}" if name in homes else "no file of the checkpoint has it"
+            raise FormatError(
+                f"{weights.index}: tensor {shown(name)} is said to be in {shown(file_name)}, but {elsewhere}. "
+                f"Index and files do not belong together: download the whole checkpoint again."
+            )
+    for name, file in homes.items():
+        if name not in weights.weight_map:
+            raise FormatError(
+                f"{file}: tensor {shown(name)} is missing from {weights.index.name}. "
+                f"Index and files do not belong together: download the whole checkpoint again."
+            )

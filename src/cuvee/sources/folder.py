@@ -1,0 +1,145 @@
+"""Which files of a folder hold its weights.
+
+Knows the naming conventions of Hugging Face checkpoints; reads indexes, and no weight.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cuvee.errors import FormatError, SourceError, UnsupportedError
+from cuvee.sources.strict_json import read_object, shown
+
+__all__ = ["PICKLE_SUFFIXES", "Weights", "find_weights", "refuse_pickle"]
+
+SUFFIX = ".safetensors"
+INDEX_SUFFIX = ".safetensors.index.json"
+# transformers' name, then diffusers'.
+STEMS = ("model", "diffusion_pytorch_model")
+ADAPTER = "adapter_model.safetensors"
+PICKLE_SUFFIXES = (".bin", ".ckpt", ".pkl", ".pt", ".pth")
+# Names listed in a message before it says how many more there are.
+LISTED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """The files that hold a model's weights.
+
+    Attributes:
+        files: in order of their names.
+        index: the index file, if there is one.
+        weight_map: the name of the file of each tensor, as the index says; empty without index.
+    """
+
+    files: Sequence[Path]
+    index: Path | None
+    weight_map: Mapping[str, str]
+
+
+def find_weights(folder: Path) -> Weights:
+    """Find the safetensors files that make up the model in `folder`.
+
+    An index wins over other files; ``model`` over other names. Files that an index does not name are not part of the
+    model.
+
+    Raises:
+        SourceError: there are none, or it is unclear which.
+        FormatError: the index is malformed, or names files that are missing or elsewhere.
+        UnsupportedError: the folder holds an adapter.
+    """
+    try:
+        names = sorted(path.name for path in folder.iterdir() if not path.name.startswith(".") and path.is_file())
+    except OSError as error:
+        raise SourceError(f"{folder} cannot be read: {error.strerror}.") from error
+    for stem in STEMS:
+        if stem + INDEX_SUFFIX in names:
+            return _indexed(folder, stem + INDEX_SUFFIX, names)
+        if stem + SUFFIX in names:
+            return _single(folder, stem + SUFFIX)
+    indexes = [name for name in names if name.endswith(INDEX_SUFFIX)]
+    files = [name for name in names if name.endswith(SUFFIX)]
+    if len(indexes) == 1:
+        return _indexed(folder, indexes[0], names)
+    if len(files) == 1:
+        return _single(folder, files[0])
+    if not files:
+        raise _nothing(folder, names)
+    raise SourceError(
+        f"{folder} holds {len(files)} safetensors files ({_some(files)}) and no single index that says which make up "
+        f"the model. Download model{INDEX_SUFFIX}, or name one file."
+    )
+
+
+def _single(folder: Path, name: str) -> Weights:
+    if name == ADAPTER:
+        raise UnsupportedError(
+            f"{folder} holds an adapter ({name}), not a whole model. Adapters are read in a later release; "
+            f"until then merge it into its base first (peft: merge_and_unload, then save_pretrained)."
+        )
+    return Weights((folder / name,), None, {})
+
+
+def _indexed(folder: Path, index: str, names: Sequence[str]) -> Weights:
+    path = folder / index
+    weight_map = _weight_map(path)
+    files = sorted(set(weight_map.values()))
+    missing = [name for name in files if name not in names]
+    if missing:
+        raise FormatError(f"{path} names {_some(missing)}, missing from the folder. Download the whole checkpoint.")
+    single = index.removesuffix(".index.json")
+    if single in names and single not in files:
+        raise SourceError(
+            f"{folder} holds both {single} and {index}, which names other files ({_some(files)}): two models, "
+            f"perhaps one older than the other. Remove one of them, or name the file {folder / single}."
+        )
+    return Weights(tuple(folder / name for name in files), path, weight_map)
+
+
+def _weight_map(path: Path) -> dict[str, str]:
+    weight_map = read_object(path).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise FormatError(
+            f"{path}: 'weight_map' is {shown(weight_map)}; expected an object of tensor name → file name."
+        )
+    for tensor, file in weight_map.items():
+        # Only a name within the folder: an index from elsewhere must not make us read other files of this machine.
+        if (
+            not isinstance(file, str)
+            or not file.endswith(SUFFIX)
+            or {"/", "\\", "\0"} & set(file)
+            or file.startswith(".")
+        ):
+            raise FormatError(
+                f"{path}: tensor {shown(tensor)} is said to be in {shown(file)}; expected the bare name of a {SUFFIX} "
+                f"file in the same folder. Do not trust this checkpoint."
+            )
+    return weight_map
+
+
+def _nothing(folder: Path, names: Sequence[str]) -> SourceError:
+    for name in names:
+        refuse_pickle(folder / name)
+    inner = sorted(path.name for path in folder.iterdir() if path.is_dir() and any(path.glob("*" + SUFFIX)))
+    if inner:
+        return SourceError(f"{folder} holds no {SUFFIX} file, but its folders {_some(inner)} do. Name one of them.")
+    return SourceError(f"{folder} holds no {SUFFIX} file. Expected a checkpoint folder as saved by save_pretrained.")
+
+
+def refuse_pickle(path: Path) -> None:
+    """Refuse a file whose name says that it holds pickled weights.
+
+    Raises:
+        SourceError: it does; says how to convert it.
+    """
+    if path.suffix.lower() in PICKLE_SUFFIXES:
+        raise SourceError(
+            f"{path} holds pickled weights, which can run code when opened; only {SUFFIX} is read. If you trust it, "
+            f"convert it: AutoModel….from_pretrained(folder).save_pretrained(new), or safetensors.torch.save_file."
+        )
+
+
+def _some(names: Iterable[str]) -> str:
+    listed = [shown(name) for name in names]
+    more = len(listed) - LISTED
+    return ", ".join(listed[:LISTED]) + (f" and {more} more" if more > 0 else "")

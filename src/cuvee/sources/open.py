@@ -1,0 +1,57 @@
+"""From what a user names to a Source."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cuvee.errors import SourceError, nearest
+from cuvee.sources.checkpoint import Checkpoint
+from cuvee.sources.memory import Memory
+from cuvee.spec import Source
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["open_source"]
+
+
+def open_source(reference: str | os.PathLike[str] | Mapping[str, torch.Tensor] | Source) -> Source:
+    """Open what `reference` names; headers are read, weights are not.
+
+    Args:
+        reference: path of a checkpoint folder or of one safetensors file (``~`` is expanded), a state dict, or a
+            source, which is returned as it is.
+
+    Raises:
+        SourceError: nothing is there, or it cannot be read as named tensors.
+
+    Example:
+        >>> import torch
+        >>> open_source({"weight": torch.zeros(2, 3)}).header["weight"].shape
+        (2, 3)
+    """
+    if isinstance(reference, Mapping):
+        return Memory(reference)
+    if isinstance(reference, str | os.PathLike):
+        path = Path(reference).expanduser()
+        try:
+            if not path.exists():
+                raise _not_found(os.fspath(reference), path)
+            return Checkpoint(path, os.fspath(reference))
+        except OSError as error:
+            raise SourceError(f"{path} cannot be read: {error.strerror}.") from error
+    if hasattr(reference, "header") and hasattr(reference, "read_into"):
+        return reference
+    raise SourceError(f"A {type(reference).__name__} is no source; expected a path, a state dict or a source.")
+
+
+def _not_found(reference: str, path: Path) -> SourceError:
+    parent = path.parent
+    siblings = [entry.name for entry in parent.iterdir()] if parent.is_dir() else []
+    return SourceError(
+        f"'{reference}' is not a local folder or file.{nearest(path.name, siblings)} "
+        f"Models are not downloaded by name yet (a later release will): download it and give its folder."
+    )

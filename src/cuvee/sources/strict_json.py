@@ -1,0 +1,104 @@
+"""Strict reading of the JSON beside and inside weights: no duplicate keys, no surprise types, no unbounded work.
+
+Knows nothing of tensors.
+"""
+
+import json
+import stat
+from pathlib import Path
+
+from cuvee.errors import FormatError, SourceError
+
+__all__ = ["MAX_JSON_BYTES", "parse_object", "read_object", "shown"]
+
+# The limit of the safetensors format on its own header; an index or a configuration is never larger in practice.
+MAX_JSON_BYTES = 100_000_000
+
+# Names come from files we do not trust; a message must stay one readable paragraph.
+SHOWN_CHARACTERS = 200
+
+
+def shown(text: object) -> str:
+    """Return `text` quoted for a message, with control characters escaped and the middle of long text left out."""
+    quoted = repr(text if not isinstance(text, str) else _shortened(text))
+    return quoted if isinstance(text, str) else _shortened(quoted)
+
+
+def _shortened(text: str) -> str:
+    half = SHOWN_CHARACTERS // 2
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:half]}…{text[-half:]}"
+
+
+def parse_object(raw: bytes, where: str, *, constants: bool = False) -> dict[str, object]:
+    """Parse UTF-8 JSON whose outermost value is an object.
+
+    Args:
+        raw: the bytes.
+        where: what they are, to begin a message with (a file, or a part of one).
+        constants: accept ``NaN`` and ``Infinity``, as Python writes them (the configuration of Mamba models holds
+            some).
+
+    Raises:
+        FormatError: not UTF-8, not JSON, not an object, a key given twice, a number or nesting beyond reason.
+    """
+    try:
+        value = json.loads(
+            raw.decode("utf-8"),
+            object_pairs_hook=_unique,
+            parse_constant=None if constants else _refuse_constant,
+        )
+    except (UnicodeDecodeError, UnicodeEncodeError) as error:
+        raise FormatError(f"{where} is not UTF-8 text ({error.reason}); expected JSON. Download it again.") from error
+    except RecursionError as error:
+        raise FormatError(f"{where} is nested too deeply to be read; expected a plain JSON object.") from error
+    except ValueError as error:
+        raise FormatError(f"{where} is not valid JSON: {_shortened(str(error))}. Download it again.") from error
+    if not isinstance(value, dict):
+        raise FormatError(f"{where} is JSON of type {type(value).__name__}; expected an object, {{…}}.")
+    return value
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise ValueError(f"the name {shown(key)} is given twice")
+            seen.add(key)
+    for key, value in pairs:
+        # A lone surrogate ("\ud800") is JSON but no text: it could neither be printed nor written again.
+        key.encode()
+        if isinstance(value, str):
+            value.encode()
+    return table
+
+
+def _refuse_constant(text: str) -> object:
+    raise ValueError(f"{text} is not a JSON number")
+
+
+def read_object(path: Path, *, constants: bool = False) -> dict[str, object]:
+    """Read a small JSON file whose outermost value is an object.
+
+    Args:
+        path: the file.
+        constants: accept ``NaN`` and ``Infinity``.
+
+    Raises:
+        SourceError: the file cannot be read.
+        FormatError: it is too large, or not such JSON.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise SourceError(f"{path} is not an ordinary file; expected a JSON file.")
+        if status.st_size > MAX_JSON_BYTES:
+            raise FormatError(
+                f"{path} has {status.st_size:,} bytes; a JSON file of at most {MAX_JSON_BYTES:,} was expected."
+            )
+        with path.open("rb") as file:
+            raw = file.read(MAX_JSON_BYTES)
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}.") from error
+    return parse_object(raw, str(path), constants=constants)

@@ -1,0 +1,172 @@
+"""What a tensor is before its bytes are read, and the protocols of things that hold tensors.
+
+Knows no library of tensors, no file format and no method.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Literal, Protocol
+
+__all__ = ["DTYPES", "DType", "Header", "Sink", "Source", "TensorSpec", "View"]
+
+Kind = Literal["float", "integer", "boolean", "complex", "packed"]
+
+
+@dataclass(frozen=True, slots=True)
+class DType:
+    """An element type, named as in the safetensors format.
+
+    Attributes:
+        name: safetensors name, for example ``"BF16"``.
+        bits: bits per element; below 8 several elements share a byte.
+        kind: ``"float"`` is merged; ``"integer"`` and ``"boolean"`` are copied; ``"packed"`` (elements smaller than a byte, or
+            a scale that other elements need) and ``"complex"`` are only ever copied, and only when asked.
+        torch_name: attribute of `torch` that is the same type.
+    """
+
+    name: str
+    bits: int
+    kind: Kind
+    torch_name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+DTYPES: Mapping[str, DType] = {
+    dtype.name: dtype
+    for dtype in (
+        DType("F64", 64, "float", "float64"),
+        DType("F32", 32, "float", "float32"),
+        DType("F16", 16, "float", "float16"),
+        DType("BF16", 16, "float", "bfloat16"),
+        DType("F8_E4M3", 8, "float", "float8_e4m3fn"),
+        DType("F8_E5M2", 8, "float", "float8_e5m2"),
+        DType("F8_E4M3FNUZ", 8, "float", "float8_e4m3fnuz"),
+        DType("F8_E5M2FNUZ", 8, "float", "float8_e5m2fnuz"),
+        DType("F8_E8M0", 8, "packed", "float8_e8m0fnu"),
+        DType("F6_E2M3", 6, "packed", ""),
+        DType("F6_E3M2", 6, "packed", ""),
+        DType("F4", 4, "packed", "float4_e2m1fn_x2"),
+        DType("C64", 64, "complex", "complex64"),
+        DType("I64", 64, "integer", "int64"),
+        DType("I32", 32, "integer", "int32"),
+        DType("I16", 16, "integer", "int16"),
+        DType("I8", 8, "integer", "int8"),
+        DType("U64", 64, "integer", "uint64"),
+        DType("U32", 32, "integer", "uint32"),
+        DType("U16", 16, "integer", "uint16"),
+        DType("U8", 8, "integer", "uint8"),
+        DType("BOOL", 8, "boolean", "bool"),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """Shape and element type of a tensor.
+
+    Attributes:
+        shape: extent of each axis; ``()`` is a scalar of one element.
+        dtype: element type.
+    """
+
+    shape: tuple[int, ...]
+    dtype: DType
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes the tensor takes when stored without gaps."""
+        return self.size * self.dtype.bits // 8
+
+
+Header = Mapping[str, TensorSpec]
+"""Name and specification of every tensor of a source, in the order in which its bytes are stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A run of consecutive elements of a named tensor, seen in a shape of its own.
+
+    Attributes:
+        name: the tensor.
+        shape: shape of the view; its last axis is its rows.
+        start: flat index, in elements, of the view's first element within the tensor.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    start: int = 0
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return prod(self.shape)
+
+
+class Source(Protocol):
+    """Read-only named tensors whose header is known before a byte is read.
+
+    Attributes:
+        reference: what the user called it, for messages.
+        header: every tensor's specification, in stored order.
+        shared: groups of names known to share one storage (in memory); empty for files.
+        config: the model's configuration (``config.json``), or an empty mapping.
+        sidecars: files that travel with the weights (configuration, tokenizer, ...), by file name.
+        paths: files and folders the source reads, so that no output can replace them.
+    """
+
+    @property
+    def reference(self) -> str: ...  # noqa: D102
+    @property
+    def header(self) -> Header: ...  # noqa: D102
+    @property
+    def shared(self) -> Sequence[Sequence[str]]: ...  # noqa: D102
+    @property
+    def config(self) -> Mapping[str, object]: ...  # noqa: D102
+    @property
+    def sidecars(self) -> Mapping[str, Path]: ...  # noqa: D102
+    @property
+    def paths(self) -> Sequence[Path]: ...  # noqa: D102
+
+    def locate(self, name: str) -> str:
+        """Say where a tensor is stored (its file), for messages."""
+        ...
+
+    def read_into(self, buffer: memoryview, name: str, offset: int = 0) -> None:
+        """Fill `buffer` with the tensor's bytes from byte `offset` on.
+
+        Safe to call from several threads at once.
+
+        Args:
+            buffer: writable bytes; its length says how many to read.
+            name: a name of the header.
+            offset: first byte, counted from the tensor's beginning.
+
+        Raises:
+            SourceError: the bytes cannot be had; names file and tensor.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release files. Reading afterwards is an error."""
+        ...
+
+
+class Sink(Protocol):
+    """Takes the bytes of named tensors, in any order and from several threads."""
+
+    def write_at(self, name: str, offset: int, buffer: memoryview) -> None:
+        """Store `buffer` at byte `offset` of the tensor.
+
+        Raises:
+            OutputError: the bytes cannot be stored, for example because the disk is full.
+        """
+        ...

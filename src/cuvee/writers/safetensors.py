@@ -1,0 +1,207 @@
+"""The sink that makes a checkpoint: safetensors files written at final offsets, by several threads, in any order.
+
+The output appears by rename when it is whole, or not at all.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from cuvee.errors import OutputError
+from cuvee.writers.account import Account
+from cuvee.writers.files import NewFile, is_full
+from cuvee.writers.shards import DEFAULT_SHARD_BYTES, INDEX, Entries, Shard, index_bytes, shard
+from cuvee.writers.target import Staging, check_target, is_single_file
+
+__all__ = ["SafetensorsWriter"]
+
+# transformers asks for it.
+FORMAT = {"format": "pt"}
+
+
+class SafetensorsWriter:
+    """A checkpoint being written: a folder, or one file if `out` ends in ``.safetensors``.
+
+    A context manager: entering makes a hidden folder beside `out` and reserves the space; leaving puts the output in
+    place, or, after any exception, removes all traces of it. No write may be in progress then.
+
+    Args:
+        out: folder or file to make; missing parents are made too.
+        entries: name and specification of every tensor, in the order in which files are filled.
+        shard_bytes: limit of the data of one file, in bytes; has no meaning for an output of one file.
+        metadata: free text for the header of each file; ``{"format": "pt"}`` is added.
+        overwrite: replace a checkpoint that stands at `out`; anything else is refused all the same.
+        inputs: files and folders that are read, which the output must not touch.
+
+    Attributes:
+        out: real path of the output.
+        shards: the files it will have.
+        nbytes: size of all of them in bytes, headers included.
+
+    Raises:
+        OutputError: the output may not be put there, or the tensors cannot be stored; nothing was written.
+
+    Example:
+        >>> with SafetensorsWriter(out, [("weight", spec)]) as writer:  # doctest: +SKIP
+        ...     writer.write_at("weight", 0, block)
+    """
+
+    def __init__(
+        self,
+        out: str | os.PathLike[str],
+        entries: Entries,
+        shard_bytes: int = DEFAULT_SHARD_BYTES,
+        metadata: Mapping[str, str] | None = None,
+        *,
+        overwrite: bool = False,
+        inputs: Sequence[Path] = (),
+    ) -> None:
+        self.out = check_target(out, overwrite=overwrite, inputs=inputs)
+        self.shards = _shards(self.out, entries, shard_bytes)
+        self._headers = [part.header_bytes({**FORMAT, **(metadata or {})}) for part in self.shards]
+        self.nbytes = sum(part.nbytes + len(header) for part, header in zip(self.shards, self._headers, strict=True))
+        self._overwrite = overwrite
+        self._account = Account(entries)
+        self._staging = Staging(self.out)
+        self._files: list[NewFile] = []
+        self._places: dict[str, tuple[NewFile, int]] = {}
+        self._is_open = False
+        self._free_bytes = 0
+
+    def __enter__(self) -> Self:
+        """Reserve the space and write the headers.
+
+        Raises:
+            OutputError: the output cannot be made, for example because the disk is full; nothing of it is left.
+        """
+        try:
+            with self._explained():
+                self._free_bytes = shutil.disk_usage(next(path for path in self.out.parents if path.exists())).free
+                self._staging.create()
+                for part, header in zip(self.shards, self._headers, strict=True):
+                    self._open(part, header)
+        except BaseException:
+            self._discard()
+            raise
+        self._is_open = True
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Put the output in place unless `finish` has, or remove all traces of it after an exception."""
+        if kind is None:
+            self.finish()
+        elif self._is_open:
+            self._discard()
+
+    def write_at(self, name: str, offset: int, buffer: memoryview) -> None:
+        """Store `buffer` at byte `offset` of the tensor. Any number of threads may do so at once.
+
+        Args:
+            name: a tensor of the entries.
+            offset: first byte, counted from the tensor's beginning.
+            buffer: contiguous bytes.
+
+        Raises:
+            OutputError: there is no such tensor, the bytes lie outside it, the disk is full, or the writer is not open.
+        """
+        self._check_open()
+        self._account.check(name, offset, buffer.nbytes)
+        if buffer.nbytes == 0:
+            return
+        file, begin = self._places[name]
+        with self._explained():
+            file.write_at(buffer.cast("B"), begin + offset)
+        self._account.enter(name, offset, buffer.nbytes)
+
+    def add_file(self, name: str, data: bytes) -> None:
+        """Add a file to the folder, such as the configuration; it appears together with the weights.
+
+        Args:
+            name: its bare name.
+            data: all of it.
+
+        Raises:
+            OutputError: the name is taken or not bare, the output is one file by itself, or it cannot be written.
+        """
+        self._check_open()
+        if is_single_file(self.out):
+            raise OutputError(
+                f"{self.out} is one file by itself; '{name}' cannot go with it. Give a folder to keep both."
+            )
+        if name in ("", ".", "..") or {"/", "\\", "\0"} & set(name):
+            raise OutputError(f"'{name}' cannot be added to {self.out}: expected a file name without folders.")
+        if name == INDEX or (self._staging.folder / name).exists():
+            raise OutputError(f"'{name}' cannot be added to {self.out} twice.")
+        self._add(name, data)
+
+    def finish(self) -> None:
+        """Verify that every byte was written, make it last, and put the output in place. Does nothing the second time.
+
+        Raises:
+            OutputError: something is missing or cannot be written; nothing of the output is left.
+        """
+        if not self._is_open:
+            return
+        try:
+            self._account.close(str(self.out))
+            with self._explained():
+                if len(self.shards) > 1:
+                    self._add(INDEX, index_bytes(self.shards))
+                for file in self._files:
+                    file.sync()
+                    file.close()
+                self._staging.publish(overwrite=self._overwrite)
+        except BaseException:
+            self._discard()
+            raise
+        self._is_open = False
+
+    def _open(self, part: Shard, header: bytes) -> None:
+        file = NewFile(self._staging.folder / part.file, len(header) + part.nbytes)
+        self._files.append(file)
+        file.write_at(header, 0)
+        for name, begin in part.begins.items():
+            self._places[name] = file, len(header) + begin
+
+    def _add(self, name: str, data: bytes) -> None:
+        with self._explained():
+            file = NewFile(self._staging.folder / name, len(data))
+            self._files.append(file)
+            file.write_at(data, 0)
+
+    def _discard(self) -> None:
+        self._is_open = False
+        for file in self._files:
+            file.close()
+        self._staging.discard()
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise OutputError(f"{self.out} is not being written: the writer was not entered, or has finished.")
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Say what an error of the operating system means for the output."""
+        try:
+            yield
+        except OSError as error:
+            if is_full(error):
+                raise OutputError(
+                    f"{self.out}: the disk is full. The output needs {self.nbytes:,} bytes; {self._free_bytes:,} were "
+                    f"free when it was begun. Free some space, or choose another place."
+                ) from error
+            place = error.filename or self.out
+            raise OutputError(f"{self.out} cannot be written: {place}: {error.strerror}.") from error
+
+
+def _shards(out: Path, entries: Entries, shard_bytes: int) -> list[Shard]:
+    if not is_single_file(out):
+        return shard(entries, shard_bytes)
+    everything = max(1, sum(spec.nbytes for _, spec in entries))
+    return [Shard(out.name, part.entries) for part in shard(entries, everything)]

@@ -1,0 +1,132 @@
+"""Which tensor goes into which file, and where: decided from specifications alone, before a byte is written."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from cuvee.errors import OutputError
+from cuvee.spec import TensorSpec
+
+__all__ = ["DEFAULT_SHARD_BYTES", "INDEX", "SINGLE", "Entries", "Shard", "index_bytes", "shard"]
+
+Entries = Sequence[tuple[str, TensorSpec]]
+
+# What transformers writes: 5 GB, decimal.
+DEFAULT_SHARD_BYTES = 5_000_000_000
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+
+METADATA = "__metadata__"
+# The data begins at a multiple of 8, so that every element is aligned in a mapped file.
+ALIGNMENT = 8
+# The format's own limit; longer headers are refused by every reader.
+MAX_HEADER_BYTES = 100_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One file of a checkpoint.
+
+    Attributes:
+        file: its name.
+        entries: its tensors, in the order in which their bytes are stored.
+    """
+
+    file: str
+    entries: Entries
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of data, without the header."""
+        return sum(spec.nbytes for _, spec in self.entries)
+
+    @property
+    def begins(self) -> Mapping[str, int]:
+        """Offset of each tensor's first byte, counted from the beginning of the data."""
+        begins, position = {}, 0
+        for name, spec in self.entries:
+            begins[name] = position
+            position += spec.nbytes
+        return begins
+
+    def header_bytes(self, metadata: Mapping[str, str]) -> bytes:
+        """Return the first bytes of the file, up to the data: length, then JSON padded with spaces.
+
+        The same shard and metadata always give the same bytes.
+
+        Args:
+            metadata: free text to store, written in order of its keys.
+
+        Raises:
+            OutputError: the header is longer than the format allows.
+        """
+        table: dict[str, object] = {METADATA: dict(sorted(metadata.items()))} if metadata else {}
+        for (name, spec), begin in zip(self.entries, self.begins.values(), strict=True):
+            offsets = [begin, begin + spec.nbytes]
+            table[name] = {"dtype": spec.dtype.name, "shape": list(spec.shape), "data_offsets": offsets}
+        text = json.dumps(table, separators=(",", ":"), ensure_ascii=False).encode()
+        text += b" " * (-len(text) % ALIGNMENT)
+        if len(text) > MAX_HEADER_BYTES:
+            raise OutputError(
+                f"{self.file}: its header would take {len(text):,} bytes; the format allows {MAX_HEADER_BYTES:,}. "
+                f"Choose a smaller shard size."
+            )
+        return len(text).to_bytes(8, "little") + text
+
+
+def shard(entries: Entries, shard_bytes: int = DEFAULT_SHARD_BYTES) -> list[Shard]:
+    """Divide tensors into files of at most `shard_bytes` of data, filling one after the other in the given order.
+
+    A tensor larger than that gets a file of its own. Within a file wider elements come first, so that each tensor
+    begins at a multiple of its element's size; otherwise the given order stays.
+
+    Args:
+        entries: name and specification of every tensor.
+        shard_bytes: limit per file, in bytes of data, at least 1.
+
+    Raises:
+        OutputError: a name is given twice or cannot be stored, elements do not fill whole bytes, or `shard_bytes` is
+            below 1.
+    """
+    if shard_bytes < 1:
+        raise OutputError(f"The shard size is {shard_bytes} bytes; expected at least 1.")
+    _check(entries)
+    groups: list[list[tuple[str, TensorSpec]]] = [[]]
+    filled = 0
+    for name, spec in entries:
+        if groups[-1] and filled + spec.nbytes > shard_bytes:
+            groups.append([])
+            filled = 0
+        groups[-1].append((name, spec))
+        filled += spec.nbytes
+    total = len(groups)
+    files = (
+        [SINGLE] if total == 1 else [f"model-{number:05}-of-{total:05}.safetensors" for number in range(1, total + 1)]
+    )
+    return [Shard(file, tuple(_aligned(group))) for file, group in zip(files, groups, strict=True)]
+
+
+def index_bytes(shards: Iterable[Shard]) -> bytes:
+    """Return the index of a checkpoint of several files: which tensor is where, and the size of all data in bytes."""
+    shards = list(shards)
+    weight_map = {name: shard.file for shard in shards for name, _ in shard.entries}
+    index = {"metadata": {"total_size": sum(shard.nbytes for shard in shards)}, "weight_map": weight_map}
+    return (json.dumps(index, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def _aligned(group: Entries) -> Entries:
+    return sorted(group, key=lambda entry: -entry[1].dtype.bits)  # stable
+
+
+def _check(entries: Entries) -> None:
+    seen: set[str] = set()
+    for name, spec in entries:
+        if name == METADATA:
+            raise OutputError(
+                f"A tensor cannot be called '{METADATA}': the safetensors format keeps that name for itself."
+            )
+        if name in seen:
+            raise OutputError(f"Tensor '{name}' would be written twice.")
+        if spec.size * spec.dtype.bits % 8:
+            raise OutputError(f"Tensor '{name}': {spec.size} elements of {spec.dtype} do not fill whole bytes.")
+        seen.add(name)

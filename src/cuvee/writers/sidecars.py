@@ -1,0 +1,83 @@
+"""The files beside the weights of an output: those of the base, with a configuration that tells the truth about it."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from cuvee.errors import OutputError
+from cuvee.spec import DType
+
+__all__ = ["sidecar_files"]
+
+CONFIG = "config.json"
+CODE_SUFFIX = ".py"
+# transformers 5 calls it "dtype", earlier releases "torch_dtype".
+DTYPE_KEYS = ("dtype", "torch_dtype")
+# What a model can be built in. A model whose weights are stored in 8 bits is still built in the type its configuration
+# names.
+BUILDABLE = frozenset({"F64", "F32", "F16", "BF16"})
+# Parts of a model (text_config, vision_config, ...) have an element type too; a quantisation's is its own business.
+PART_SUFFIX = "_config"
+NOT_A_PART = "quantization_config"
+
+
+def sidecar_files(
+    sources: Mapping[str, Path],
+    *,
+    dtype: DType | None,
+    custom_code: bool = False,
+    config_updates: Mapping[str, object] | None = None,
+) -> dict[str, bytes]:
+    """Return the files to put beside merged weights, by name.
+
+    All are copied byte by byte except ``config.json`` where something in it changes. ``auto_map`` in it stays even if
+    the code it points to does not travel: it says what the model needs.
+
+    Args:
+        sources: sidecars of the model they come from.
+        dtype: element type of all floating-point weights of the output; None if there are several.
+        custom_code: take ``*.py`` along, which transformers may run when it loads the model.
+        config_updates: keys to set in ``config.json``, for example another number of layers.
+
+    Raises:
+        OutputError: a file cannot be read, or the configuration is not a JSON object.
+    """
+    files = {}
+    for name, path in sources.items():
+        if custom_code or path.suffix != CODE_SUFFIX:
+            try:
+                files[name] = path.read_bytes()
+            except OSError as error:
+                raise OutputError(f"{path} cannot be copied: {error.strerror}.") from error
+    if CONFIG in files:
+        files[CONFIG] = _updated(files[CONFIG], sources[CONFIG], dtype, config_updates or {})
+    return files
+
+
+def _updated(raw: bytes, path: Path, dtype: DType | None, updates: Mapping[str, object]) -> bytes:
+    try:
+        config = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise OutputError(f"{path} is not valid JSON: {error}.") from error
+    if not isinstance(config, dict):
+        raise OutputError(f"{path} is JSON of type {type(config).__name__}; expected an object.")
+    changed = {**config, **updates}
+    if dtype is not None and dtype.name in BUILDABLE:
+        if not any(key in changed for key in DTYPE_KEYS):
+            changed[DTYPE_KEYS[0]] = None
+        changed = _with_dtype(changed, dtype.torch_name)
+    if changed == config:
+        return raw
+    return (json.dumps(changed, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _with_dtype(config: Mapping[str, object], torch_name: str) -> dict[str, object]:
+    changed: dict[str, object] = {}
+    for key, value in config.items():
+        if key in DTYPE_KEYS:
+            changed[key] = torch_name
+        elif key.endswith(PART_SUFFIX) and key != NOT_A_PART and isinstance(value, dict):
+            changed[key] = _with_dtype(value, torch_name)
+        else:
+            changed[key] = value
+    return changed

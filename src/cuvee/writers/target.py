@@ -1,0 +1,199 @@
+"""Where the output goes: what may stand there, what may never be touched, and how it appears all at once.
+
+Knows names and folders, and nothing of tensors.
+"""
+
+import os
+import secrets
+import shutil
+import warnings
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from cuvee.errors import OutputError
+from cuvee.writers.files import sync_folder
+
+__all__ = ["Staging", "check_target", "is_single_file"]
+
+SUFFIX = ".safetensors"
+# All that a checkpoint folder holds, by the conventions of transformers. A folder that holds anything else (train.py,
+# notes.txt) is someone's work, and stays.
+CHECKPOINT_FILES = (
+    "*" + SUFFIX, "*.jinja", "*.json", "*.model", "*.spm", "*.yaml", "*.yml",
+    "LICENSE*", "README.md", "merges.txt", "vocab.txt",
+    "configuration_*.py", "image_processing_*.py", "modeling_*.py", "processing_*.py", "tokenization_*.py",
+)  # fmt: skip
+
+
+def is_single_file(out: Path) -> bool:
+    """Say whether the output is one file by itself rather than a folder: its name says so."""
+    return out.suffix == SUFFIX
+
+
+def check_target(out: str | os.PathLike[str], *, overwrite: bool = False, inputs: Sequence[Path] = ()) -> Path:
+    """Verify that an output may be put at `out`, without touching anything.
+
+    Args:
+        out: a folder, or a file whose name ends in ``.safetensors``; need not exist, nor its parents.
+        overwrite: replace a checkpoint that stands there.
+        inputs: files and folders that are read; the output must be none of them, in none of them and around none of
+            them.
+
+    Returns:
+        The real path of the output, links followed.
+
+    Raises:
+        OutputError: it may not; says why.
+    """
+    real = Path(os.path.realpath(Path(out).expanduser()))
+    try:
+        for path in inputs:
+            _check_apart(real, Path(path))
+        for parent in real.parents:
+            if parent.exists() and not parent.is_dir():
+                raise OutputError(f"{real} cannot be made: {parent} is not a folder.")
+        if real.exists():
+            (_check_file if is_single_file(real) else _check_folder)(real, overwrite)
+    except OSError as error:
+        raise OutputError(f"{real} cannot be written: {error.filename}: {error.strerror}.") from error
+    return real
+
+
+def _check_apart(out: Path, path: Path) -> None:
+    # An input is guarded under the name the user gave and under the one it really has.
+    lexical = Path(os.path.abspath(path))  # noqa: PTH100  Path.resolve would follow the links
+    for place in {lexical, Path(os.path.realpath(path))}:
+        if _is_same(out, place):
+            cause = "is that input"
+        elif any(_is_same(parent, place) for parent in out.parents):
+            cause = "lies inside it"
+        elif any(_is_same(out, parent) for parent in place.parents):
+            cause = "contains it"
+        else:
+            continue
+        raise OutputError(
+            f"The output {out} would touch the input {path}: it {cause}. Choose another place; inputs are never "
+            f"changed."
+        )
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one == other or one.samefile(other)
+    except OSError:  # one of them does not exist
+        return False
+
+
+def _check_file(out: Path, overwrite: bool) -> None:
+    if not out.is_file():
+        raise OutputError(
+            f"{out} exists and is not a file; an output whose name ends in {SUFFIX} is one. Choose another name."
+        )
+    if not overwrite:
+        raise _exists(out)
+
+
+def _check_folder(out: Path, overwrite: bool) -> None:
+    if not out.is_dir():
+        raise OutputError(f"{out} exists and is not a folder. Choose another place, or a name that ends in {SUFFIX}.")
+    entries = sorted(os.scandir(out), key=lambda entry: entry.name)
+    if not entries:
+        return
+    if not overwrite:
+        raise _exists(out)
+    # Overwriting removes the folder. Only one that holds a checkpoint and nothing else goes: not a home folder, not a
+    # repository, not a training run with its optimizer, not a cache whose files are links.
+    for entry in entries:
+        if not entry.is_file(follow_symlinks=False) or not _is_checkpoint_file(entry.name):
+            raise OutputError(
+                f"{out} will not be overwritten: it holds '{entry.name}', which is no part of a checkpoint. "
+                f"Remove the folder yourself, or choose another place."
+            )
+    if not any(entry.name.endswith(SUFFIX) for entry in entries):
+        raise OutputError(
+            f"{out} will not be overwritten: it holds files but no {SUFFIX}, so it is no checkpoint. "
+            f"Remove the folder yourself, or choose another place."
+        )
+
+
+def _is_checkpoint_file(name: str) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in CHECKPOINT_FILES)
+
+
+def _exists(out: Path) -> OutputError:
+    return OutputError(f"{out} exists already. Choose another place, or overwrite it (--overwrite, overwrite=True).")
+
+
+class Staging:
+    """A hidden folder beside the output, in which it grows, and from which it is renamed into place.
+
+    Args:
+        out: the real path of the output, as `check_target` returns it.
+
+    Attributes:
+        folder: the hidden folder.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        # The name is cut because file systems allow only 255 bytes; letters may take four each.
+        self._stem = f".{out.name[:40]}.{secrets.token_hex(4)}"
+        self.folder = out.parent / f"{self._stem}.partial"
+        self._old = out.parent / f"{self._stem}.old"
+        self._new_parents = [parent for parent in out.parents if not parent.exists()]
+
+    def create(self) -> None:
+        """Make the folder, and parents of the output that are missing.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        self.out.parent.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir()
+
+    def publish(self, *, overwrite: bool) -> None:
+        """Rename what has grown to its final name. After a failure what stood there before stands there again.
+
+        Args:
+            overwrite: replace a checkpoint that stands there.
+
+        Raises:
+            OutputError: something has appeared there in the meantime.
+            OSError: it cannot be renamed.
+        """
+        sync_folder(self.folder)
+        check_target(self.out, overwrite=overwrite)
+        if is_single_file(self.out):
+            (self.folder / self.out.name).replace(self.out)
+            self.folder.rmdir()
+        elif self.out.exists() and any(self.out.iterdir()):
+            self._exchange()
+        else:
+            self.folder.rename(self.out)
+        sync_folder(self.out.parent)
+
+    def _exchange(self) -> None:
+        try:
+            self.out.rename(self._old)
+            self.folder.rename(self.out)
+        except BaseException:
+            if self._old.exists() and not self.out.exists():
+                self._old.rename(self.out)
+            self._warn_of_old()
+            raise
+        shutil.rmtree(self._old, ignore_errors=True)
+        self._warn_of_old()
+
+    def _warn_of_old(self) -> None:
+        if self._old.exists():
+            warnings.warn(f"What stood at {self.out} before was not removed; it is now {self._old}.", stacklevel=2)
+
+    def discard(self) -> None:
+        """Remove what has grown, and the parents made for it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        for parent in self._new_parents:
+            try:
+                parent.rmdir()
+            except OSError:  # never made, or someone else has put something there
+                return

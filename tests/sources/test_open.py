@@ -1,0 +1,73 @@
+import os
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from cuvee.errors import SourceError
+from cuvee.sources.checkpoint import Checkpoint
+from cuvee.sources.memory import Memory
+from cuvee.sources.open import open_source
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "expert-math"
+    folder.mkdir()
+    safetensors.torch.save_file({"w": torch.ones(2)}, folder / "model.safetensors")
+    return folder
+
+
+def test_folders_and_files_open_as_checkpoints(folder: Path) -> None:
+    for reference in (folder, str(folder), folder / "model.safetensors"):
+        source = open_source(reference)
+        assert isinstance(source, Checkpoint)
+        assert source.reference == str(reference)
+
+
+def test_home_is_expanded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(folder.parent))
+    source = open_source("~/expert-math")
+    assert source.reference == "~/expert-math"
+    assert source.paths[0] == folder
+
+
+def test_state_dict_opens_as_memory() -> None:
+    assert isinstance(open_source({"w": torch.ones(2)}), Memory)
+
+
+def test_source_passes_through() -> None:
+    source = Memory({"w": torch.ones(2)})
+    assert open_source(source) is source
+
+
+def test_missing_path_is_an_error_with_the_nearest_sibling(folder: Path) -> None:
+    with pytest.raises(SourceError, match=r"expert-maths' is not a local folder or file. Did you mean 'expert-math'\?"):
+        open_source(f"{folder}s")
+
+
+def test_hub_name_is_an_error_that_says_it_is_not_downloaded() -> None:
+    with pytest.raises(SourceError, match=r"'org/model' is not a local folder or file.*not downloaded by name yet"):
+        open_source("org/model")
+
+
+@pytest.mark.parametrize("reference", ["x" * 5000, "nul\0byte"])
+def test_impossible_path_is_an_error(reference: str) -> None:
+    with pytest.raises(SourceError):
+        open_source(reference)
+
+
+def test_other_things_are_an_error() -> None:
+    with pytest.raises(SourceError, match="A int is no source; expected a path, a state dict or a source"):
+        open_source(7)  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_unreadable_folder_is_an_error(folder: Path) -> None:
+    folder.chmod(0)
+    try:
+        with pytest.raises(SourceError, match="cannot be read: Permission denied"):
+            open_source(folder)
+    finally:
+        folder.chmod(0o755)
