@@ -1,21 +1,35 @@
 """cuvee merges neural networks: several checkpoints into one better one, in bounded memory, at the speed of the disk.
 
-Public names are resolved when they are first used, so that ``import cuvee`` stays quick and imports no tensor library.
+Public names are found when they are first used, so that ``import cuvee`` is quick and imports no tensor library.
 """
 
 import sys
 from importlib import import_module
 from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cuvee.errors import CuveeError as CuveeError
+    from cuvee.execute.merge import merge as merge
+    from cuvee.execute.merge import merge_state_dicts as merge_state_dicts
+    from cuvee.execute.merge import merge_tensors as merge_tensors
+    from cuvee.execute.merge import merge_variants as merge_variants
+    from cuvee.methods.registry import methods as methods
+    from cuvee.plan.limits import Limits as Limits
+    from cuvee.plan.planner import plan as plan
+    from cuvee.recipe.recipe import Recipe as Recipe
+    from cuvee.recipe.rule import Output as Output
+    from cuvee.recipe.rule import Rule as Rule
+    from cuvee.sources.open import open_source as open_source
 
 __version__ = "0.1.0"
 
 _PLACES = {
     "CuveeError": "cuvee.errors",
     "Limits": "cuvee.plan.limits",
-    "Output": "cuvee.recipe.recipe",
+    "Output": "cuvee.recipe.rule",
     "Recipe": "cuvee.recipe.recipe",
-    "Rule": "cuvee.recipe.recipe",
-    "load_recipe": "cuvee.recipe.native",
+    "Rule": "cuvee.recipe.rule",
     "merge": "cuvee.execute.merge",
     "merge_state_dicts": "cuvee.execute.merge",
     "merge_tensors": "cuvee.execute.merge",
@@ -27,4 +41,41 @@ _PLACES = {
 
 __all__ = [
     "CuveeError",
+    "Limits",
+    "Output",
+    "Recipe",
+    "Rule",
+    "merge",
+    "merge_state_dicts",
+    "merge_tensors",
+    "merge_variants",
+    "methods",
+    "open_source",
+    "plan",
 ]
+
+
+class _Package(ModuleType):
+    """A package whose public names win over submodules of the same name.
+
+    ``cuvee.plan`` and ``cuvee.methods`` are functions for users and folders for us; importing a folder would put it in
+    the function's place.
+    """
+
+    def __getattr__(self, name: str) -> object:
+        """Find a public name."""
+        if name not in _PLACES:
+            raise AttributeError(f"module 'cuvee' has no attribute {name!r}")
+        return getattr(import_module(_PLACES[name]), name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Keep the import system from hiding a public name behind a folder."""
+        if not (name in _PLACES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+    def __dir__(self) -> list[str]:
+        """List the public names."""
+        return sorted({*super().__dir__(), *__all__})
+
+
+sys.modules[__name__].__class__ = _Package

@@ -13,7 +13,8 @@
     ├── OutputError            the output cannot be written
     └── MissingLibraryError    an optional library is not installed
 
-A message says what failed, where (file, tensor, model or recipe line), what was found, what was expected, and what to do.
+A message says what failed, where (file, tensor, model or recipe line), what was found, what was expected, and what to
+do.
 """
 
 import difflib
@@ -45,7 +46,8 @@ class RecipeError(CuveeError):
 
     Args:
         message: what is wrong and what to do.
-        where: keys and indices that lead to the place in the recipe, from its top; a reader of files turns it into a line.
+        where: keys and indices that lead to the place in the recipe, from its top; a reader of files turns it into a
+            line.
     """
 
     exit_code = 2

@@ -28,7 +28,11 @@ class Resolved:
 
     @property
     def donor(self) -> str:
-        """Label of the source that lends configuration, tokenizer and the order of tensors: the base, else the first model."""
+        """Label of the source that lends configuration, tokenizer and the order of tensors.
+
+        The base, else the first
+        model.
+        """
         return BASE if BASE in self.sources else next(iter(self.sources))
 
 
@@ -66,7 +70,9 @@ class Sources(AbstractContextManager["Sources"]):
         """Every file and folder that is read."""
         return [path for source in self._open.values() for path in source.paths]
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Close what was opened here; sources handed in stay open."""
         for source in self._owned:
             source.close()

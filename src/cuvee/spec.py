@@ -21,8 +21,8 @@ class DType:
     Attributes:
         name: safetensors name, for example ``"BF16"``.
         bits: bits per element; below 8 several elements share a byte.
-        kind: ``"float"`` is merged; ``"integer"`` and ``"boolean"`` are copied; ``"packed"`` (elements smaller than a byte, or
-            a scale that other elements need) and ``"complex"`` are only ever copied, and only when asked.
+        kind: ``"float"`` is merged; ``"integer"`` and ``"boolean"`` are copied; ``"packed"`` (elements smaller than a
+            byte, or a scale that other elements need) and ``"complex"`` are only ever copied, and only when asked.
         torch_name: attribute of `torch` that is the same type.
     """
 

@@ -56,7 +56,10 @@ NOT_TABLES = {
     "duplicate field": ('{"w":{"dtype":"U8","dtype":"I8","shape":[0],"data_offsets":[0,0]}}', "'dtype' is given twice"),
     "deep nesting": ('{"w":' + "[" * 200_000, "nested too deeply"),
     "NaN": ('{"w":{"dtype":"U8","shape":[NaN],"data_offsets":[0,0]}}', "NaN is not a JSON number"),
-    "a number of 5000 digits": ('{"w":{"dtype":"U8","shape":[' + "9" * 5000 + '],"data_offsets":[0,0]}}', "not valid JSON"),
+    "a number of 5000 digits": (
+        '{"w":{"dtype":"U8","shape":[' + "9" * 5000 + '],"data_offsets":[0,0]}}',
+        "not valid JSON",
+    ),
     "lone surrogate in a name": ('{"\\ud800":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}', "is not UTF-8 text"),
     "lone surrogate in metadata": ('{"__metadata__":{"a":"\\udfff"}}', "is not UTF-8 text"),
     "metadata is a list": ({"__metadata__": []}, "__metadata__ is []; expected an object of texts"),
@@ -105,7 +108,10 @@ BAD_TENSORS = {
     "fractional offsets": (tensor(offsets=(0.0, 8.0)), "data_offsets are [0.0, 8.0]"),
     "bool as offset": (tensor("U8", (1,), (False, True)), "data_offsets are [False, True]"),
     "offset beyond 64 bits": (tensor(offsets=(0, 2**64)), "data_offsets are [0, 18446744073709551616]"),
-    "past the end of the file": (tensor(shape=(4,), offsets=(0, 16)), "ends at byte 16 of the data, but the file holds only 8"),
+    "past the end of the file": (
+        tensor(shape=(4,), offsets=(0, 16)),
+        "ends at byte 16 of the data, but the file holds only 8",
+    ),
     "absurdly past the end": (tensor("U8", (2**62,), (0, 2**62)), "the file is truncated"),
     "hole at the beginning": (tensor(shape=(1,), offsets=(4, 8)), "begins at byte 4, but the tensor before ends at 0"),
 }
@@ -123,10 +129,22 @@ def test_malformed_tensor_is_refused_by_name(case: str, write_file: Any) -> None
 
 
 BAD_TILINGS = {
-    "overlap": ({"a": tensor(), "b": tensor(offsets=(4, 12))}, 12, "tensor 'b': begins at byte 4, inside 'a', which ends at 8"),
+    "overlap": (
+        {"a": tensor(), "b": tensor(offsets=(4, 12))},
+        12,
+        "tensor 'b': begins at byte 4, inside 'a', which ends at 8",
+    ),
     "same bytes twice": ({"a": tensor(), "b": tensor()}, 8, "they overlap"),
-    "empty tensor inside another": ({"a": tensor(), "e": tensor("F32", (0,), (4, 4))}, 8, "tensor 'e': begins at byte 4, inside 'a'"),
-    "hole": ({"a": tensor(), "b": tensor(offsets=(12, 20))}, 20, "tensor 'b': begins at byte 12, but the tensor before ends at 8"),
+    "empty tensor inside another": (
+        {"a": tensor(), "e": tensor("F32", (0,), (4, 4))},
+        8,
+        "tensor 'e': begins at byte 4, inside 'a'",
+    ),
+    "hole": (
+        {"a": tensor(), "b": tensor(offsets=(12, 20))},
+        20,
+        "tensor 'b': begins at byte 12, but the tensor before ends at 8",
+    ),
     "trailing bytes": ({"a": tensor()}, 11, "3 bytes follow the last tensor"),
     "trailing bytes without tensors": ({}, 1, "1 bytes follow the last tensor"),
 }
@@ -143,13 +161,13 @@ def test_tensors_have_to_tile_the_data(case: str, write_file: Any) -> None:
 def test_file_shorter_than_its_length_field_is_refused(num_bytes: int, tmp_path: Path) -> None:
     path = tmp_path / "short.safetensors"
     path.write_bytes(bytes(num_bytes))
-    with pytest.raises(FormatError, match=f"short.safetensors has {num_bytes} bytes; a safetensors file begins with 8"):
+    with pytest.raises(FormatError, match=rf"short\.safetensors has {num_bytes} bytes; a safetensors file begins with"):
         read_header(path)
 
 
 @pytest.mark.parametrize("length", [3, 100, 2**40, 2**64 - 1])
 def test_header_longer_than_the_file_is_refused_without_allocating(length: int, write_file: Any) -> None:
-    with pytest.raises(FormatError, match=f"the header claims {length:,} bytes, but only 2 follow"):
+    with pytest.raises(FormatError, match=rf"the header claims {length:,} bytes, but only 2 follow"):
         read_header(write_file({}, length=length))
 
 
@@ -161,7 +179,7 @@ def test_header_longer_than_the_format_allows_is_refused(write_file: Any) -> Non
 
 
 def test_header_of_length_zero_is_refused(write_file: Any) -> None:
-    with pytest.raises(FormatError, match="expected '{'"):
+    with pytest.raises(FormatError, match=r"expected '\{'"):
         read_header(write_file(b""))
 
 

@@ -1,4 +1,7 @@
-"""Whatever the bytes are, reading ends quickly, in tensors or in a CuveeError; and what we accept, the reference accepts."""
+"""Whatever the bytes are, reading ends quickly, in tensors or in a CuveeError.
+
+And what we accept, the reference accepts.
+"""
 
 import contextlib
 import json

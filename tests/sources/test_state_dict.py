@@ -123,7 +123,11 @@ REFUSED = {
     "meta": (lambda: torch.empty(2, device="meta"), UnsupportedError, "device 'meta'"),
     "sparse": (lambda: torch.eye(2).to_sparse(), UnsupportedError, "not a plain dense tensor"),
     "wrapped": (lambda: torch.ones(2).as_subclass(Wrapped), UnsupportedError, "not a plain dense tensor (Wrapped"),
-    "complex128": (lambda: torch.ones(2, dtype=torch.complex128), UnsupportedError, "torch.complex128, which safetensors"),
+    "complex128": (
+        lambda: torch.ones(2, dtype=torch.complex128),
+        UnsupportedError,
+        "torch.complex128, which safetensors",
+    ),
     "text": (lambda: "extra state", SourceError, "is a str; expected a torch tensor"),
     "none": (lambda: None, SourceError, "is a NoneType; expected a torch tensor"),
 }

@@ -116,7 +116,7 @@ def depth_of(name: str, stacks: Mapping[str, int]) -> float:
     layer = layer_of(name)
     if layer is not None:
         last = max(stacks.get(layer.stack, 0) - 1, layer.index)
-        return layer.index / last if last and stacks.get(layer.stack, 2) > 1 else 1.0
+        return layer.index / last if last else 1.0
     components = name.split(".")
     if any(_AFTER.fullmatch(component) for component in components):
         return 1.0

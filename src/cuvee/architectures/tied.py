@@ -134,7 +134,7 @@ def _modules(name: str) -> list[str]:
 
 def _is_embedding(name: str) -> bool:
     """Tell the table of input tokens, by the last module of its name."""
-    return _modules(name)[-1:] != [] and _modules(name)[-1] in _EMBEDDINGS
+    return any(last in _EMBEDDINGS for last in _modules(name)[-1:])
 
 
 def _is_head(name: str) -> bool:
@@ -160,7 +160,8 @@ def _ties(names: Iterable[str], header: Header) -> list[list[str]]:
     """Group names that would be one weight if the model ties: the canonical member first, then in the order given."""
     unique = list(dict.fromkeys(names))
     embeddings = {name: None for name in sorted(unique, key=_rank) if _is_embedding(name)}
-    roots = {name: _root(name, embeddings) for name in embeddings}
+    owners = {name: _owner(name, embeddings) for name in embeddings}
+    roots = {name: _last(owners, name) for name in owners}
     groups: dict[str, list[str]] = {root: [root] for root in roots.values()}
     for name, root in roots.items():
         if name != root:
@@ -168,7 +169,8 @@ def _ties(names: Iterable[str], header: Header) -> list[list[str]]:
     for head in filter(_is_head, unique):
         candidates = [name for name in embeddings if _fits(head, name, header)]
         if candidates:
-            groups[roots[max(candidates, key=lambda name: _nearness(name, head))]].append(head)
+            nearest = max(candidates, key=lambda name: (name in header, *_nearness(name, head)))
+            groups[roots[nearest]].append(head)
     known = set(unique)
     for name in unique:
         stem = name.removesuffix(".decoder.bias")
@@ -177,7 +179,7 @@ def _ties(names: Iterable[str], header: Header) -> list[list[str]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _root(name: str, embeddings: Mapping[str, None]) -> str:
+def _owner(name: str, embeddings: Mapping[str, None]) -> str:
     """Return the embedding of the whole model that a part's embedding copies, or `name` itself.
 
     ``decoder.embed_tokens.weight`` copies ``shared.weight``; ``p.decoder.word_embeddings.weight`` copies
@@ -193,6 +195,13 @@ def _root(name: str, embeddings: Mapping[str, None]) -> str:
     return name
 
 
+def _last(owners: Mapping[str, str], name: str) -> str:
+    """Follow owners, each shorter in name than the one it owns, to the one that owns itself."""
+    while owners[name] != name:
+        name = owners[name]
+    return name
+
+
 def _fits(head: str, embedding: str, header: Header) -> bool:
     """Tell whether a head and an embedding can be one tensor, as far as both are stored."""
     return head not in header or embedding not in header or header[head] == header[embedding]
@@ -205,19 +214,23 @@ def _nearness(embedding: str, head: str) -> tuple[int, bool, bool]:
     return common, _rank(embedding) == 0, "decoder" in embedding or "language_model" in embedding
 
 
+def _has_part(header: Header, part: str) -> bool:
+    """Tell whether any tensor belongs to a module."""
+    return any(name.startswith(f"{part}.") for name in header)
+
+
 def _evident(header: Header, config: Mapping[str, object]) -> list[str]:
     """Return names the model has, judging by its other parts, that may not be stored because they are tied."""
-    prefixes = {".".join(parts[:end]) for parts in (name.split(".") for name in header) for end in range(1, len(parts))}
     found = []
     for owner in (name for name in header if _rank(name) == 0):
         parts = [owner.removesuffix("shared.weight") + part for part in ("encoder", "decoder")]
-        found += [f"{part}.embed_tokens.weight" for part in parts if part in prefixes]
+        found += [f"{part}.embed_tokens.weight" for part in parts if _has_part(header, part)]
     if _declared(config) is not True or any(map(_is_head, header)):
         return found
     # The masked language models' heads have a map of their own before the tied one, and a bias.
     stems = [name.removesuffix(".bias") for name in header if name.endswith(".bias")]
     heads = [stem for stem in stems if stem.split(".")[-1] in _HEAD_PARTS]
-    decoders = [stem for stem in heads if f"{stem}.dense" in prefixes or f"{stem}.transform" in prefixes]
+    decoders = [stem for stem in heads if _has_part(header, f"{stem}.dense") or _has_part(header, f"{stem}.transform")]
     if decoders:
         return found + [f"{stem}.decoder.{leaf}" for stem in decoders for leaf in ("weight", "bias")]
     classes = config.get("architectures")

@@ -1,8 +1,8 @@
 """Which block is worked on next.
 
-Rows whose jobs share domains form a group and go through their passes in step: a *sweep* reads all of the group's unfinished
-rows once. Groups are independent. Blocks are handed out in stored order; a worker that finds nothing in the groups under way
-begins the next group, and waits only when there is none.
+Rows whose jobs share domains form a group and go through their passes in step: a *sweep* reads all of the group's
+unfinished rows once. Groups are independent. Blocks are handed out in stored order; a worker that finds nothing in the
+groups under way begins the next group, and waits only when there is none.
 """
 
 import threading
@@ -109,9 +109,8 @@ class Agenda:
                 for group in self._begun:
                     if (block := group.take()) is not None:
                         return block
-                group = next((g for g in self._waiting if not g.empty), None)
-                if group is not None:
-                    self._begun.append(group)
+                if (fresh := next((g for g in self._waiting if not g.empty), None)) is not None:
+                    self._begun.append(fresh)
                 elif self._begun:
                     self._changed.wait()
                 else:

@@ -1,7 +1,7 @@
 """Adds up what the cells of a domain say, and hands the sums back as answers.
 
-Sums of floats are taken in one order (tensors by name, then cells), whatever order the cells arrive in, so that the answer has
-the same bits for any number of workers. Sums of integers are exact in any order and added at once.
+Sums of floats are taken in one order (tensors by name, then cells), whatever order the cells arrive in, so that the
+answer has the same bits for any number of workers. Sums of integers are exact in any order and added at once.
 """
 
 import threading
@@ -80,7 +80,9 @@ class Answers:
             self._known.append(_Running(self._parts))
         else:
             if (self._total is None) == (not self._parts):
-                raise MergeError("a method asked its cells different questions; passes may not depend on the elements of a cell")
+                raise MergeError(
+                    "a method asked its cells different questions; passes may not depend on the elements of a cell"
+                )
             total = self._total if self._total is not None else _sum({p: c[0] for p, c in self._parts.items()})
             self._known.append(self._asked.answer(total))
         self._asked, self._total, self._parts = None, None, defaultdict(dict)

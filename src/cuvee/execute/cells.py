@@ -59,7 +59,9 @@ class Cell:
         rows = self.size // self.row.width if domain.scope == "row" else 1
         operands = self._operands(job, rows)
         try:
-            result = advance(job.method.function, answers, domain.whole, operands, *self._wanted(job, domain, rows), **job.parameters)
+            result = advance(
+                job.method.function, answers, domain.whole, operands, *self._wanted(job, domain, rows), **job.parameters
+            )
             if isinstance(result, Pass):
                 return result
             self._store(job, result, rows, out)
@@ -86,7 +88,9 @@ class Cell:
         if (i, rows) not in self._blocks:
             item, raw = self.row.inputs[i], self._raw[i]
             assert raw is not None
-            self._blocks[i, rows] = Block(raw, item.spec.dtype, rows, lambda data, dtype: self._widen(item, data, dtype))
+            self._blocks[i, rows] = Block(
+                raw, item.spec.dtype, rows, lambda data, dtype: self._widen(item, data, dtype)
+            )
         return self._blocks[i, rows]
 
     def _widen(self, item: Input, data: Bytes, dtype: DType) -> "torch.Tensor":
@@ -95,8 +99,8 @@ class Cell:
         if (at := first_non_finite(wide)) is not None:
             place = item.view.start + self.start + at
             raise NonFiniteError(
-                f"{item.describe()} is {float(wide[at])} at flat index {place}. A merge would spread it: repair that model, or give "
-                "a rule for this tensor (copy it from another model, or skip it)."
+                f"{item.describe()} is {float(wide[at])} at flat index {place}. A merge would spread it: "
+                "repair that model, or give a rule for this tensor (copy it from another model, or skip it)."
             )
         return wide
 
@@ -136,6 +140,6 @@ class Cell:
                 else "comes of finite inputs; lower the weights or the scale"
             )
             raise NonFiniteError(
-                f"{self.row.name}: method '{job.method.name}' gives {value} at flat index {self.row.start + self.start + at}, which "
-                f"{cause}. Models: {', '.join(job.labels)}."
+                f"{self.row.name}: method '{job.method.name}' gives {value} at flat index "
+                f"{self.row.start + self.start + at}, which {cause}. Models: {', '.join(job.labels)}."
             )

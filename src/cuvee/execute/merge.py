@@ -10,7 +10,6 @@ from cuvee.errors import RecipeError
 from cuvee.execute.run import Report, execute
 from cuvee.plan.limits import Limits
 from cuvee.plan.planner import Plan, make_plan
-from cuvee.recipe.native import as_recipe, dump
 from cuvee.recipe.recipe import Recipe
 from cuvee.resolve import Sources
 from cuvee.writers.card import model_card
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["merge", "merge_state_dicts", "merge_tensors", "merge_variants"]
 
+
 def merge(
     recipe: Recipe | str | Path | Mapping[str, Any],
     out: str | Path,
@@ -33,8 +33,8 @@ def merge(
 ) -> Report:
     """Merge models into a checkpoint.
 
-    Reads the models as a stream, a block at a time, and writes every tensor to its final place; memory stays bounded whatever
-    their size. `out` appears only when it is complete.
+    Reads the models as a stream, a block at a time, and writes every tensor to its final place; memory stays bounded
+    whatever their size. `out` appears only when it is complete.
 
     Args:
         recipe: what to merge: a recipe, the path of one, or one as plain values.
@@ -82,7 +82,7 @@ def merge_variants(
     if not recipes:
         raise RecipeError("there is no recipe to merge; give at least one output with its recipe")
     with Sources() as sources, ExitStack() as stack:
-        resolved = [sources.resolve(as_recipe(recipe)) for recipe in recipes.values()]
+        resolved = [sources.resolve(Recipe.of(recipe)) for recipe in recipes.values()]
         plan = make_plan(resolved)
         writers = []
         for variant, out in enumerate(recipes):
@@ -98,7 +98,9 @@ def merge_variants(
         for writer in writers:
             stack.enter_context(writer)
         total = plan.bytes_read + plan.bytes_written
-        report = execute(plan, writers, limits or Limits(), (lambda n: progress(n, total)) if progress else lambda _: None)
+        report = execute(
+            plan, writers, limits or Limits(), (lambda n: progress(n, total)) if progress else lambda _: None
+        )
         report.notes[:0] = plan.warnings
         for variant, writer in enumerate(writers):
             if writer.out.suffix != ".safetensors":
@@ -123,7 +125,7 @@ def _companions(plan: Plan, variant: int, title: str, notes: Sequence[str]) -> d
         title,
         recipe.method,
         {label: source.reference for label, source in resolved.sources.items()},
-        dump(recipe),
+        recipe.to_yaml(),
         list(citations.values()),
         notes,
     )
@@ -145,8 +147,8 @@ def merge_state_dicts(
         **parameters: the method's parameters, and ``seed`` for random ones.
 
     Returns:
-        A new state dict on the CPU, in the order of the base (or the first model), with its element types. Names that share one
-        tensor in all inputs share one in the result.
+        A new state dict on the CPU, in the order of the base (or the first model), with its element types. Names that
+        share one tensor in all inputs share one in the result.
 
     Raises:
         RecipeError: see `merge`.
@@ -158,7 +160,8 @@ def merge_state_dicts(
         {'w': tensor([2., 4.])}
     """
     seed = parameters.pop("seed", 0)
-    recipe = Recipe(method=method, models=models, base=base, parameters=parameters, seed=seed)
+    labelled: Any = models  # the recipe labels a sequence itself
+    recipe = Recipe(method=method, models=labelled, base=base, parameters=parameters, seed=seed)
     with Sources() as sources:
         resolved = sources.resolve(recipe)
         plan = make_plan([resolved])
@@ -194,8 +197,8 @@ def merge_tensors(
 
     Example:
         >>> import torch
-        >>> merge_tensors("task_arithmetic", [torch.tensor([2.0, 1.0]), torch.tensor([1.0, -1.0])], torch.ones(2), scale=0.4)
-        tensor([1.4000, 0.2000])
+        >>> merge_tensors("task_arithmetic", [torch.tensor([2.0, 1.0]), torch.tensor([1.0, -1.0])], torch.ones(2),
+        scale=0.4) tensor([1.4000, 0.2000])
     """
     named = tensors if isinstance(tensors, Mapping) else {f"m{i}": tensor for i, tensor in enumerate(tensors)}
     models = {label: {"tensor": tensor} for label, tensor in named.items()}

@@ -132,7 +132,9 @@ class _Run:
         row, asked = block.row, set()
         for index in range(block.first, block.last):
             offset = (index - block.first) * row.cell
-            inputs = [_slice(data, item.spec.dtype, offset, row.cell) for data, item in zip(raw, row.inputs, strict=True)]
+            inputs = [
+                _slice(data, item.spec.dtype, offset, row.cell) for data, item in zip(raw, row.inputs, strict=True)
+            ]
             cell = Cell(row, index, inputs, self._note)
             for j, job in jobs.items():
                 answers = self._answers[job.domain]
@@ -155,7 +157,7 @@ class _Run:
             item = row.inputs[i]
             width = item.spec.dtype.bits // 8
             data = buffers.get("in", i, size * width)
-            item.source.read_into(memoryview(data), item.view.name, (item.view.start + first) * width)
+            item.source.read_into(data.data, item.view.name, (item.view.start + first) * width)
             raw[i] = data
             self._count(read=data.nbytes)
         return raw
@@ -163,7 +165,7 @@ class _Run:
     def _write(self, job: Job, first: int, data: Bytes) -> None:
         """Hand merged elements to the job's sink, under each of its names."""
         for view in job.outputs:
-            self._sinks[job.variant].write_at(view.name, (view.start + first) * job.dtype.bits // 8, memoryview(data))
+            self._sinks[job.variant].write_at(view.name, (view.start + first) * job.dtype.bits // 8, data.data)
             self._count(written=data.nbytes)
 
     def _compare(self, row: Row, job: Job, raw: Sequence[Bytes | None], i: int) -> None:

@@ -29,13 +29,11 @@ class Aligned:
         self.untied: list[str] = []
 
 
-def aligned(
-    headers: Mapping[str, Header], ties: Ties, wanted: Callable[[str], Sequence[str]], donor: str
-) -> Aligned:
+def aligned(headers: Mapping[str, Header], ties: Ties, wanted: Callable[[str], Sequence[str]], donor: str) -> Aligned:
     """Match tensors by name.
 
-    A tensor that is tied in every model is merged once and written under each of its names that the donor stores. One that is tied in some
-    models only is written, and read from the tensor it is tied to where it is.
+    A tensor that is tied in every model is merged once and written under each of its names that the donor stores. One
+    that is tied in some models only is written, and read from the tensor it is tied to where it is.
 
     Args:
         headers: each source's header by label.
@@ -62,7 +60,9 @@ def aligned(
             if name in headers[donor]:
                 copies.setdefault(holder, []).append(name)
             continue
-        lacking = [label for label in labels if name not in headers[label] and ties[label].get(name) not in headers[label]]
+        lacking = [
+            label for label in labels if name not in headers[label] and ties[label].get(name) not in headers[label]
+        ]
         if lacking:
             missing[name] = lacking
         elif len(holders) > 1:
@@ -106,6 +106,6 @@ def _missing_message(missing: Mapping[str, Sequence[str]], headers: Mapping[str,
         hint = nearest(names[0], headers[label])
         lines.append(f"'{label}' has no {shown}.{hint}")
     return (
-        f"{len(missing)} tensor{'s are' if len(missing) > 1 else ' is'} not in every model: {' '.join(lines)} Give a rule for them: "
-        "copy from a model that has them, or skip."
+        f"{len(missing)} tensor{'s are' if len(missing) > 1 else ' is'} not in every model: {' '.join(lines)} "
+        "Give a rule for them: copy from a model that has them, or skip."
     )

@@ -1,1 +1,1 @@
-"""Merge methods, one file each, named as in their papers. `registry` finds them; `declare` is how they say what they are."""
+"""Merge methods, one file each. `registry` finds them; `declare` is how they say what they are."""

@@ -1,8 +1,8 @@
 """Model Breadcrumbs: drop the largest and the smallest entries of the task vectors.
 
 Davari and Belilovsky, "Model breadcrumbs: scaling multi-task model merging with sparse masks", ECCV 2024,
-https://arxiv.org/abs/2312.06795. The paper masks each layer's tensor; the authors' code each row of it (``scope: row``). Entries of
-equal magnitude at a cut stay or go in index order, so that counts are exact.
+https://arxiv.org/abs/2312.06795. The paper masks each layer's tensor; the authors' code each row of it (``scope:
+row``). Entries of equal magnitude at a cut stay or go in index order, so that counts are exact.
 """
 
 from collections.abc import Mapping
@@ -50,8 +50,9 @@ def breadcrumbs(
 ) -> "Passes[Tensor]":
     """Keep a middle band of each task vector by magnitude, and add the bands to the base.
 
-    Of each task vector the floor(outliers * size) largest entries are dropped, the floor(density * size) next ones kept, the rest
-    dropped; theta = theta_0 + lambda * sum_t w_t masked(tau_t). The authors use e.g. density 0.2, outliers 0.1, scale 0.4.
+    Of each task vector the floor(outliers * size) largest entries are dropped, the floor(density * size) next ones
+    kept, the rest dropped; theta = theta_0 + lambda * sum_t w_t masked(tau_t). The authors use e.g. density 0.2,
+    outliers 0.1, scale 0.4.
 
     Args:
         deltas: n task vectors, (rows, e) each.
@@ -60,8 +61,8 @@ def breadcrumbs(
         density: share of entries kept (beta in the authors' code).
         outliers: share of entries dropped as too large (gamma).
         scale: factor lambda on the sum.
-        scope: what the shares are taken over: each tensor (the paper), each row of a tensor (the authors' code; last axis), or
-            the whole model.
+        scope: what the shares are taken over: each tensor (the paper), each row of a tensor (the authors' code; last
+            axis), or the whole model.
 
     Returns:
         Merged task vector, (rows, e) float32.

@@ -1,11 +1,12 @@
 """DARE: drop entries of the task vectors at random and rescale the rest; then merge.
 
 Yu et al., "Language models are super Mario: absorbing abilities from homologous models as a free lunch", ICML 2024,
-https://arxiv.org/abs/2311.03099, equations 1-2. The paper speaks of a drop rate p; here `density` is the share that survives, 1 - p.
+https://arxiv.org/abs/2311.03099, equations 1-2. The paper speaks of a drop rate p; here `density` is the share that
+survives, 1 - p.
 
-Differences: the mask comes from a counter-based generator keyed by seed, model and tensor, so it does not depend on the order or the
-size of the reads. In `dare_ties` the random drop stands in for the magnitude trim, as practitioners run it; the
-authors' code drops first and then trims as well, which `trim_density` below 1 with ``rule: reference`` does.
+Differences: the mask comes from a counter-based generator keyed by seed, model and tensor, so it does not depend on the
+order or the size of the reads. In `dare_ties` the random drop stands in for the magnitude trim, as practitioners run
+it; the authors' code drops first and then trims as well, which `trim_density` below 1 with ``rule: reference`` does.
 """
 
 from collections.abc import Mapping, Sequence
@@ -50,9 +51,9 @@ def dare_linear(
 ) -> "Tensor":
     """Drop entries of the task vectors at random, rescale the rest, and add them to the base.
 
-    Each entry of tau_t survives with probability `density` and is then divided by it, so that the expectation is unchanged;
-    theta = theta_0 + lambda * sum_t w_t tau'_t. Meant for small task vectors: where entries exceed about 0.01 the paper sees it fail.
-    One draw is one sample: try several seeds.
+    Each entry of tau_t survives with probability `density` and is then divided by it, so that the expectation is
+    unchanged; theta = theta_0 + lambda * sum_t w_t tau'_t. Meant for small task vectors: where entries exceed about
+    0.01 the paper sees it fail. One draw is one sample: try several seeds.
 
     Args:
         deltas: n task vectors, (rows, e) each.
@@ -71,7 +72,7 @@ def dare_linear(
 def _passes(parameters: Mapping[str, Any]) -> int:
     """As TIES: two passes find the cuts, one counts the entries on them, one takes the vote."""
     trims = any(d < 1 for d in parameters["trim_density"])
-    return (2 + (parameters["rule"] == "paper")) * trims + (parameters["zero_sign"] == "majority")
+    return int((2 + (parameters["rule"] == "paper")) * trims + (parameters["zero_sign"] == "majority"))
 
 
 @method(
@@ -97,8 +98,9 @@ def dare_ties(
 ) -> "Passes[Tensor]":
     """Drop entries of the task vectors at random, rescale the rest, and merge those that agree in sign.
 
-    DARE, then the sign election and disjoint merge of TIES: gamma = sign(sum_t w_t tau'_t), and the mean of the surviving entries
-    whose sign is gamma; theta = theta_0 + lambda * merged. With `trim_density` below 1 the survivors are trimmed by magnitude as well.
+    DARE, then the sign election and disjoint merge of TIES: gamma = sign(sum_t w_t tau'_t), and the mean of the
+    surviving entries whose sign is gamma; theta = theta_0 + lambda * merged. With `trim_density` below 1 the survivors
+    are trimmed by magnitude as well.
 
     Args:
         deltas: n task vectors, (rows, e) each.

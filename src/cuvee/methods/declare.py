@@ -6,9 +6,10 @@
     def task_arithmetic(deltas: Deltas, *, weight: PerModel[Weight] = each(1.0), scale: Scale = 1.0) -> Tensor:
         ...
 
-Positional parameters are what the driver hands over: the operands (`Weights`, `Deltas` or `Vectors`), and, if asked for, the
-`Position` of the cell and the `Draws` of a random method. Keyword-only parameters are what a user may set, with bounds in their
-types. Everything else that needs to know about a method (checks, help, docs, plan, laws) reads it from the `Method` made here.
+Positional parameters are what the driver hands over: the operands (`Weights`, `Deltas` or `Vectors`), and, if asked
+for, the `Position` of the cell and the `Draws` of a random method. Keyword-only parameters are what a user may set,
+with bounds in their types. Everything else that needs to know about a method (checks, help, docs, plan, laws) reads it
+from the `Method` made here.
 """
 
 import inspect
@@ -76,7 +77,8 @@ def each(value: T) -> Sequence[T]:
 Weights = Annotated[Sequence[Operand], _Marker("weights")]
 """The models' weights; the method returns merged weights."""
 Deltas = Annotated[Sequence[Operand], _Marker("deltas")]
-"""The models' task vectors (model minus base); the method returns a merged task vector, to which the driver adds the base."""
+"""The models' task vectors (model minus base); the method returns a merged task vector, to which the driver adds the
+base."""
 Vectors = Annotated[Sequence[Operand], _Marker("vectors")]
 """Weights or task vectors, as the method's `Space` parameter says."""
 
@@ -121,7 +123,12 @@ class Paper:
 
     def bibtex(self, key: str) -> str:
         """Return the reference as a BibTeX entry with the given key."""
-        fields = {"title": self.title, "author": self.authors.replace(", ", " and "), "year": self.year, "note": self.venue}
+        fields = {
+            "title": self.title,
+            "author": self.authors.replace(", ", " and "),
+            "year": self.year,
+            "note": self.venue,
+        }
         body = "".join(f"  {name} = {{{value}}},\n" for name, value in (fields | {"url": self.url}).items())
         return f"@misc{{{key},\n{body}}}\n"
 
@@ -156,7 +163,7 @@ class Parameter:
         return self.type is float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Method:
     """A merge method, as declared.
 
@@ -174,8 +181,8 @@ class Method:
         locality: ``"block"`` (any elements), ``"rows"`` (whole rows) or ``"matrix"`` (the whole tensor) at a time.
         pooled: parameters that its passes depend on: tensors that differ in them are not pooled in model scope.
         identity: parameters with which n equal models give that model back.
-        average: share of each model in a plain average that goes with given parameters, for tensors the method is not meant for
-            (running statistics of normalisation layers).
+        average: share of each model in a plain average that goes with given parameters, for tensors the method is not
+            meant for (running statistics of normalisation layers).
         check: looks at all parameters together; returns what is wrong with them, or an empty string.
         symmetric: the order of the models (with their parameters) does not matter.
         any_dtype: it moves raw elements without looking at them.
@@ -305,7 +312,9 @@ def _read_signature(
     if unknown:
         raise TypeError(f"method '{function.__name__}': '{unknown[0]}' must be a Position, Draws, or keyword-only")
     parameters = {
-        p.name: _read_parameter(function.__name__, p, hints[p.name], helps) for p in signature if p.kind is p.KEYWORD_ONLY
+        p.name: _read_parameter(function.__name__, p, hints[p.name], helps)
+        for p in signature
+        if p.kind is p.KEYWORD_ONLY
     }
     return cast(Any, operands), tuple(kinds[hints[name]] for name in given[1:]), parameters
 

@@ -1,6 +1,7 @@
 """Weighted average of models.
 
-Wortsman et al., "Model soups", ICML 2022, https://arxiv.org/abs/2203.05482. Also known as a (uniform) soup, or simple averaging.
+Wortsman et al., "Model soups", ICML 2022, https://arxiv.org/abs/2203.05482. Also known as a (uniform) soup, or simple
+averaging.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,9 +26,10 @@ def _sums_to_zero(parameters: Mapping[str, Any]) -> str:
 
 @method(
     paper=Paper(
-        title="Model soups: averaging weights of multiple fine-tuned models improves accuracy without increasing inference time",
-        authors="M. Wortsman, G. Ilharco, S. Y. Gadre, R. Roelofs, R. Gontijo-Lopes, A. S. Morcos, H. Namkoong, A. Farhadi, "
-        "Y. Carmon, S. Kornblith, L. Schmidt",
+        title="Model soups: averaging weights of multiple fine-tuned models improves accuracy without increasing "
+        "inference time",
+        authors="M. Wortsman, G. Ilharco, S. Y. Gadre, R. Roelofs, R. Gontijo-Lopes, A. S. Morcos, H. Namkoong, "
+        "A. Farhadi, Y. Carmon, S. Kornblith, L. Schmidt",
         venue="ICML",
         year=2022,
         url="https://arxiv.org/abs/2203.05482",
@@ -37,8 +39,8 @@ def _sums_to_zero(parameters: Mapping[str, Any]) -> str:
 def linear(weights: Weights, *, weight: PerModel[Weight] = each(1.0), normalize: bool = True) -> "Tensor":
     """Take the weighted average of the models.
 
-    theta = sum_t w_t theta_t, divided by sum_t w_t when normalising. Equal weights give the plain average; without normalising it
-    is a scaled sum.
+    theta = sum_t w_t theta_t, divided by sum_t w_t when normalising. Equal weights give the plain average; without
+    normalising it is a scaled sum.
 
     Args:
         weights: n models, (rows, e) each.

@@ -1,8 +1,8 @@
 """Average of models, brought to the norm of the largest.
 
 Kim et al., "Token fusion: bridging the gap between token pruning and token merging" (MLERP), WACV 2024,
-https://arxiv.org/abs/2312.01026; used to merge more than two models by Tam et al., https://arxiv.org/abs/2409.18314, with norms
-taken over the whole model.
+https://arxiv.org/abs/2312.01026; used to merge more than two models by Tam et al., https://arxiv.org/abs/2409.18314,
+with norms taken over the whole model.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,9 @@ from cuvee.tensors.passes import Array, Passes, total
 if TYPE_CHECKING:
     from torch import Tensor
 
-CANCELLED = 1e-7  # a mean shorter than this share of the longest model is rounding error of float32 inputs: it has no direction
+CANCELLED = (
+    1e-7  # a mean shorter than this share of the longest model is rounding error of float32 inputs: it has no direction
+)
 
 
 def _equally(_: Mapping[str, Any], num_models: int) -> list[float]:
@@ -45,12 +47,13 @@ def mlerp(
 ) -> "Passes[Tensor]":
     """Average the models and give the result the norm of the largest one.
 
-    theta = m * max_t ||theta_t|| / ||m||, with m the mean. Averaging shortens vectors that are not parallel; this restores their
-    length. For two models of equal norm it is SLERP at 1/2. No setting to tune.
+    theta = m * max_t ||theta_t|| / ||m||, with m the mean. Averaging shortens vectors that are not parallel; this
+    restores their length. For two models of equal norm it is SLERP at 1/2. No setting to tune.
 
     Args:
         models: n models, (rows, e) each.
-        scope: what makes up one vector: the whole model (as published), each tensor, or each row of a tensor (last axis).
+        scope: what makes up one vector: the whole model (as published), each tensor, or each row of a tensor (last
+            axis).
         vectors: average the parameters themselves, or the task vectors (then the recipe needs a base).
 
     Returns:
@@ -80,4 +83,5 @@ def mean_factor(gram: Array) -> Array:
     mean = np.sqrt(np.maximum(gram.sum((1, 2)), 0.0)) / gram.shape[1]
     if ((mean <= CANCELLED * longest) & (longest > 0)).any():
         raise MergeError("mlerp: the models cancel out and their mean has no direction; use linear for this tensor")
-    return np.divide(longest, mean * gram.shape[1], out=np.zeros_like(mean), where=longest > 0)
+    factor: Array = np.divide(longest, mean * gram.shape[1], out=np.zeros_like(mean), where=longest > 0)
+    return factor

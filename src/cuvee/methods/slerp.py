@@ -1,9 +1,9 @@
 """Spherical linear interpolation of two models.
 
-Shoemake, "Animating rotation with quaternion curves", SIGGRAPH 1985, https://doi.org/10.1145/325334.325242; as a merge of models
-it has no paper of its own. The realistic evaluation of Tam et al. (https://arxiv.org/abs/2409.18314) takes one angle for the whole
-model (``scope: model``) and combines the raw vectors (``norm: raw``), but lets its lambda weight the first model; here `t` weights
-the second, as everywhere else in the field.
+Shoemake, "Animating rotation with quaternion curves", SIGGRAPH 1985, https://doi.org/10.1145/325334.325242; as a merge
+of models it has no paper of its own. The realistic evaluation of Tam et al. (https://arxiv.org/abs/2409.18314) takes
+one angle for the whole model (``scope: model``) and combines the raw vectors (``norm: raw``), but lets its lambda
+weight the first model; here `t` weights the second, as everywhere else in the field.
 """
 
 from math import pi
@@ -49,9 +49,9 @@ def slerp(
 ) -> "Passes[Tensor]":
     """Interpolate along the arc between two models instead of the straight line.
 
-    With Omega the angle between the two vectors, theta = [sin((1-t) Omega) theta_1 + sin(t Omega) theta_2] / sin(Omega). Where there
-    is no arc (a zero vector, parallel or opposite ones) it is the straight line (1-t) theta_1 + t theta_2; opposite vectors are
-    reported.
+    With Omega the angle between the two vectors, theta = [sin((1-t) Omega) theta_1 + sin(t Omega) theta_2] /
+    sin(Omega). Where there is no arc (a zero vector, parallel or opposite ones) it is the straight line (1-t) theta_1 +
+    t theta_2; opposite vectors are reported.
 
     Args:
         models: two models, (rows, e) each.
@@ -67,7 +67,9 @@ def slerp(
     gram = yield from total(gram_matrix, models)
     coefficients, opposite = arc_coefficients(gram, t, norm)
     if opposite:
-        position.note("the two models point in opposite directions, so there is no arc between them; interpolated linearly")
+        position.note(
+            "the two models point in opposite directions, so there is no arc between them; interpolated linearly"
+        )
     return weighted_sum(models, coefficients)
 
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 def task_arithmetic(deltas: Deltas, *, weight: PerModel[Weight] = each(1.0), scale: Scale = 1.0) -> "Tensor":
     """Add the weighted task vectors to the base model.
 
-    theta = theta_0 + lambda * sum_t w_t tau_t, with tau_t = theta_t - theta_0. A negative weight makes the model forget a task. The
-    paper tunes lambda on validation data; 0.3 to 0.5 is usual for several models.
+    theta = theta_0 + lambda * sum_t w_t tau_t, with tau_t = theta_t - theta_0. A negative weight makes the model forget
+    a task. The paper tunes lambda on validation data; 0.3 to 0.5 is usual for several models.
 
     Args:
         deltas: n task vectors, (rows, e) each.

@@ -1,14 +1,16 @@
 """TIES-Merging: trim, elect a sign, merge those that agree.
 
-Yadav et al., NeurIPS 2023, https://arxiv.org/abs/2306.01708, Algorithm 1. The paper leaves three things open, and its authors'
-code (https://github.com/prateeky2806/ties-merging) decides them:
+Yadav et al., NeurIPS 2023, https://arxiv.org/abs/2306.01708, Algorithm 1. The paper leaves three things open, and its
+authors' code (https://github.com/prateeky2806/ties-merging) decides them:
 
-* How many entries stay. ``rule: paper`` keeps exactly floor(density * size) per model, the first in index order (tensors by name)
-  where magnitudes are equal; ``rule: reference`` does as the code: one more, and all that are equal to the smallest kept.
+* How many entries stay. ``rule: paper`` keeps exactly floor(density * size) per model, the first in index order
+  (tensors by name) where magnitudes are equal; ``rule: reference`` does as the code: one more, and all that are equal
+  to the smallest kept.
 * Entries whose sum is exactly zero take the sign of the majority of all elected signs; both rules do so.
 * If that vote is a draw, ``paper`` gives zero; ``reference`` takes the negative entries (mean and sum) or zero (max).
 
-Also: a weight per model, 1 in the paper; and the trim can be taken per tensor, which most tools do, and is another algorithm.
+Also: a weight per model, 1 in the paper; and the trim can be taken per tensor, which most tools do, and is another
+algorithm.
 """
 
 from collections.abc import Mapping
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 def _passes(parameters: Mapping[str, Any]) -> int:
     """Two passes find the cuts, one counts the entries on them, one takes the vote."""
     trims = any(d < 1 for d in parameters["density"])
-    return (2 + (parameters["rule"] == "paper")) * trims + (parameters["zero_sign"] == "majority")
+    return int((2 + (parameters["rule"] == "paper")) * trims + (parameters["zero_sign"] == "majority"))
 
 
 @method(
@@ -55,9 +57,9 @@ def ties(
 ) -> "Passes[Tensor]":
     """Trim each task vector, elect a sign per entry, and merge the entries that agree with it.
 
-    Trim: keep the share `density` of largest magnitude of each tau_t. Elect: gamma = sign(sum_t w_t tau_t). Merge: the mean of the
-    entries whose sign is gamma. theta = theta_0 + lambda * merged. Without tuning the paper uses density 0.2 and scale 1;
-    tuned scales are usually larger, because it multiplies a mean.
+    Trim: keep the share `density` of largest magnitude of each tau_t. Elect: gamma = sign(sum_t w_t tau_t). Merge: take
+    the mean of the entries whose sign is gamma. theta = theta_0 + lambda * merged. Without tuning the paper uses
+    density 0.2 and scale 1; tuned scales are usually larger, because the scale multiplies a mean.
 
     Args:
         deltas: n task vectors, (rows, e) each.
@@ -66,7 +68,8 @@ def ties(
         density: share of entries each task vector keeps; 1 does not trim.
         scale: factor lambda on the merged task vector.
         trim_scope: what the share and the vote are taken over: the whole model (the paper) or each tensor.
-        rule: how many entries stay and what a drawn vote means: "paper" (exact count, zero) or "reference" (the authors' code).
+        rule: how many entries stay and what a drawn vote means: "paper" (exact count, zero) or "reference" (the
+            authors' code).
         zero_sign: sign of entries whose sum is exactly zero: that of the majority of elected signs, positive, or none.
         merge: what is done with the entries that agree: their mean, their sum, or the one of largest magnitude.
 
@@ -75,5 +78,7 @@ def ties(
     """
     trimmed = yield from trim(deltas, density, position, exact=rule == "paper")
     return (
-        yield from elect_and_merge(trimmed, weight, how=merge, scale=scale, zero_sign=zero_sign, draw_is_negative=rule == "reference")
+        yield from elect_and_merge(
+            trimmed, weight, how=merge, scale=scale, zero_sign=zero_sign, draw_is_negative=rule == "reference"
+        )
     )

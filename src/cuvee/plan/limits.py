@@ -65,5 +65,5 @@ def _row_memory(row: Row, block_bytes: int) -> int:
 
 
 def _job_memory(row: Row, job: Job) -> int:
-    """Predict a job's temporaries: inputs widened, task vectors, masks and sums, the Gram matrix's doubles, in cells."""
+    """Predict a job's temporaries: inputs widened, task vectors, masks, sums, the Gram matrix's doubles."""
     return 0 if job.lane == "bytes" else (6 * len(used(job)) + 8) * FLOAT * min(row.cell, row.size)

@@ -1,12 +1,12 @@
 """Recipes and headers to rows. Reads no weight; holds no tensor.
 
-One plan can make several variants: recipes that read the same models. A tile of the output that several variants need is one row with a
-job for each, and its inputs are read once.
+One plan can make several variants: recipes that read the same models. A tile of the output that several variants need
+is one row with a job for each, and its inputs are read once.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import ceil
+from pathlib import Path
 from typing import Any
 
 from cuvee.architectures.layers import depth_of, stacks
@@ -18,10 +18,11 @@ from cuvee.layouts.aligned import Aligned, aligned
 from cuvee.layouts.tile import Tile, split
 from cuvee.methods.declare import Method
 from cuvee.methods.registry import find_method
-from cuvee.recipe.parameters import Settings, at_depth, settle
-from cuvee.recipe.recipe import BASE, Recipe, Rule
-from cuvee.resolve import Resolved, Sources
 from cuvee.plan.rows import CELL, Domain, Input, Job, Row
+from cuvee.recipe.parameters import Settings, at_depth, settle
+from cuvee.recipe.recipe import BASE, Recipe
+from cuvee.recipe.rule import Rule
+from cuvee.resolve import Resolved, Sources
 from cuvee.spec import DTYPES, DType, TensorSpec
 
 __all__ = ["Plan", "make_plan", "plan"]
@@ -58,7 +59,7 @@ class Plan:
 
     def row_bytes_read(self, row: Row) -> int:
         """Bytes that a row reads, at most; jobs share what they read at the same time."""
-        passes = {i: 0 for i in range(len(row.inputs))}
+        passes = dict.fromkeys(range(len(row.inputs)), 0)
         for job in row.jobs:
             for i in used(job):
                 passes[i] = max(passes[i], self.passes(job))
@@ -75,11 +76,11 @@ def used(job: Job) -> list[int]:
     return list(dict.fromkeys([*job.operands, *([] if job.base is None else [job.base]), *job.compare]))
 
 
-def plan(recipe: Recipe) -> Plan:
+def plan(recipe: Recipe | str | Path | Mapping[str, Any]) -> Plan:
     """Work out what a merge will do, from headers alone.
 
     Args:
-        recipe: what to merge.
+        recipe: what to merge: a recipe, the path of one, or one as plain values.
 
     Returns:
         The plan. Its sources are closed.
@@ -89,7 +90,7 @@ def plan(recipe: Recipe) -> Plan:
         PlanError: the recipe and its models do not fit together.
     """
     with Sources() as sources:
-        return make_plan([sources.resolve(recipe)])
+        return make_plan([sources.resolve(Recipe.of(recipe))])
 
 
 def make_plan(variants: Sequence[Resolved]) -> Plan:
@@ -174,7 +175,8 @@ class _Planner:
         headers = {label: source.header for label, source in self.sources.items()}
         names = dict.fromkeys(name for header in headers.values() for name in header)
         ties = {
-            label: tied_names(source.header, source.config, source.shared, names) for label, source in self.sources.items()
+            label: tied_names(source.header, source.config, source.shared, names)
+            for label, source in self.sources.items()
         }
         self._twice = stored_twice(headers[self.donor], self.sources[self.donor].config)
         matched = aligned(headers, ties, self._wanted, self.donor)
@@ -201,7 +203,8 @@ class _Planner:
         needs = method.space(settings) == "deltas"
         if needs and BASE not in self.sources:
             raise PlanError(
-                f"method '{method.name}' works on task vectors, what each model differs from a common base by; give the recipe a 'base'.",
+                f"method '{method.name}' works on task vectors: what each model differs from a common base "
+                "by; give the recipe a 'base'.",
                 ("base",),
             )
         return needs
@@ -226,7 +229,8 @@ class _Planner:
         if compare:
             read += [label for label in tile.inputs if label not in read]
         inputs = tuple(
-            Input(source=self.sources[label], label=label, view=tile.inputs[label], spec=tile.specs[label]) for label in read
+            Input(source=self.sources[label], label=label, view=tile.inputs[label], spec=tile.specs[label])
+            for label in read
         )
         dtype = self._dtype(tile, labels, base, method)
         view = tile.outputs[0]
@@ -263,7 +267,9 @@ class _Planner:
         if kinds != {"float"}:
             if len(kinds) > 1:
                 found = ", ".join(f"'{label}' {spec.dtype}" for label, spec in tile.specs.items())
-                raise PlanError(f"{tile.name}: element types differ in kind: {found}. Give a rule to copy or skip it.", ("models",))
+                raise PlanError(
+                    f"{tile.name}: element types differ in kind: {found}. Give a rule to copy or skip it.", ("models",)
+                )
             donor = self.donor if self.donor in tile.specs else labels[0]
             return copy, {}, (donor,), f"{next(iter(tile.specs.values())).dtype} is copied, not averaged"
         if role_of(tile.name, next(iter(tile.specs.values()))) == "statistic" and not method.any_dtype:
@@ -283,12 +289,16 @@ class _Planner:
     def _dtype(self, tile: Tile, labels: Sequence[str], base: str | None, method: Method) -> DType:
         """Choose the element type to write."""
         types = {tile.specs[label].dtype for label in (*labels, *((base,) if base else ()))}
-        widest = max(types, key=lambda dtype: dtype.bits) if len({t.bits for t in types}) == len(types) else DTYPES["F32"]
+        widest = (
+            max(types, key=lambda dtype: dtype.bits) if len({t.bits for t in types}) == len(types) else DTYPES["F32"]
+        )
         if widest.kind != "float":
             return widest
         if len(types) > 1 and self.recipe.output.dtype is None:
             found = ", ".join(sorted(str(t) for t in types))
-            self.warnings.append(f"models store tensors in different types ({found}); written as {widest}. Set output dtype to choose.")
+            self.warnings.append(
+                f"models store tensors in different types ({found}); written as {widest}. Set output dtype to choose."
+            )
         if DTYPES["F64"] in types and not method.any_dtype:
             self.warnings.append("F64 tensors are merged in float32 arithmetic.")
         name = self.recipe.output.dtype_name
@@ -304,8 +314,12 @@ class _Planner:
         if matched.untied:
             self.config["tie_word_embeddings"] = False
             self.warnings.append(_listed("tied in some models only, so written on their own", matched.untied))
-        if BASE in self.sources and not any(self._needs_base(rule) for rule in (None, *self.recipe.tensors) if _merges(rule)):
-            self.warnings.append(f"method '{self.recipe.method}' does not use the base; it lends configuration and tokenizer only.")
+        if BASE in self.sources and not any(
+            self._needs_base(rule) for rule in (None, *self.recipe.tensors) if _merges(rule)
+        ):
+            self.warnings.append(
+                f"method '{self.recipe.method}' does not use the base; it lends configuration and tokenizer only."
+            )
 
 
 def _merges(rule: Rule | None) -> bool:

@@ -12,7 +12,8 @@ __all__ = ["OverDepth", "Settings", "at_depth", "settle"]
 
 Where = tuple[str | int, ...]
 Settings = Mapping[str, Any]
-"""A value, or an `OverDepth`, for each parameter; for a per-model parameter a tuple of them in the order of the models."""
+"""A value, or an `OverDepth`, for each parameter; for a per-model parameter a tuple of them in the order of the
+models."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +21,8 @@ class OverDepth:
     """A value that changes from the first layer to the last, linearly between the given ones.
 
     Attributes:
-        values: at equal distances over depth; the first holds for the first layer and what comes before the layers (embeddings),
-            the last for the last layer and what comes after (final norm, head).
+        values: at equal distances over depth; the first holds for the first layer and what comes before the layers
+            (embeddings), the last for the last layer and what comes after (final norm, head).
     """
 
     values: tuple[float, ...]
@@ -44,8 +45,8 @@ def settle(method: Method, given: Mapping[str, object], labels: Sequence[str], w
 
     Args:
         method: the method they are for.
-        given: parameter name to value. A per-model parameter takes one value for all models, a list of one for each, or a
-            mapping from labels. A number may be ``{"over_depth": [...]}`` or an `OverDepth`.
+        given: parameter name to value. A per-model parameter takes one value for all models, a list of one for each, or
+            a mapping from labels. A number may be ``{"over_depth": [...]}`` or an `OverDepth`.
         labels: the models' labels, in order.
         where: place of `given` in the recipe, for messages.
 
@@ -56,13 +57,17 @@ def settle(method: Method, given: Mapping[str, object], labels: Sequence[str], w
         if name not in method.parameters:
             known = ", ".join(method.parameters) or "none"
             raise RecipeError(
-                f"method '{method.name}' has no parameter '{name}'.{nearest(name, method.parameters)} It takes: {known}.",
+                f"method '{method.name}' has no parameter '{name}'.{nearest(name, method.parameters)} "
+                f"It takes: {known}.",
                 (*where, name),
             )
     settings: dict[str, Any] = method.defaults(len(labels))
     for name, value in given.items():
         parameter = method.parameters[name]
-        settings[name] = (_per_model if parameter.per_model else _one)(parameter, value, labels, (*where, name))
+        place = (*where, name)
+        settings[name] = (
+            _per_model(parameter, value, labels, place) if parameter.per_model else _one(parameter, value, place)
+        )
     return {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
 
 
@@ -90,22 +95,23 @@ def _per_model(parameter: Parameter, value: object, labels: Sequence[str], where
         missing = [label for label in labels if label not in value]
         if missing:
             raise RecipeError(
-                f"'{parameter.name}' has no value for the model '{missing[0]}'; give one for every model, or one value for all.",
+                f"'{parameter.name}' has no value for the model '{missing[0]}'; give one for every model, or "
+                "one value for all.",
                 where,
             )
-        return [_one(parameter, value[label], labels, (*where, label)) for label in labels]
+        return [_one(parameter, value[label], (*where, label)) for label in labels]
     if isinstance(value, Sequence) and not isinstance(value, str):
         if len(value) != len(labels):
             raise RecipeError(
-                f"'{parameter.name}' has {len(value)} values for {len(labels)} models ({', '.join(labels)}); give one for each, "
-                "or one value for all. Values over depth are written {over_depth: [...]}.",
+                f"'{parameter.name}' has {len(value)} values for {len(labels)} models ({', '.join(labels)}); give one "
+                "for each, or one value for all. Values over depth are written {over_depth: [...]}.",
                 where,
             )
-        return [_one(parameter, v, labels, (*where, i)) for i, v in enumerate(value)]
-    return [_one(parameter, value, labels, where)] * len(labels)
+        return [_one(parameter, v, (*where, i)) for i, v in enumerate(value)]
+    return [_one(parameter, value, where)] * len(labels)
 
 
-def _one(parameter: Parameter, value: object, labels: Sequence[str], where: Where) -> object:
+def _one(parameter: Parameter, value: object, where: Where) -> object:
     """Check one value, or values over depth."""
     if isinstance(value, Mapping):
         unknown = [key for key in value if key != "over_depth"]

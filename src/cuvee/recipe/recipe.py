@@ -1,9 +1,8 @@
-"""The recipe: a frozen statement of what to merge. Knows no file format and opens nothing."""
+"""The recipe: a frozen statement of what to merge. Checks all that can be checked without opening a model."""
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -11,92 +10,21 @@ from typing import Any
 from cuvee.errors import RecipeError, nearest
 from cuvee.methods.declare import Method
 from cuvee.methods.registry import find_method
-from cuvee.recipe.parameters import OverDepth, settle
-from cuvee.spec import DTYPES, Source
+from cuvee.recipe.parameters import settle
+from cuvee.recipe.rule import Output, Rule
+from cuvee.recipe.values import frozen, inside, keys_of, list_of, mapping_of, thawed
+from cuvee.recipe.yaml_text import Where, dump, read
+from cuvee.spec import Source
 
-__all__ = ["SCHEMA", "Output", "Recipe", "Reference", "Rule"]
+__all__ = ["BASE", "SCHEMA", "Recipe", "Reference"]
 
 SCHEMA = 1
 BASE = "base"
-SHARD_BYTES = 5_000_000_000
 
 Reference = str | Path | Mapping[str, Any] | Source
 """What a model is called: a folder, a safetensors file, a state dict, or a source that is open already."""
 
-_DTYPE_NAMES = {dtype.torch_name: name for name, dtype in DTYPES.items() if dtype.kind == "float"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Output:
-    """What the merged checkpoint looks like.
-
-    Attributes:
-        dtype: element type of merged tensors, a torch name such as ``"bfloat16"``; None keeps each tensor's own.
-        shard_size: bytes per file, at most, unless one tensor alone is larger.
-        custom_code: also copy the Python files that come with the base (or the first model).
-    """
-
-    dtype: str | None = None
-    shard_size: int = SHARD_BYTES
-    custom_code: bool = False
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        if self.dtype is not None and self.dtype not in _DTYPE_NAMES:
-            raise RecipeError(
-                f"output dtype {self.dtype!r} is not known.{nearest(str(self.dtype), _DTYPE_NAMES)} "
-                f"It can be: {', '.join(_DTYPE_NAMES)}.",
-                ("output", "dtype"),
-            )
-        if not isinstance(self.shard_size, int) or isinstance(self.shard_size, bool) or self.shard_size <= 0:
-            raise RecipeError(f"shard_size is {self.shard_size!r}; it must be a positive number of bytes.", ("output", "shard_size"))
-        if not isinstance(self.custom_code, bool):
-            raise RecipeError(f"custom_code is {self.custom_code!r}; it must be true or false.", ("output", "custom_code"))
-
-    @property
-    def dtype_name(self) -> str | None:
-        """The safetensors name of `dtype`."""
-        return None if self.dtype is None else _DTYPE_NAMES[self.dtype]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
-    """What is done otherwise for the tensors whose names match. The first rule that matches a name holds.
-
-    Attributes:
-        match: patterns of tensor names, with ``*``, ``?`` and ``[...]``; any of them may match.
-        method: another method for these tensors.
-        parameters: values for its parameters; without `method`, they replace those of the recipe one by one.
-        copy: label of the model (or ``"base"``) whose tensors are taken unchanged.
-        skip: leave these tensors out of the output.
-        parts: treat each tensor as this many tensors stacked along its first axis (fused projections, packed experts), so that a
-            method's thresholds and norms are taken for each part.
-    """
-
-    match: tuple[str, ...]
-    method: str | None = None
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    copy: str | None = None
-    skip: bool = False
-    parts: int = 1
-
-    def __post_init__(self) -> None:
-        """Check that the rule says one thing."""
-        match = (self.match,) if isinstance(self.match, str) else tuple(self.match)
-        object.__setattr__(self, "match", match)
-        object.__setattr__(self, "parameters", MappingProxyType(_frozen(self.parameters)))
-        if not match or not all(isinstance(pattern, str) and pattern for pattern in match):
-            raise RecipeError("a rule needs 'match': a pattern of tensor names, or a list of them.", ("match",))
-        if not isinstance(self.skip, bool):
-            raise RecipeError(f"'skip' is {self.skip!r}; it must be true or false.", ("skip",))
-        if (self.copy is not None) + self.skip + bool(self.method or self.parameters) > 1:
-            raise RecipeError("a rule says one of: copy, skip, or another method and parameters.", ("match",))
-        if not isinstance(self.parts, int) or isinstance(self.parts, bool) or self.parts < 1:
-            raise RecipeError(f"'parts' is {self.parts!r}; it must be a whole number from 1.", ("parts",))
-
-    def matches(self, name: str) -> bool:
-        """Say whether the rule is about this tensor."""
-        return any(fnmatchcase(name, pattern) for pattern in self.match)
+_KEYS = ("cuvee", "method", "models", "base", "parameters", "tensors", "seed", "output")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,41 +61,38 @@ class Recipe:
     def __post_init__(self) -> None:
         """Freeze and check everything that can be checked without opening a model."""
         object.__setattr__(self, "models", MappingProxyType(_labelled(self.models)))
-        object.__setattr__(self, "parameters", MappingProxyType(_frozen(self.parameters)))
+        object.__setattr__(self, "parameters", MappingProxyType(frozen(self.parameters)))
         object.__setattr__(self, "tensors", tuple(self.tensors))
         if not isinstance(self.seed, int) or isinstance(self.seed, bool):
             raise RecipeError(f"'seed' is {self.seed!r}; it must be a whole number.", ("seed",))
         if not isinstance(self.method, str):
             raise RecipeError(f"'method' is {self.method!r}; it must be the name of a method.", ("method",))
-        try:
+        with inside("method"):
             method = find_method(self.method)
-        except RecipeError as error:
-            raise RecipeError(str(error), ("method",)) from None
         settle(method, self.parameters, self.labels, ("parameters",))
         _check_count(method, len(self.models))
         for i, rule in enumerate(self.tensors):
-            self._check_rule(rule, ("tensors", i))
+            with inside("tensors", i):
+                self._check_rule(rule)
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The models' labels, in order."""
         return tuple(self.models)
 
-    def _check_rule(self, rule: Rule, where: tuple[str | int, ...]) -> None:
+    def _check_rule(self, rule: Rule) -> None:
         """Check a rule against the recipe's models and methods."""
         known = (*self.labels, *((BASE,) if self.base is not None else ()))
         if rule.copy is not None and rule.copy not in known:
             raise RecipeError(
                 f"a rule copies from '{rule.copy}', which the recipe does not have.{nearest(rule.copy, known)} "
                 f"It has: {', '.join(known)}.",
-                (*where, "copy"),
+                ("copy",),
             )
         if rule.copy is None and not rule.skip:
-            try:
+            with inside("method"):
                 method = find_method(rule.method or self.method)
-            except RecipeError as error:
-                raise RecipeError(str(error), (*where, "method")) from None
-            settle(method, rule.parameters, self.labels, (*where, "parameters"))
+            settle(method, rule.parameters, self.labels, ("parameters",))
             _check_count(method, len(self.models))
 
     def rule_for(self, name: str) -> Rule | None:
@@ -178,29 +103,128 @@ class Recipe:
         """Return the same recipe with some parameters changed."""
         return replace(self, parameters={**self.parameters, **parameters})
 
-    def canonical(self) -> dict[str, object]:
-        """Return what the recipe says, without any path: labels stand for the models. Ready for JSON, keys in fixed order."""
-        rules = [
-            {
-                "match": list(rule.match),
-                "method": rule.method,
-                "parameters": thawed(rule.parameters),
-                "copy": rule.copy,
-                "skip": rule.skip,
-                "parts": rule.parts,
-            }
-            for rule in self.tensors
-        ]
-        return {
-            "cuvee": SCHEMA,
-            "method": self.method,
-            "models": list(self.labels),
-            "base": self.base is not None,
+    @classmethod
+    def of(cls, recipe: "Recipe | str | Path | Mapping[str, Any]") -> "Recipe":
+        """Return a recipe as it is, or read it from a file or from plain values."""
+        if isinstance(recipe, Recipe):
+            return recipe
+        return cls.load(recipe) if isinstance(recipe, str | Path) else cls.from_mapping(recipe)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Recipe":
+        """Read a YAML file. Relative paths in it are relative to its folder.
+
+        Raises:
+            RecipeError: it cannot be read, or says something wrong; names file and line.
+        """
+        content, lines = read(Path(path))
+        try:
+            return cls.from_mapping(content, folder=Path(path).parent)
+        except RecipeError as error:
+            known = (error.where[:i] for i in range(len(error.where), -1, -1))
+            line = next((f":{lines[where]}" for where in known if where in lines), "")
+            raise RecipeError(f"{path}{line}: {error}", error.where) from error
+
+    def save(self, path: str | Path) -> None:
+        """Write a YAML file, replacing one that is there. Relative paths in it will be read as relative to its folder.
+
+        Raises:
+            RecipeError: a model is held in memory and has no path.
+        """
+        for label, reference in (*self.models.items(), (BASE, self.base)):
+            if not isinstance(reference, str | Path | None):
+                raise RecipeError(
+                    f"model '{label}' is held in memory; only recipes whose models are paths can be saved."
+                )
+        Path(path).write_text(self.to_yaml(), encoding="utf-8")
+
+    def to_yaml(self) -> str:
+        """Return the recipe as YAML; models held in memory are marked as such."""
+        return dump(self.to_mapping())
+
+    @classmethod
+    def from_mapping(cls, content: object, folder: Path | None = None) -> "Recipe":
+        """Build a recipe from plain values, as YAML gives them.
+
+        Args:
+            content: the recipe's keys and values; the README has the schema.
+            folder: what relative paths are relative to; None is the current folder.
+
+        Raises:
+            RecipeError: something in it is wrong.
+        """
+        top = keys_of(content, _KEYS, "a recipe", ())
+        _check_version(top.get("cuvee"))
+        for key in ("method", "models"):
+            if key not in top:
+                raise RecipeError(f"the recipe has no '{key}'.")
+        rules = []
+        for i, rule in enumerate(list_of(top.get("tensors"), ("tensors",))):
+            with inside("tensors", i):
+                rules.append(Rule.from_mapping(rule))
+        with inside("output"):
+            output = Output.from_mapping(top.get("output"))
+        return cls(
+            method=top["method"],
+            models=_references(top["models"]),
+            base=None if top.get("base") is None else _reference(top["base"], ("base",)),
+            parameters=mapping_of(top.get("parameters"), ("parameters",)),
+            tensors=tuple(rules),
+            seed=top.get("seed", 0),
+            output=output,
+            folder=folder,
+        )
+
+    def to_mapping(self) -> dict[str, object]:
+        """Return plain values that `from_mapping` reads back to an equal recipe, if its models are paths."""
+        content: dict[str, object] = {"cuvee": SCHEMA, "method": self.method}
+        content["models"] = {label: _written(reference) for label, reference in self.models.items()}
+        rest = {
+            "base": None if self.base is None else _written(self.base),
             "parameters": thawed(self.parameters),
-            "tensors": rules,
+            "tensors": [rule.to_mapping() for rule in self.tensors],
             "seed": self.seed,
-            "output": {"dtype": self.output.dtype},
+            "output": self.output.to_mapping(),
         }
+        return content | {key: value for key, value in rest.items() if value}
+
+    def canonical(self) -> dict[str, object]:
+        """Return what decides the merged bytes, without any path: labels stand for the models. Keys in fixed order."""
+        content = self.to_mapping()
+        content["models"] = list(self.labels)
+        if self.base is not None:
+            content["base"] = BASE
+        content["output"] = {"dtype": self.output.dtype}
+        return content
+
+
+def _check_version(version: object) -> None:
+    """Refuse a recipe of another format."""
+    if version != SCHEMA or isinstance(version, bool):
+        found = "it has none" if version is None else f"it says {version!r}"
+        raise RecipeError(f"a recipe begins with 'cuvee: {SCHEMA}', the version of its format; {found}.", ("cuvee",))
+
+
+def _references(value: object) -> Any:
+    """Read the models: a list of references, or label: reference."""
+    if isinstance(value, Mapping):
+        return {label: _reference(reference, ("models", str(label))) for label, reference in value.items()}
+    if isinstance(value, list | tuple):
+        return [_reference(reference, ("models", i)) for i, reference in enumerate(value)]
+    raise RecipeError("'models' must be a list of paths, or label: path for each model.", ("models",))
+
+
+def _reference(value: Any, where: Where) -> Reference:
+    """Read a reference to a model."""
+    if value is None or isinstance(value, int | float | list) or value == "":
+        raise RecipeError(f"{value!r} is not a path to a model.", where)
+    reference: Reference = value
+    return reference
+
+
+def _written(reference: Reference) -> str:
+    """Write a reference down; what is held in memory has no name."""
+    return str(reference) if isinstance(reference, str | Path) else "(held in memory)"
 
 
 def _labelled(models: Any) -> dict[str, Reference]:
@@ -224,23 +248,3 @@ def _check_count(method: Method, count: int) -> None:
     if count < fewest or (most is not None and count > most):
         wanted = f"{fewest}" if fewest == most else f"at least {fewest}" if most is None else f"{fewest} to {most}"
         raise RecipeError(f"method '{method.name}' merges {wanted} models; the recipe has {count}.", ("models",))
-
-
-def _frozen(value: Any) -> Any:
-    """Copy parameters so that later changes to the caller's objects do not reach the recipe."""
-    if isinstance(value, Mapping):
-        if set(value) == {"over_depth"} and isinstance(value["over_depth"], Sequence):
-            return OverDepth(tuple(value["over_depth"]))
-        return {key: _frozen(v) for key, v in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return tuple(_frozen(v) for v in value)
-    return value
-
-
-def thawed(value: Any) -> Any:
-    """Turn frozen parameters into plain lists and mappings, for writing."""
-    if isinstance(value, OverDepth):
-        return {"over_depth": list(value.values)}
-    if isinstance(value, Mapping):
-        return {key: thawed(v) for key, v in value.items()}
-    return [thawed(v) for v in value] if isinstance(value, tuple | list) else value

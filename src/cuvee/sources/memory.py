@@ -174,13 +174,11 @@ def _shared_groups(tensors: Mapping[str, torch.Tensor]) -> tuple[tuple[str, ...]
 
 
 def _pieces(tensor: torch.Tensor, start: int, stop: int) -> Iterator[torch.Tensor]:
-    """Yield tensors that, laid end to end in row-major order, are elements `start` to `stop` of `tensor`.
+    """Yield tensors that, laid end to end in row-major order, are elements `start` to `stop` of `tensor`, at least one.
 
     At most two partial rows per axis, and whole rows between them: nothing larger than what was asked for is ever
     copied.
     """
-    if start >= stop:
-        return
     if tensor.is_contiguous():
         yield tensor.reshape(-1)[start:stop]
         return

@@ -4,6 +4,7 @@ Knows nothing of tensors.
 """
 
 import json
+import reprlib
 import stat
 from pathlib import Path
 
@@ -19,9 +20,8 @@ SHOWN_CHARACTERS = 200
 
 
 def shown(text: object) -> str:
-    """Return `text` quoted for a message, with control characters escaped and the middle of long text left out."""
-    quoted = repr(text if not isinstance(text, str) else _shortened(text))
-    return quoted if isinstance(text, str) else _shortened(quoted)
+    """Return `text` as Python would write it, for a message: control characters escaped, what is long left out."""
+    return repr(_shortened(text)) if isinstance(text, str) else reprlib.repr(text)
 
 
 def _shortened(text: str) -> str:

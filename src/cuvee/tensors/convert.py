@@ -16,7 +16,7 @@ __all__ = ["first_non_finite", "from_bytes", "to_bytes"]
 
 def torch_dtype(dtype: DType) -> "torch.dtype":
     """Return torch's name for an element type."""
-    found: "torch.dtype" = getattr(torch, dtype.torch_name)
+    found: torch.dtype = getattr(torch, dtype.torch_name)
     return found
 
 

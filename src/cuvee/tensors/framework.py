@@ -1,7 +1,7 @@
 """torch, imported when it is first used.
 
-Planning, checking a recipe or listing methods imports the primitives but computes nothing; importing torch costs over a second and
-80 MB. The rooms of this floor take `torch` from here; type checkers see the real one.
+Planning, checking a recipe or listing methods imports the primitives but computes nothing; importing torch costs over a
+second and 80 MB. The rooms of this floor take `torch` from here; type checkers see the real one.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,10 @@ else:
 
 @contextmanager
 def single_threaded(needed: bool = True) -> Iterator[None]:
-    """Let torch use one thread per calling thread inside the block, so that sums have one order and workers do not fight for cores.
+    """Let torch use one thread per calling thread inside the block.
+
+    Then sums have one order and workers do not
+    fight for cores.
 
     Args:
         needed: do nothing, and do not import torch, if False.

@@ -1,8 +1,9 @@
 """Operands: what a method is given for each model.
 
-An operand stands for one cell of elements, laid out as (rows, elements per row); rows is 1 unless the method works row by row.
-Operands are lazy: a `Block` is raw bytes with a dtype, a `TaskVector` a pair of blocks; other rooms add operands of which only
-some entries survive. `tensor` makes the float32 elements of any of them, once; primitives may look at the kind and do better.
+An operand stands for one cell of elements, laid out as (rows, elements per row); rows is 1 unless the method works row
+by row. Operands are lazy: a `Block` is raw bytes with a dtype, a `TaskVector` a pair of blocks; other rooms add
+operands of which only some entries survive. `tensor` makes the float32 elements of any of them, once; primitives may
+look at the kind and do better.
 """
 
 from collections.abc import Callable

@@ -1,23 +1,24 @@
 """Passes: how a method learns something about a whole tensor, or a whole model, before it merges.
 
-A method that needs more than the elements before it is a generator. Where it needs a number taken over all of its *domain*
-(a tensor, the whole model, a row), it writes ::
+A method that needs more than the elements before it is a generator. Where it needs a number taken over all of its
+*domain* (a tensor, the whole model, a row), it writes ::
 
     gram = yield from total(gram_matrix, weights)
 
-and goes on as if that number were there. The driver splits every domain into *cells*, a grid that depends on shapes alone, runs the
-method once per cell up to the first unknown number, adds the cells' partial numbers up in grid order, and runs it again
-with what it has learnt, until the method returns its merged cell. A pass costs one more reading of the inputs, never a copy.
+and goes on as if that number were there. The driver splits every domain into *cells*, a grid that depends on shapes
+alone, runs the method once per cell up to the first unknown number, adds the cells' partial numbers up in grid order,
+and runs it again with what it has learnt, until the method returns its merged cell. A pass costs one more reading of
+the inputs, never a copy.
 
-The rules of the game: what a method asks for may depend on its parameters and on earlier answers, never on the elements of
-a cell; and all cells of a domain ask for the same things in the same order.
+The rules of the game: what a method asks for may depend on its parameters and on earlier answers, never on the elements
+of a cell; and all cells of a domain ask for the same things in the same order.
 
 Knows neither torch nor numba; partial numbers are numpy arrays.
 """
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,8 +42,8 @@ class Position:
     Attributes:
         tensor: name of the output tensor, the same in every variant and for every block size.
         start: flat index of the cell's first element within the tensor.
-        size: number of elements in the domain the passes are taken over: of a row, of the tensor, or of all tensors of the
-            model that are merged together.
+        size: number of elements in the domain the passes are taken over: of a row, of the tensor, or of all tensors of
+            the model that are merged together.
         rows: how many domains the cell holds side by side: its number of rows in row scope, else 1.
         whole: the cell holds its domains entirely, so every answer is known at once.
         note: call it with one sentence to tell the user of something unusual about this tensor; said once per tensor.
@@ -78,9 +79,7 @@ class Pass:
 Passes = Generator[Pass, Any, T]
 
 
-def total(
-    measure: Callable[P, Array], /, *args: P.args, **kwargs: P.kwargs
-) -> Generator[Pass, Any, Array]:
+def total(measure: Callable[P, Array], /, *args: P.args, **kwargs: P.kwargs) -> Generator[Pass, Any, Array]:
     """Ask for the sum, over the domain, of what `measure` says of each cell.
 
     Args:
@@ -99,14 +98,16 @@ def total(
 def finished(
     finish: Callable[[Array], R], measure: Callable[P, Array], /, *args: P.args, **kwargs: P.kwargs
 ) -> Generator[Pass, Any, R]:
-    """Ask for `finish` of the sum that `total` would give; `finish` runs once per domain and its result alone is kept."""
+    """Ask for what `finish` makes of the sum that `total` would give.
+
+    `finish` runs once per domain and its result alone is
+    kept.
+    """
     answer: R = yield Pass(lambda: measure(*args, **kwargs), finish)
     return answer
 
 
-def prefix(
-    measure: Callable[P, Array], /, *args: P.args, **kwargs: P.kwargs
-) -> Generator[Pass, Any, Array]:
+def prefix(measure: Callable[P, Array], /, *args: P.args, **kwargs: P.kwargs) -> Generator[Pass, Any, Array]:
     """Ask for the sum over the cells that come before this one in the domain's order: tensors by name, then cells."""
     answer: Array = yield Pass(lambda: measure(*args, **kwargs), None, True)
     return answer

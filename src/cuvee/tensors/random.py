@@ -1,15 +1,15 @@
 """Random masks that do not depend on who draws them.
 
-Philox-4x32-10, the counter-based generator of Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3" (SC 2011,
-https://doi.org/10.1145/2063384.2063405). Its counter is the index of the element and the name of the tensor, its key the seed and
-the model's label, so an element's draw is the same whatever the block size, the worker, the order or the device.
+Philox-4x32-10, the counter-based generator of Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2,
+3" (SC 2011, https://doi.org/10.1145/2063384.2063405). Its counter is the index of the element and the name of the
+tensor, its key the seed and the model's label, so an element's draw is the same whatever the block size, the worker,
+the order or the device.
 """
 
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
 from typing import TYPE_CHECKING
-
 
 from cuvee.tensors.framework import torch
 from cuvee.tensors.operands import Operand

@@ -1,13 +1,13 @@
 """Which entries are the largest: exact selection by magnitude, without sorting and in two readings.
 
-The bits of |x| as float32, read as an integer, have the order of |x|. A histogram over their upper half finds the bin that the
-cut lies in, a second one over the lower half, inside that bin, the cut itself::
+The bits of |x| as float32, read as an integer, have the order of |x|. A histogram over their upper half finds the bin
+that the cut lies in, a second one over the lower half, inside that bin, the cut itself::
 
     |x| bits    0 | eeeeeeee mmmmmmm | mmmmmmmmmmmmmmmm
                     upper, 2^15 bins   lower, 2^16 bins
 
-Many entries can sit exactly on the cut (differences of bfloat16 weights take few values). When only some of them may stay,
-the first in index order do, counted across cells by a running pass.
+Many entries can sit exactly on the cut (differences of bfloat16 weights take few values). When only some of them may
+stay, the first in index order do, counted across cells by a running pass.
 """
 
 from collections.abc import Generator, Sequence
@@ -90,10 +90,12 @@ def trim(
 
     Args:
         operands: n operands.
-        density: share to keep per operand, in [0, 1]; where all are 1 the operands come back as they are, without a pass.
+        density: share to keep per operand, in [0, 1]; where all are 1 the operands come back as they are, without a
+            pass.
         position: where the cell lies.
-        exact: keep exactly floor(density * size) entries, the first in index order where magnitudes are equal. Else do as the TIES
-            authors' code: the product is rounded down in floating point, one entry more stays, and all that equal the smallest.
+        exact: keep exactly floor(density * size) entries, the first in index order where magnitudes are equal. Else do
+            as the TIES authors' code: the product is rounded down in floating point, one entry more stays, and all that
+            equal the smallest.
 
     Returns:
         n trimmed operands.
@@ -102,7 +104,8 @@ def trim(
         return operands
     size = position.size
     counts = [
-        size if share >= 1 else share_of(share, size) if exact else min(int(size * share) + 1, size) for share in density
+        size if share >= 1 else share_of(share, size) if exact else min(int(size * share) + 1, size)
+        for share in density
     ]
     cuts = yield from largest(operands, counts, position, every_tie=not exact)
     return [Trimmed(operand, cut) for operand, cut in zip(operands, cuts, strict=True)]
@@ -123,8 +126,8 @@ def largest(
 ) -> Generator[Pass, Any, list[Cut]]:
     """Find, for every operand, the cut that keeps a number of its largest entries by magnitude.
 
-    Takes two passes over the domain, and a third where an operand has more entries on its cut than may stay. When the cell is
-    its whole domain (small tensors, rows), no pass.
+    Takes two passes over the domain, and a third where an operand has more entries on its cut than may stay. When the
+    cell is its whole domain (small tensors, rows), no pass.
 
     Args:
         operands: n operands.
@@ -139,7 +142,9 @@ def largest(
     if position.whole:
         return [_sorted_cut(operand, count, every_tie) for operand, count in zip(operands, counts, strict=True)]
     bins, inside = yield from finished(partial(_find, ranks=ranks), _upper_histogram, operands)
-    bits, spare, on_cut = yield from finished(partial(_refine, bins=bins, ranks=inside), _lower_histogram, operands, bins)
+    bits, spare, on_cut = yield from finished(
+        partial(_refine, bins=bins, ranks=inside), _lower_histogram, operands, bins
+    )
     bits, spare = _settle(bits, spare, on_cut, every_tie)
     before = np.zeros_like(spare)
     if spare.any():

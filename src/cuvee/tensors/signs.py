@@ -37,8 +37,8 @@ def elect_and_merge(
         weights: one factor per operand.
         how: see `disjoint_merge`.
         scale: factor on the result.
-        zero_sign: sign of entries whose weighted sum is exactly zero: that of the majority of all elected signs in the domain,
-            positive, or none.
+        zero_sign: sign of entries whose weighted sum is exactly zero: that of the majority of all elected signs in the
+            domain, positive, or none.
         draw_is_negative: what a drawn majority means for mean and sum: the negative entries are taken, instead of none.
 
     Returns:
@@ -80,12 +80,12 @@ def disjoint_merge(
     Args:
         operands: n operands; zero entries never count.
         weights: one factor per operand. A negative one turns the operand's direction around.
-        how: ``"mean"`` divides the weighted sum of the agreeing entries by the sum of their weights, ``"sum"`` does not,
-            ``"max"`` takes the largest magnitude.
+        how: ``"mean"`` divides the weighted sum of the agreeing entries by the sum of their weights, ``"sum"`` does
+            not, ``"max"`` takes the largest magnitude.
         scale: factor on the result.
         undecided: sign, -1, 0 or 1, of entries whose weighted sum is exactly zero.
-        negative_otherwise: where the sign is still 0, mean and sum take the negative entries (the TIES authors' code) rather
-            than giving zero.
+        negative_otherwise: where the sign is still 0, mean and sum take the negative entries (the TIES authors' code)
+            rather than giving zero.
 
     Returns:
         (rows, e) float32.

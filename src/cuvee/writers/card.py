@@ -53,8 +53,6 @@ def model_card(
     """
     listed = "\n".join(f"- `{label}`: `{reference}`" for label, reference in models.items())
     remarks = "\n## Notes\n\n" + "\n".join(f"- {note}" for note in notes) + "\n" if notes else ""
-    cited = "\n".join(f"```bibtex\n{entry}```" for entry in citations) or "None of the methods used has a paper of its own."
-    text = TEMPLATE.format(
-        title=title, method=method, models=listed, recipe=recipe, notes=remarks, citations=cited
-    )
+    cited = "\n".join(f"```bibtex\n{entry}```" for entry in citations) or "The methods used have no paper of their own."
+    text = TEMPLATE.format(title=title, method=method, models=listed, recipe=recipe, notes=remarks, citations=cited)
     return text.encode()

@@ -81,11 +81,18 @@ def _identity(name: str, tensor: torch.Tensor) -> object:
     )
 
 
-def _spec(name: str, tensor: torch.Tensor) -> TensorSpec:
+def _spec(name: str, tensor: object) -> TensorSpec:
+    import torch
+
+    if not isinstance(tensor, torch.Tensor):
+        raise OutputError(f"Tensor '{name}' is a {type(tensor).__name__}; expected a torch tensor.")
     torch_name = str(tensor.dtype).removeprefix("torch.")
-    if torch_name not in DTYPES_BY_TORCH_NAME or tensor.device.type == "meta":
+    is_plain = tensor.layout is torch.strided and not hasattr(tensor, "__tensor_flatten__")
+    has_type = torch_name in DTYPES_BY_TORCH_NAME and not (torch_name == PAIRED and tensor.dim() == 0)
+    if not (is_plain and has_type) or tensor.device.type == "meta":
         raise OutputError(
-            f"Tensor '{name}' ({tensor.dtype} on {tensor.device}) cannot be stored in the safetensors format."
+            f"Tensor '{name}' ({tensor.dtype}, {tensor.layout}, on {tensor.device}) cannot be stored in the "
+            f"safetensors format; expected a dense tensor with values, of type {', '.join(DTYPES_BY_TORCH_NAME)}."
         )
     shape = tuple(tensor.shape)
     if torch_name == PAIRED:

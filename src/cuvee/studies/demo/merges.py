@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cuvee.execute.merge import merge, merge_variants
-from cuvee.recipe.native import load, save
 from cuvee.recipe.recipe import Recipe
 
 __all__ = ["TRIALS", "Chosen", "Trial", "choose"]
 
 SCALES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
-MEAN_SCALES = (0.5, 1.0, 1.5, 2.0, 2.5)  # for methods whose task vector is a mean, not a sum
+MEAN_SCALES = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)  # for methods whose task vector is a mean, not a sum
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +44,7 @@ TRIALS = (
     Trial(name="mlerp", method="mlerp", needs_base=False),
     Trial(name="slerp-of-two", method="slerp", num_models=2, needs_base=False),
     Trial(name="task-arithmetic", method="task_arithmetic", grid={"scale": SCALES}),
-    Trial(name="ties", method="ties", grid={"density": (0.2, 0.5), "scale": MEAN_SCALES}),
+    Trial(name="ties", method="ties", grid={"density": (0.2, 0.5, 0.8), "scale": MEAN_SCALES}),
     Trial(name="dare", method="dare_linear", grid={"density": (0.5,), "scale": SCALES}),
     Trial(name="breadcrumbs", method="breadcrumbs", grid={"density": (0.2, 0.5), "outliers": (0.01,), "scale": SCALES}),
 )
@@ -95,8 +94,8 @@ def choose(
             values = [validate(folder) for folder in folders]
         best = recipes[values.index(max(values))]
     recipe, folder = out / f"{trial.name}.yaml", out / trial.name
-    save(best, recipe)
-    merge(load(recipe), folder)
+    best.save(recipe)
+    merge(recipe, folder)
     setting = {name: value for name, value in best.parameters.items() if len(trial.grid[name]) > 1}
     return Chosen(
         name=trial.name, method=trial.method, setting=setting, num_tried=len(recipes), recipe=recipe, folder=folder

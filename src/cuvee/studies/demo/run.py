@@ -192,8 +192,9 @@ def _explanation(result: Result, out: Path) -> str:
     recipe, again = out / f"{best.folder}.yaml", out / f"{best.name}-again"
     groups = ", ".join(cell.name for cell in UNSEEN)
     lines = [
-        f"Each expert was trained on one task only. Unseen pairs, on which none was: {groups}.",
-        "Settings were chosen on other images of the four tasks; the unseen pairs had no say.",
+        "Rows: the base, the four experts (each trained on the task it is named after), the merges.",
+        f"Unseen pairs: what no expert was trained on ({groups}).",
+        "Settings were chosen on other images of the four tasks; unseen pairs and test images had no say.",
         "",
         f"Checkpoints  {out / MODELS}/, {out / MERGES}/ (each merge beside its recipe)",
         f"Numbers      {out / RESULTS}",

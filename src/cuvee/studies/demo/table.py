@@ -60,9 +60,10 @@ def render(rows: Sequence[Row]) -> Table:
     Args:
         rows: base, experts, merges; all with the same cells.
     """
-    table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, title="Accuracy on test images, %", title_justify="left")
-    table.add_column("model", vertical="bottom", no_wrap=True)
-    table.add_column("setting", vertical="bottom", style="dim")
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
+    table.title, table.title_justify = "Accuracy on test images, %", "left"
+    table.add_column("\nmodel", no_wrap=True)
+    table.add_column("\nsetting", no_wrap=True, style="dim")
     for name in rows[0].tasks:
         table.add_column(name.replace("-", "\n"), justify="right")
     table.add_column("four\ntasks", justify="right", style="cyan")

@@ -1,0 +1,136 @@
+"""The command line: one command, one verb for each thing people do. Verbs import what they need when they run."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from cuvee.errors import CuveeError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="cuvee",
+    help="Merge neural networks: several checkpoints into one better one.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe, a YAML file.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Workers = Annotated[int | None, typer.Option(help="Threads; one for each core by default.")]
+Tensors = Annotated[bool, typer.Option("--tensors", help="List every tensor.")]
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; may stand anywhere.")] = False,
+) -> None:
+    """Merge neural networks: several checkpoints into one better one."""
+
+
+@app.command()
+def merge(
+    recipe: RecipePath,
+    out: Annotated[Path, typer.Option(help="Folder to write, or a .safetensors file for the weights alone.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a checkpoint that is there.")] = False,
+    workers: Workers = None,
+    block_size: Annotated[int | None, typer.Option(help="Bytes read at a time from one input.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+) -> None:
+    """Merge models into a checkpoint, as a recipe says."""
+    from cuvee.cli.merge import run
+
+    run(recipe, out, overwrite=overwrite, workers=workers, block_size=block_size, quiet=quiet)
+
+
+@app.command()
+def plan(
+    recipe: RecipePath,
+    as_json: Json = False,
+    rows: Annotated[bool, typer.Option("--rows", help="List every row instead of one line per kind.")] = False,
+    workers: Workers = None,
+) -> None:
+    """Say what a merge will do and cost, from headers alone."""
+    from cuvee.cli.plan import run
+
+    run(recipe, as_json=as_json, every_row=rows, workers=workers)
+
+
+@app.command()
+def methods(
+    name: Annotated[str | None, typer.Argument(help="A method, for its page.")] = None, as_json: Json = False
+) -> None:
+    """List the merge methods and what they need, or show one method's page."""
+    from cuvee.cli.methods import run
+
+    run(name, as_json=as_json)
+
+
+@app.command()
+def inspect(
+    path: Annotated[str, typer.Argument(help="Checkpoint folder or safetensors file.")],
+    as_json: Json = False,
+    tensors: Tensors = False,
+) -> None:
+    """Show what a checkpoint holds, from its headers."""
+    from cuvee.cli.inspect import inspect as run
+
+    run(path, as_json=as_json, tensors=tensors)
+
+
+@app.command()
+def diff(
+    a: Annotated[str, typer.Argument(help="Checkpoint folder or safetensors file.")],
+    b: Annotated[str, typer.Argument(help="The other one.")],
+    as_json: Json = False,
+    tensors: Tensors = False,
+) -> None:
+    """Compare two checkpoints: distance, cosine and sign agreement."""
+    from cuvee.cli.diff import diff as run
+
+    run(a, b, as_json=as_json, tensors=tensors)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the models and merges.")] = Path("demo-output"),
+    seed: Annotated[int, typer.Option(help="Decides the data split, the training and the random merges.")] = 0,
+) -> None:
+    """Train a small base and four experts, merge them by several methods, and score them all."""
+    from cuvee.cli.demo import run
+
+    run(out, seed)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    """Print an error as one paragraph and leave."""
+    print(f"cuvee: {message}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+def main() -> None:
+    """Run the command line: 0 if all went well, 2 for a wrong recipe or command, 1 for a failed run."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1
+    try:
+        app(args=arguments, prog_name="cuvee")
+    except CuveeError as error:
+        if debug:
+            raise
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        _fail("interrupted; nothing was left half-written", 130)
+    except BrokenPipeError:
+        # The reader of our output (head, less) has gone; nothing is wrong.
+        sys.stderr.close()
+        raise SystemExit(0) from None
+    except Exception as error:  # an error of ours; users get a sentence, --debug the traceback
+        if debug:
+            raise
+        _fail(f"unexpected {type(error).__name__}: {error}. Run again with --debug and report what it prints.", 1)

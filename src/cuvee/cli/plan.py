@@ -1,0 +1,52 @@
+"""``cuvee plan``."""
+
+import json
+import re
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from cuvee.cli.units import size
+from cuvee.plan.describe import describe
+from cuvee.plan.limits import Limits
+from cuvee.plan.planner import plan
+
+__all__ = ["run"]
+
+
+def run(recipe: Path, *, as_json: bool, every_row: bool, workers: int | None) -> None:
+    """Plan and print."""
+    described: Any = describe(plan(recipe), Limits() if workers is None else Limits(workers=workers))
+    if as_json:
+        print(json.dumps(described, indent=2))
+        return
+    console = Console()
+    console.print(_table(described["rows"], every_row))
+    counts = f"{len(described['rows'])} rows"
+    console.print(
+        f"{counts}. At most {size(described['bytes_read'])} to read and {size(described['bytes_written'])} to write; about "
+        f"{size(described['peak_memory'])} of memory with {described['workers']} workers.",
+        highlight=False,
+    )
+    for warning in described["warnings"]:
+        console.print(f"Note: {warning}", markup=False, highlight=False)
+
+
+def _table(rows: list[dict[str, Any]], every_row: bool) -> Table:
+    """Make the table: a line for each row, or for rows that differ in numbers in their names only."""
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        name = row["tensor"] if every_row else re.sub(r"(?<=\.)\d+(?=\.)", "*", row["tensor"])
+        method = f"{row['method']}{': ' + row['fallback'] if row['fallback'] else ''}"
+        shape = " × ".join(map(str, row["shape"])) or "scalar"
+        groups[name, shape, row["dtype"], method, row["scope"] or "", row["readings"], row["lane"]].append(row)
+    table = Table(box=None, pad_edge=False)
+    for title in ("rows", "shape", "type", "method", "scope", "readings", "lane"):
+        table.add_column(title, justify="right" if title in ("rows", "readings") else "left", no_wrap=title != "method")
+    table.add_column("tensor", overflow="fold")
+    for (name, shape, dtype, method, scope, readings, lane), members in groups.items():
+        table.add_row(str(len(members)), shape, dtype, method, scope, str(readings), lane, name)
+    return table

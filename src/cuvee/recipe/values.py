@@ -1,0 +1,70 @@
+"""Plain values, as YAML and JSON have them: checking their kind, freezing and thawing them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from cuvee.errors import RecipeError, nearest
+from cuvee.recipe.parameters import OverDepth
+from cuvee.recipe.yaml_text import Where
+
+__all__ = ["frozen", "inside", "keys_of", "list_of", "mapping_of", "thawed"]
+
+
+@contextmanager
+def inside(*where: str | int) -> Iterator[None]:
+    """Add the place of a part of the recipe to errors about what is inside it."""
+    try:
+        yield
+    except RecipeError as error:
+        error.where = (*where, *error.where)
+        raise
+
+
+def keys_of(value: object, known: Sequence[str], what: str, where: Where) -> Mapping[str, Any]:
+    """Check that a value is a mapping with known keys only."""
+    content = mapping_of(value, where, what)
+    for key in content:
+        if key not in known:
+            raise RecipeError(
+                f"{what} has no key '{key}'.{nearest(key, known)} Its keys are: {', '.join(known)}.", (*where, key)
+            )
+    return content
+
+
+def mapping_of(value: object, where: Where, what: str = "this") -> Mapping[str, Any]:
+    """Check that a value is a mapping; nothing is an empty one."""
+    if value is None and where:
+        return {}
+    if not isinstance(value, Mapping):
+        raise RecipeError(f"{what} must be a mapping (key: value), not {type(value).__name__}.", where)
+    return value
+
+
+def list_of(value: object, where: Where) -> Sequence[object]:
+    """Check that a value is a list; nothing is an empty one."""
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise RecipeError(f"'{where[-1]}' must be a list, not {type(value).__name__}.", where)
+    return value
+
+
+def frozen(value: Any) -> Any:
+    """Copy parameters so that later changes to the caller's objects do not reach the recipe."""
+    if isinstance(value, Mapping):
+        if set(value) == {"over_depth"} and isinstance(value["over_depth"], Sequence):
+            return OverDepth(tuple(value["over_depth"]))
+        return {key: frozen(v) for key, v in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return tuple(frozen(v) for v in value)
+    return value
+
+
+def thawed(value: Any) -> Any:
+    """Turn frozen parameters into plain lists and mappings, for writing."""
+    if isinstance(value, OverDepth):
+        return {"over_depth": list(value.values)}
+    if isinstance(value, Mapping):
+        return {key: thawed(v) for key, v in value.items()}
+    return [thawed(v) for v in value] if isinstance(value, tuple | list) else value
