@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def _passes(parameters: Mapping[str, Any]) -> int:
     """Two passes find the cuts, one counts the entries on them, one takes the vote."""
     trims = any(d < 1 for d in parameters["density"])
-    return int((2 + (parameters["rule"] == "paper")) * trims + (parameters["zero_sign"] == "majority"))
+    return int((2 + (parameters["rule"] == "paper")) * trims + (parameters["elect"] and parameters["zero_sign"] == "majority"))
 
 
 @method(
@@ -40,7 +40,7 @@ def _passes(parameters: Mapping[str, Any]) -> int:
         url="https://arxiv.org/abs/2306.01708",
     ),
     passes=_passes,
-    pooled=("density", "rule", "zero_sign"),
+    pooled=("density", "rule", "elect", "zero_sign"),
     identity=lambda _: {"density": 1.0},
 )
 def ties(
@@ -52,6 +52,7 @@ def ties(
     scale: Scale = 1.0,
     trim_scope: Scope[Literal["model", "tensor"]] = "model",
     rule: Literal["paper", "reference"] = "paper",
+    elect: bool = True,
     zero_sign: Literal["majority", "positive", "zero"] = "majority",
     merge: Literal["mean", "sum", "max"] = "mean",
 ) -> "Passes[Tensor]":
@@ -70,6 +71,7 @@ def ties(
         trim_scope: what the share and the vote are taken over: the whole model (the paper) or each tensor.
         rule: how many entries stay and what a drawn vote means: "paper" (exact count, zero) or "reference" (the
             authors' code).
+        elect: elect signs; without, it is the paper's ablation, in which every entry that survives the trim counts.
         zero_sign: sign of entries whose sum is exactly zero: that of the majority of elected signs, positive, or none.
         merge: what is done with the entries that agree: their mean, their sum, or the one of largest magnitude.
 
@@ -79,6 +81,12 @@ def ties(
     trimmed = yield from trim(deltas, density, position, exact=rule == "paper")
     return (
         yield from elect_and_merge(
-            trimmed, weight, how=merge, scale=scale, zero_sign=zero_sign, draw_is_negative=rule == "reference"
+            trimmed,
+            weight,
+            how=merge,
+            scale=scale,
+            elect=elect,
+            zero_sign=zero_sign,
+            draw_is_negative=rule == "reference",
         )
     )

@@ -16,8 +16,9 @@ from cuvee.tensors.passes import Array, Pass, total
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["ZeroSign", "disjoint_merge", "elect_and_merge", "sign_vote"]
+__all__ = ["How", "ZeroSign", "disjoint_merge", "elect_and_merge", "sign_vote"]
 
+How = Literal["mean", "sum", "max"]
 ZeroSign = Literal["majority", "positive", "zero"]
 
 
@@ -25,8 +26,9 @@ def elect_and_merge(
     operands: Sequence[Operand],
     weights: Sequence[float],
     *,
-    how: Literal["mean", "sum", "max"] = "mean",
+    how: How = "mean",
     scale: float = 1.0,
+    elect: bool = True,
     zero_sign: ZeroSign = "majority",
     draw_is_negative: bool = False,
 ) -> "Generator[Pass, Any, Tensor]":
@@ -37,6 +39,7 @@ def elect_and_merge(
         weights: one factor per operand.
         how: see `disjoint_merge`.
         scale: factor on the result.
+        elect: without an election every entry that is not zero counts.
         zero_sign: sign of entries whose weighted sum is exactly zero: that of the majority of all elected signs in the
             domain, positive, or none.
         draw_is_negative: what a drawn majority means for mean and sum: the negative entries are taken, instead of none.
@@ -44,12 +47,15 @@ def elect_and_merge(
     Returns:
         (rows, e) float32.
     """
+    if not elect:
+        return disjoint_merge(operands, weights, None, how=how, scale=scale)
     undecided = int(zero_sign == "positive")
     if zero_sign == "majority":
         vote = yield from total(sign_vote, operands, weights)
         undecided = int(np.sign(vote[0]))
-    negative = draw_is_negative and zero_sign == "majority"
-    return disjoint_merge(operands, weights, how=how, scale=scale, undecided=undecided, negative_otherwise=negative)
+        if undecided == 0 and draw_is_negative and how != "max":
+            undecided = -1
+    return disjoint_merge(operands, weights, undecided, how=how, scale=scale)
 
 
 def sign_vote(operands: Sequence[Operand], weights: Sequence[float]) -> Array:
@@ -67,48 +73,36 @@ def sign_vote(operands: Sequence[Operand], weights: Sequence[float]) -> Array:
 
 
 def disjoint_merge(
-    operands: Sequence[Operand],
-    weights: Sequence[float],
-    *,
-    how: Literal["mean", "sum", "max"],
-    scale: float,
-    undecided: int,
-    negative_otherwise: bool = False,
+    operands: Sequence[Operand], weights: Sequence[float], undecided: int | None, *, how: How, scale: float
 ) -> "Tensor":
     """Merge, entry by entry, the operands that have the sign of the weighted sum.
 
     Args:
         operands: n operands; zero entries never count.
         weights: one factor per operand. A negative one turns the operand's direction around.
-        how: ``"mean"`` divides the weighted sum of the agreeing entries by the sum of their weights, ``"sum"`` does
-            not, ``"max"`` takes the largest magnitude.
+        undecided: sign, -1, 0 or 1, of entries whose weighted sum is exactly zero; None lets every sign count.
+        how: ``"mean"`` divides the weighted sum of the entries that count by the sum of their weights, ``"sum"`` does
+            not, ``"max"`` takes the one of largest magnitude.
         scale: factor on the result.
-        undecided: sign, -1, 0 or 1, of entries whose weighted sum is exactly zero.
-        negative_otherwise: where the sign is still 0, mean and sum take the negative entries (the TIES authors' code)
-            rather than giving zero.
 
     Returns:
         (rows, e) float32.
     """
     terms = [weighted_sum([operand], [weight]) for operand, weight in zip(operands, weights, strict=True)]
-    total = terms[0].clone()
-    for term in terms[1:]:
-        total += term
-    sign = total.sign()
-    if undecided:
+    counts = [term != 0 for term in terms]
+    if undecided is not None:
+        sign = weighted_sum(operands, weights).sign_()
         sign = torch.where(sign == 0, float(undecided), sign)
+        counts = [term * sign > 0 for term in terms]
+    merged = torch.zeros_like(terms[0])
     if how == "max":
-        largest = torch.zeros_like(sign)
-        for term in terms:
-            largest = torch.maximum(largest, (term * sign).clamp_(min=0))
-        return largest.mul_(sign).mul_(scale)
-    if negative_otherwise:
-        sign = torch.where(sign == 0, -1.0, sign)
-    merged, mass = torch.zeros_like(sign), torch.zeros_like(sign)
-    for term, weight in zip(terms, weights, strict=True):
-        agrees = term * sign > 0
-        merged += term.where(agrees, 0.0)
-        mass += agrees * weight
+        for term, count in zip(terms, counts, strict=True):
+            merged = torch.where(count & (term.abs() > merged.abs()), term, merged)
+        return merged.mul_(scale)
+    mass = torch.zeros_like(merged)
+    for term, count, weight in zip(terms, counts, weights, strict=True):
+        merged += term.where(count, 0.0)
+        mass += count * weight
     if how == "mean":
         merged /= mass.where(mass != 0, 1.0)
     return merged.mul_(scale)

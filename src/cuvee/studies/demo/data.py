@@ -6,6 +6,7 @@ other digits in the same styles: no expert has seen any of them in that style. K
 """
 
 import hashlib
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ __all__ = [
     "draw",
     "drawn_cell",
     "pretraining",
+    "seed_for",
 ]
 
 IMAGE_SIZE = 16
@@ -76,6 +78,12 @@ class Cell:
 
 TASKS = (Cell("low", "twotone"), Cell("high", "slanted"), Cell("even", "outlined"), Cell("odd", "striped"))
 UNSEEN = (Cell("high", "twotone"), Cell("low", "slanted"), Cell("odd", "outlined"), Cell("even", "striped"))
+
+
+def seed_for(seed: int, purpose: str) -> int:
+    """Return a seed of its own for each purpose, so that adding one changes no other; any whole number has them."""
+    digest = hashlib.sha256(f"{seed} {purpose}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1  # torch takes 63 bits
 
 
 def drawn_cell(cell: Cell, split: Split, seed: int, copies: int = 0) -> Examples:
@@ -131,7 +139,7 @@ def _scans(split: Split, seed: int) -> Examples:
     """Return the plain images of a split, enlarged to 16 x 16."""
     digits = load_digits()
     order = torch.randperm(len(digits.target), generator=_generator(seed, "split"))
-    ends = [round(share * len(order)) for share in torch.tensor([0.0, *SHARES.values()]).cumsum(0).tolist()]
+    ends = [round(share * len(order)) for share in itertools.accumulate(SHARES.values(), initial=0.0)]
     place = list(SHARES).index(split)
     rows = order[ends[place] : ends[place + 1]]
     small = torch.tensor(digits.images[rows.numpy()], dtype=torch.float32)[:, None] / 16
@@ -140,9 +148,7 @@ def _scans(split: Split, seed: int) -> Examples:
 
 
 def _generator(seed: int, purpose: str) -> torch.Generator:
-    """Return a stream of its own for each purpose, so that adding one changes no other."""
-    digest = hashlib.sha256(f"{seed} {purpose}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)  # torch takes 63 bits
+    return torch.Generator().manual_seed(seed_for(seed, purpose))
 
 
 # Styles: (images (n, 1, 16, 16), strengths (n, 1, 1, 1), generator) -> images

@@ -20,7 +20,7 @@ from cuvee.studies.demo.score import accuracies, mean
 from cuvee.studies.demo.table import Row, plain_row, render
 from cuvee.studies.demo.train import Job, Report, train_all
 
-__all__ = ["Effort", "Result", "run_demo"]
+__all__ = ["Effort", "Result", "demo"]
 
 MARK = ".cuvee-demo"  # a folder with this file in it is the demo's, and may be made again
 MODELS, MERGES, RESULTS = "models", "merges", "results.json"
@@ -66,7 +66,7 @@ class Result:
     seconds: Mapping[str, float]
 
 
-def run_demo(out: Path, seed: int = 0, *, console: Console | None = None, effort: Effort | None = None) -> Result:
+def demo(out: Path, seed: int = 0, *, console: Console | None = None, effort: Effort | None = None) -> Result:
     """Train a base and four experts on images of digits, merge them by several methods, score all, print the table.
 
     Same seed, same models and same numbers. Settings are chosen on validation images of the experts' tasks; test images
@@ -108,7 +108,8 @@ def _prepare(out: Path) -> None:
     (out / MARK).touch()
     (out / RESULTS).unlink(missing_ok=True)
     for name in (MODELS, MERGES):
-        shutil.rmtree(out / name, ignore_errors=True)
+        if (out / name).exists():
+            shutil.rmtree(out / name)
         (out / name).mkdir()
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 
-from cuvee.studies.demo.data import GROUPS, Cell, drawn_cell, pretraining
+from cuvee.studies.demo.data import GROUPS, Cell, drawn_cell, pretraining, seed_for
 from cuvee.studies.demo.network import load_network, new_network, one_thread, save_network
 
 __all__ = ["Job", "Report", "train", "train_all"]
@@ -36,7 +36,7 @@ class Job:
 
     Attributes:
         out: folder the checkpoint is written to; its name is the model's.
-        seed: decides images, fresh weights and batches.
+        seed: with the model's name, decides images, fresh weights and batches.
         steps: number of batches.
         learning_rate: peak of the schedule.
         copies: how often each scan is drawn; see `drawn_cell` and `pretraining`.
@@ -87,9 +87,9 @@ def train(job: Job, tick: Callable[[int], None]) -> None:
         job: what to train.
         tick: told the number of steps done, after each.
     """
-    network = new_network(job.seed) if job.start is None else load_network(job.start)
+    network = new_network(seed_for(job.seed, "weights")) if job.start is None else load_network(job.start)
     optimizer = torch.optim.Adam([parameter for parameter in network.parameters() if parameter.requires_grad])
-    generator = torch.Generator().manual_seed(job.seed)
+    generator = torch.Generator().manual_seed(seed_for(job.seed, f"batches {job.out.name}"))
     with one_thread():
         examples = (
             pretraining(job.seed, job.copies)
