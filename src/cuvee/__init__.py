@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cuvee.errors import CuveeError as CuveeError
+    from cuvee.errors import CuveeWarning as CuveeWarning
     from cuvee.execute.merge import merge as merge
     from cuvee.execute.merge import merge_state_dicts as merge_state_dicts
     from cuvee.execute.merge import merge_tensors as merge_tensors
@@ -26,6 +27,7 @@ __version__ = "0.1.0"
 
 _PLACES = {
     "CuveeError": "cuvee.errors",
+    "CuveeWarning": "cuvee.errors",
     "Limits": "cuvee.plan.limits",
     "Output": "cuvee.recipe.rule",
     "Recipe": "cuvee.recipe.recipe",
@@ -41,6 +43,7 @@ _PLACES = {
 
 __all__ = [
     "CuveeError",
+    "CuveeWarning",
     "Limits",
     "Output",
     "Recipe",

@@ -13,6 +13,8 @@
     ├── OutputError            the output cannot be written
     └── MissingLibraryError    an optional library is not installed
 
+    CuveeWarning               something the user should know; nothing is wrong
+
 A message says what failed, where (file, tensor, model or recipe line), what was found, what was expected, and what to
 do.
 """
@@ -22,6 +24,7 @@ from collections.abc import Iterable
 
 __all__ = [
     "CuveeError",
+    "CuveeWarning",
     "FormatError",
     "MergeError",
     "MissingLibraryError",
@@ -39,6 +42,10 @@ class CuveeError(Exception):
     """Base of every error that cuvee raises on purpose."""
 
     exit_code = 1
+
+
+class CuveeWarning(UserWarning):
+    """Something the user should know that did not stop the merge."""
 
 
 class RecipeError(CuveeError):

@@ -165,6 +165,7 @@ def test_nobody_invents_a_head_for_a_model_without_one() -> None:
     assert tied_names(stored, {"tie_word_embeddings": True, "architectures": ["LlamaModel"]}) == {}
     assert tied_names(stored, {}) == {}
     assert tied_names({}, {}) == {}
+    assert tied_names(header("x.weight"), {}, elsewhere=["transformer.wte.weight", "lm_head.weight"]) == {}
 
 
 def test_the_configuration_of_the_text_model_counts_too() -> None:

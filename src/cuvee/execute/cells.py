@@ -1,6 +1,7 @@
 """One cell of one row: from raw bytes to merged bytes, or to a part of an answer."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,21 +89,10 @@ class Cell:
         if (i, rows) not in self._blocks:
             item, raw = self.row.inputs[i], self._raw[i]
             assert raw is not None
-            self._blocks[i, rows] = Block(
-                raw, item.spec.dtype, rows, lambda data, dtype: self._widen(item, data, dtype)
-            )
+            # Not a method of the cell: a block that holds its cell is a cycle, which frees its memory much later.
+            widen = partial(_widen, item, item.view.start + self.start)
+            self._blocks[i, rows] = Block(raw, item.spec.dtype, rows, widen)
         return self._blocks[i, rows]
-
-    def _widen(self, item: Input, data: Bytes, dtype: DType) -> "torch.Tensor":
-        """Widen an input and refuse it if it is not finite."""
-        wide = from_bytes(data, dtype)
-        if (at := first_non_finite(wide)) is not None:
-            place = item.view.start + self.start + at
-            raise NonFiniteError(
-                f"{item.describe()} is {float(wide[at])} at flat index {place}. A merge would spread it: "
-                "repair that model, or give a rule for this tensor (copy it from another model, or skip it)."
-            )
-        return wide
 
     def _wanted(self, job: Job, domain: Domain, rows: int) -> list[object]:
         """Make what else the method takes: its position, its draws."""
@@ -143,3 +133,14 @@ class Cell:
                 f"{self.row.name}: method '{job.method.name}' gives {value} at flat index "
                 f"{self.row.start + self.start + at}, which {cause}. Models: {', '.join(job.labels)}."
             )
+
+
+def _widen(item: Input, start: int, data: Bytes, dtype: DType) -> "torch.Tensor":
+    """Widen a cell of an input, whose first element is `start` of its tensor; refuse it if it is not finite."""
+    wide = from_bytes(data, dtype)
+    if (at := first_non_finite(wide)) is not None:
+        raise NonFiniteError(
+            f"{item.describe()} is {float(wide[at])} at flat index {start + at}. A merge would spread it: "
+            "repair that model, or give a rule for this tensor (copy it from another model, or skip it)."
+        )
+    return wide

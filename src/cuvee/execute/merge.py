@@ -1,13 +1,15 @@
 """The whole line: a recipe in, a merged checkpoint, state dict or tensor out."""
 
 import json
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cuvee.errors import RecipeError
+from cuvee.errors import CuveeWarning, PlanError, RecipeError
 from cuvee.execute.run import Report, execute
+from cuvee.methods.registry import find_method
 from cuvee.plan.limits import Limits
 from cuvee.plan.planner import Plan, make_plan
 from cuvee.recipe.recipe import Recipe
@@ -147,7 +149,8 @@ def merge_state_dicts(
         **parameters: the method's parameters, and ``seed`` for random ones.
 
     Returns:
-        A new state dict on the CPU, in the order of the base (or the first model), with its element types. Names that
+        A new state dict on the CPU, in the order of the base (or the first model), with its element types. What a merge to
+        disk would report is warned of (`CuveeWarning`). Names that
         share one tensor in all inputs share one in the result.
 
     Raises:
@@ -166,7 +169,9 @@ def merge_state_dicts(
         resolved = sources.resolve(recipe)
         plan = make_plan([resolved])
         writer = MemoryWriter(list(plan.outputs[0].items()))
-        execute(plan, [writer], Limits())
+        report = execute(plan, [writer], Limits())
+    for note in (*plan.warnings, *report.notes):
+        warnings.warn(note, CuveeWarning, stacklevel=2)
     merged = writer.tensors()
     for row in plan.rows:
         first, *others = row.jobs[0].outputs
@@ -192,7 +197,7 @@ def merge_tensors(
         A new tensor on the CPU of the same shape and, unless they differ, the same element type.
 
     Raises:
-        RecipeError: see `merge`.
+        RecipeError: see `merge`; or the tensors hold whole numbers, which only `copy` takes.
         MergeError: see `merge`.
 
     Example:
@@ -201,5 +206,10 @@ def merge_tensors(
         scale=0.4) tensor([1.4000, 0.2000])
     """
     named = tensors if isinstance(tensors, Mapping) else {f"m{i}": tensor for i, tensor in enumerate(tensors)}
+    whole = [tensor.dtype for tensor in named.values() if not tensor.is_floating_point()]
+    if whole and not find_method(method).any_dtype:
+        raise PlanError(
+            f"a tensor of {whole[0]} is copied, not averaged; convert the tensors, or use the method 'copy'"
+        )
     models = {label: {"tensor": tensor} for label, tensor in named.items()}
     return merge_state_dicts(method, models, None if base is None else {"tensor": base}, **parameters)["tensor"]

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 def _passes(parameters: Mapping[str, Any]) -> int:
     """Two passes find the cuts, one counts the entries on them, one takes the vote."""
     trims = any(d < 1 for d in parameters["density"])
-    return int((2 + (parameters["rule"] == "paper")) * trims + (parameters["elect"] and parameters["zero_sign"] == "majority"))
+    return int(
+        (2 + (parameters["rule"] == "paper")) * trims + (parameters["elect"] and parameters["zero_sign"] == "majority")
+    )
 
 
 @method(

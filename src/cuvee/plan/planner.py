@@ -11,7 +11,6 @@ from typing import Any
 
 from cuvee.architectures.layers import depth_of, stacks
 from cuvee.architectures.packed import refuse_packed
-from cuvee.architectures.roles import role_of
 from cuvee.architectures.tied import stored_twice, tied_names
 from cuvee.errors import PlanError
 from cuvee.layouts.aligned import Aligned, aligned
@@ -19,6 +18,7 @@ from cuvee.layouts.tile import Tile, split
 from cuvee.methods.declare import Method
 from cuvee.methods.registry import find_method
 from cuvee.plan.rows import CELL, Domain, Input, Job, Row
+from cuvee.plan.treatment import Treatment, common_dtype, treat
 from cuvee.recipe.parameters import Settings, at_depth, settle
 from cuvee.recipe.recipe import BASE, Recipe
 from cuvee.recipe.rule import Rule
@@ -103,7 +103,7 @@ def make_plan(variants: Sequence[Resolved]) -> Plan:
     for number, resolved in enumerate(variants):
         planner = _Planner(number, resolved)
         for row in _pool(planner.rows(), domains):
-            key = (row.name, row.start, row.size, row.cell)
+            key = (row.name, row.start, row.size, row.width, row.cell)
             rows[key] = _fuse(rows[key], row) if key in rows else row
         outputs.append(planner.outputs)
         config.append(planner.config)
@@ -128,7 +128,12 @@ def _fuse(first: Row, second: Row) -> Row:
         if not same:
             inputs.append(item)
     jobs = [
-        replace(job, operands=[places[i] for i in job.operands], base=None if job.base is None else places[job.base])
+        replace(
+            job,
+            operands=tuple(places[i] for i in job.operands),
+            base=None if job.base is None else places[job.base],
+            compare=tuple(places[i] for i in job.compare),
+        )
         for job in second.jobs
     ]
     return replace(first, inputs=tuple(inputs), jobs=(*first.jobs, *jobs))
@@ -179,7 +184,11 @@ class _Planner:
             for label, source in self.sources.items()
         }
         self._twice = stored_twice(headers[self.donor], self.sources[self.donor].config)
-        matched = aligned(headers, ties, self._wanted, self.donor)
+        try:
+            matched = aligned(headers, ties, self._wanted, self.donor)
+        except PlanError as error:
+            named = [f"'{label}' is {s.reference}" for label, s in self.sources.items() if f"'{label}'" in str(error)]
+            raise PlanError(f"{error} Here {', '.join(named)}.", error.where) from error
         self._account(matched)
         self._stacks = stacks([tile.name for tile in matched.tiles])
         rows = []
@@ -221,11 +230,11 @@ class _Planner:
 
     def _row(self, tile: Tile, rule: Rule | None) -> Row:
         """Plan one tile: which method, which inputs, which type."""
-        method, parameters, labels, reason = self._choose(tile, rule)
-        self._check(method, parameters)
+        treatment = self._treat(tile, rule)
+        method, parameters, labels = treatment.method, treatment.parameters, treatment.labels
         base = BASE if method.space(parameters) == "deltas" else None
         read = list(dict.fromkeys([*labels, *([base] if base else [])]))
-        compare = bool(reason) and method.any_dtype
+        compare = bool(treatment.reason) and method.any_dtype
         if compare:
             read += [label for label in tile.inputs if label not in read]
         inputs = tuple(
@@ -249,35 +258,21 @@ class _Planner:
             outputs=tile.outputs,
             seed=self.recipe.seed,
             stream=self._twice.get(tile.name, tile.name),
-            reason=reason,
+            lane="bytes" if method.any_dtype and {tile.specs[x].dtype for x in labels} == {dtype} else "float32",
+            reason=treatment.reason,
             compare=tuple(range(1, len(read))) if compare else (),
         )
         cell = _cell(method, parameters, view.size, width)
         return Row(name=tile.name, start=view.start, size=view.size, cell=cell, width=width, inputs=inputs, jobs=(job,))
 
-    def _choose(self, tile: Tile, rule: Rule | None) -> tuple[Method, dict[str, Any], Sequence[str], str]:
-        """Choose a tile's method, parameters and models; say why, where it is not what the recipe says."""
-        copy = find_method("copy")
-        if rule is not None and rule.copy is not None:
-            return copy, {}, (rule.copy,), ""
-        labels = self.recipe.labels
+    def _treat(self, tile: Tile, rule: Rule | None) -> Treatment:
+        """Decide how a tile is treated, and check its parameters together."""
         method, settings = self._settle(rule)
         parameters = at_depth(settings, depth_of(tile.name, self._stacks))
-        kinds = {spec.dtype.kind for spec in tile.specs.values()}
-        if kinds != {"float"}:
-            if len(kinds) > 1:
-                found = ", ".join(f"'{label}' {spec.dtype}" for label, spec in tile.specs.items())
-                raise PlanError(
-                    f"{tile.name}: element types differ in kind: {found}. Give a rule to copy or skip it.", ("models",)
-                )
-            donor = self.donor if self.donor in tile.specs else labels[0]
-            return copy, {}, (donor,), f"{next(iter(tile.specs.values())).dtype} is copied, not averaged"
-        if role_of(tile.name, next(iter(tile.specs.values()))) == "statistic" and not method.any_dtype:
-            linear = find_method("linear")
-            weight = method.average(parameters, len(labels))
-            reason = "" if method is linear else "a running statistic is averaged"
-            return linear, {**linear.defaults(len(labels)), "weight": list(weight)}, labels, reason
-        return method, parameters, labels, ""
+        asked = Treatment(method=method, parameters=parameters, labels=self.recipe.labels)
+        treatment = treat(tile, rule, asked, self.donor)
+        self._check(treatment.method, treatment.parameters)
+        return treatment
 
     def _check(self, method: Method, parameters: Mapping[str, Any]) -> None:
         """Check parameters together, once per combination."""
@@ -289,9 +284,7 @@ class _Planner:
     def _dtype(self, tile: Tile, labels: Sequence[str], base: str | None, method: Method) -> DType:
         """Choose the element type to write."""
         types = {tile.specs[label].dtype for label in (*labels, *((base,) if base else ()))}
-        widest = (
-            max(types, key=lambda dtype: dtype.bits) if len({t.bits for t in types}) == len(types) else DTYPES["F32"]
-        )
+        widest = common_dtype(types)
         if widest.kind != "float":
             return widest
         if len(types) > 1 and self.recipe.output.dtype is None:
@@ -306,6 +299,7 @@ class _Planner:
 
     def _account(self, matched: Aligned) -> None:
         """Report names that are not written, written twice, or untied."""
+        self._account_rules([*matched.skipped, *matched.tied, *(tile.name for tile in matched.tiles)])
         if matched.skipped:
             self.warnings.append(_listed("left out by a rule", matched.skipped))
         for name, holder in matched.tied.items():
@@ -320,6 +314,15 @@ class _Planner:
             self.warnings.append(
                 f"method '{self.recipe.method}' does not use the base; it lends configuration and tokenizer only."
             )
+
+    def _account_rules(self, names: Sequence[str]) -> None:
+        """Report rules that hold for no tensor: misspelt, perhaps."""
+        active = {id(self.recipe.rule_for(name)) for name in names}
+        for i, rule in enumerate(self.recipe.tensors):
+            if id(rule) not in active:
+                hidden = any(map(rule.matches, names))
+                cause = "earlier rules hold for all that it matches" if hidden else "it matches no tensor"
+                self.warnings.append(f"Rule {i + 1} of the recipe ({', '.join(rule.match)}) has no effect: {cause}.")
 
 
 def _merges(rule: Rule | None) -> bool:

@@ -79,6 +79,7 @@ class Job:
         outputs: where the merged elements go.
         seed: the recipe's.
         stream: name that random draws go by: the tensor's, or that of the tensor it is a copy of.
+        lane: how it computes: moving raw bytes, or on blocks widened to float32.
         reason: why this is not the recipe's own method, or an empty string.
         compare: indices of inputs that should equal the first operand, byte by byte; the run says so if they do not.
     """
@@ -94,13 +95,9 @@ class Job:
     outputs: Sequence[View]
     seed: int
     stream: str
+    lane: Literal["bytes", "float32"]
     reason: str
     compare: Sequence[int] = ()
-
-    @property
-    def lane(self) -> Literal["bytes", "float32"]:
-        """How it computes: moving raw bytes, or on blocks widened to float32."""
-        return "bytes" if self.method.any_dtype else "float32"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,6 @@
 """The values a recipe gives to a method's parameters: checked, completed and, where they vary over depth, evaluated."""
 
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -115,7 +116,7 @@ def _one(parameter: Parameter, value: object, where: Where) -> object:
     """Check one value, or values over depth."""
     if isinstance(value, Mapping):
         unknown = [key for key in value if key != "over_depth"]
-        if unknown or not isinstance(value.get("over_depth"), Sequence):
+        if unknown or not isinstance(value.get("over_depth"), list | tuple):
             raise RecipeError(
                 f"'{parameter.name}' is a mapping; expected {{over_depth: [first, ..., last]}}"
                 f"{' or one value for each model' if parameter.per_model else ': it is not a per-model parameter'}.",
@@ -136,20 +137,30 @@ def _scalar(parameter: Parameter, value: object, where: Where) -> Any:
         if value not in parameter.choices:
             words = ", ".join(parameter.choices)
             raise RecipeError(
-                f"'{parameter.name}' is {value!r}; it can be: {words}.{nearest(str(value), parameter.choices)}", where
+                f"'{parameter.name}' is {_shown(value)}; it can be: {words}.{nearest(str(value), parameter.choices)}",
+                where,
             )
         return value
     numeric = isinstance(value, int | float) and not isinstance(value, bool)
-    fits = {bool: isinstance(value, bool), int: isinstance(value, int) and numeric, float: numeric}[parameter.type]
+    fits = numeric if parameter.type is float else type(value) is parameter.type
     if not fits:
-        words = {bool: "true or false", int: "a whole number", float: "a number"}[parameter.type]
-        raise RecipeError(f"'{parameter.name}' is {value!r}; it must be {words}.", where)
+        words = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}[parameter.type]
+        raise RecipeError(f"'{parameter.name}' is {_shown(value)}; it must be {words}.", where)
     if parameter.type is float:
         value = _finite(parameter, value, where)
     if parameter.bounds and not parameter.bounds.low <= value <= parameter.bounds.high:  # type: ignore[operator]
         low, high = parameter.bounds.low, parameter.bounds.high
-        raise RecipeError(f"'{parameter.name}' is {value}; it must lie between {low:g} and {high:g}.", where)
+        raise RecipeError(f"'{parameter.name}' is {_shown(value)}; it must lie between {low:g} and {high:g}.", where)
     return value
+
+
+def _shown(value: object) -> str:
+    """Show a value in a message, about as the recipe has it and not at any length."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return "a list"
+    return reprlib.repr(value)
 
 
 def _finite(parameter: Parameter, value: Any, where: Where) -> float:
@@ -159,5 +170,5 @@ def _finite(parameter: Parameter, value: Any, where: Where) -> float:
     except OverflowError:
         number = float("inf")
     if not isfinite(number):
-        raise RecipeError(f"'{parameter.name}' is {value}; it must be a finite number.", where)
+        raise RecipeError(f"'{parameter.name}' is {_shown(value)}; it must be a finite number.", where)
     return number

@@ -1,5 +1,6 @@
 """The recipe: a frozen statement of what to merge. Checks all that can be checked without opening a model."""
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,7 @@ from cuvee.methods.declare import Method
 from cuvee.methods.registry import find_method
 from cuvee.recipe.parameters import settle
 from cuvee.recipe.rule import Output, Rule
-from cuvee.recipe.values import frozen, inside, keys_of, list_of, mapping_of, thawed
+from cuvee.recipe.values import frozen_items, inside, keys_of, list_of, mapping_of, thawed
 from cuvee.recipe.yaml_text import Where, dump, read
 from cuvee.spec import Source
 
@@ -61,7 +62,8 @@ class Recipe:
     def __post_init__(self) -> None:
         """Freeze and check everything that can be checked without opening a model."""
         object.__setattr__(self, "models", MappingProxyType(_labelled(self.models)))
-        object.__setattr__(self, "parameters", MappingProxyType(frozen(self.parameters)))
+        object.__setattr__(self, "base", _plain(self.base))
+        object.__setattr__(self, "parameters", frozen_items(self.parameters))
         object.__setattr__(self, "tensors", tuple(self.tensors))
         if not isinstance(self.seed, int) or isinstance(self.seed, bool):
             raise RecipeError(f"'seed' is {self.seed!r}; it must be a whole number.", ("seed",))
@@ -216,10 +218,21 @@ def _references(value: object) -> Any:
 
 def _reference(value: Any, where: Where) -> Reference:
     """Read a reference to a model."""
-    if value is None or isinstance(value, int | float | list) or value == "":
-        raise RecipeError(f"{value!r} is not a path to a model.", where)
+    is_plain = isinstance(value, Mapping) and not any(hasattr(tensor, "dtype") for tensor in value.values())
+    if is_plain or value in (None, "") or isinstance(value, bool | int | float | list):
+        hint = {
+            dict: "write the path by itself; settings go under 'parameters'",
+            int: "put a name made of digits in quotes",
+            float: "put a name made of digits in quotes",
+        }.get(type(value), "name a checkpoint folder or a safetensors file")
+        raise RecipeError(f"{value!r} is not a path to a model; {hint}.", where)
     reference: Reference = value
     return reference
+
+
+def _plain(reference: Any) -> Any:
+    """Return a path as text, as recipes have it; what is not a path as it is."""
+    return os.fspath(reference) if isinstance(reference, Path) else reference
 
 
 def _written(reference: Reference) -> str:
@@ -231,7 +244,9 @@ def _labelled(models: Any) -> dict[str, Reference]:
     """Give labels to a sequence of references; check the labels of a mapping."""
     if isinstance(models, Sequence) and not isinstance(models, str):
         models = {f"m{i}": reference for i, reference in enumerate(models)}
-    if not isinstance(models, Mapping) or not models:
+    if not isinstance(models, Mapping):
+        raise RecipeError("'models' must be a list of paths, or label: path for each model.", ("models",))
+    if not models:
         raise RecipeError("'models' is empty; name at least one model: a list of paths, or label: path.", ("models",))
     for label in models:
         if not isinstance(label, str) or not re.fullmatch(r"[\w.-]+", label) or label == BASE:
@@ -239,7 +254,7 @@ def _labelled(models: Any) -> dict[str, Reference]:
                 f"{label!r} is not a label for a model: use letters, digits, '_', '-' and '.'; 'base' is the base's.",
                 ("models", str(label)),
             )
-    return dict(models)
+    return {label: _plain(reference) for label, reference in models.items()}
 
 
 def _check_count(method: Method, count: int) -> None:
@@ -247,4 +262,5 @@ def _check_count(method: Method, count: int) -> None:
     fewest, most = method.models
     if count < fewest or (most is not None and count > most):
         wanted = f"{fewest}" if fewest == most else f"at least {fewest}" if most is None else f"{fewest} to {most}"
-        raise RecipeError(f"method '{method.name}' merges {wanted} models; the recipe has {count}.", ("models",))
+        models = "model" if wanted == "1" else "models"
+        raise RecipeError(f"method '{method.name}' takes {wanted} {models}; the recipe has {count}.", ("models",))

@@ -1,14 +1,14 @@
 """What a recipe says beside its method and models: rules for some tensors, and what the output looks like."""
 
 import re
+import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
-from types import MappingProxyType
 from typing import Any
 
 from cuvee.errors import RecipeError, nearest
-from cuvee.recipe.values import frozen, keys_of, mapping_of, thawed
+from cuvee.recipe.values import frozen_items, keys_of, mapping_of, thawed
 from cuvee.spec import DTYPES
 
 __all__ = ["Output", "Rule"]
@@ -34,7 +34,7 @@ class Output:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        if self.dtype is not None and self.dtype not in _DTYPE_NAMES:
+        if self.dtype is not None and self.dtype not in list(_DTYPE_NAMES):  # a list, for what cannot be hashed
             raise RecipeError(
                 f"output dtype {self.dtype!r} is not known.{nearest(str(self.dtype), _DTYPE_NAMES)} "
                 f"It can be: {', '.join(_DTYPE_NAMES)}.",
@@ -49,15 +49,17 @@ class Output:
 
     @classmethod
     def from_mapping(cls, value: object) -> "Output":
-        """Read the block from plain values; nothing is the default. A size may be written ``5GB``."""
+        """Read the block from plain values; nothing is the default. A size may be written ``5GB`` or ``5e9``."""
         content = dict(keys_of({} if value is None else value, ("dtype", "shard_size", "custom_code"), "output", ()))
         if isinstance(size := content.get("shard_size"), str):
-            found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", size)
+            found = re.fullmatch(r"\s*(\d{1,18}(?:\.\d{1,18})?)\s*([A-Za-z]*)\s*", size)
             if not found or found[2].upper() not in _UNITS:
                 raise RecipeError(
-                    f"shard_size is {size!r}; write it as 5GB, 500MB or a number of bytes.", ("shard_size",)
+                    f"shard_size is {reprlib.repr(size)}; write it as 5GB, 500MB or a number of bytes.", ("shard_size",)
                 )
             content["shard_size"] = int(float(found[1]) * _UNITS[found[2].upper()])
+        elif isinstance(size, float) and size.is_integer():
+            content["shard_size"] = int(size)  # 5e9
         return cls(**content)
 
     def to_mapping(self) -> dict[str, object]:
@@ -94,11 +96,14 @@ class Rule:
 
     def __post_init__(self) -> None:
         """Check that the rule says one thing."""
-        match = (self.match,) if isinstance(self.match, str) else tuple(self.match or ())
-        object.__setattr__(self, "match", match)
-        object.__setattr__(self, "parameters", MappingProxyType(frozen(self.parameters)))
-        if not match or not all(isinstance(pattern, str) and pattern for pattern in match):
+        match: object = (self.match,) if isinstance(self.match, str) else self.match
+        if not isinstance(match, list | tuple) or not match or not all(p and isinstance(p, str) for p in match):
             raise RecipeError("a rule needs 'match': a pattern of tensor names, or a list of them.", ("match",))
+        object.__setattr__(self, "match", tuple(match))
+        object.__setattr__(self, "parameters", frozen_items(self.parameters))
+        for key, value in (("method", self.method), ("copy", self.copy)):
+            if not isinstance(value, str | None):
+                raise RecipeError(f"'{key}' is {value!r}; it must be a name.", (key,))
         if not isinstance(self.skip, bool):
             raise RecipeError(f"'skip' is {self.skip!r}; it must be true or false.", ("skip",))
         if (self.copy is not None) + self.skip + bool(self.method or self.parameters) > 1:
@@ -110,8 +115,7 @@ class Rule:
     def from_mapping(cls, value: object) -> "Rule":
         """Read a rule from plain values."""
         content = dict(keys_of(value, ("match", "method", "parameters", "copy", "skip", "parts"), "a rule", ()))
-        match = content.get("match", ())
-        content["match"] = tuple(match) if isinstance(match, list) else match
+        content.setdefault("match", ())
         content["parameters"] = mapping_of(content.get("parameters"), ("parameters",))
         return cls(**content)
 

@@ -2,13 +2,22 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 from cuvee.errors import RecipeError, nearest
 from cuvee.recipe.parameters import OverDepth
 from cuvee.recipe.yaml_text import Where
 
-__all__ = ["frozen", "inside", "keys_of", "list_of", "mapping_of", "thawed"]
+__all__ = ["frozen", "frozen_items", "inside", "keys_of", "kind_of", "list_of", "mapping_of", "thawed"]
+
+
+def kind_of(value: object) -> str:
+    """Say what a value is, in the words of a recipe's author."""
+    kinds = {type(None): "nothing", str: "text", bool: "true or false", int: "a number", float: "a number"}
+    if isinstance(value, Mapping):
+        return "a mapping (key: value)"
+    return "a list" if isinstance(value, list | tuple) else kinds.get(type(value), f"a {type(value).__name__}")
 
 
 @contextmanager
@@ -32,12 +41,12 @@ def keys_of(value: object, known: Sequence[str], what: str, where: Where) -> Map
     return content
 
 
-def mapping_of(value: object, where: Where, what: str = "this") -> Mapping[str, Any]:
-    """Check that a value is a mapping; nothing is an empty one."""
+def mapping_of(value: object, where: Where, what: str = "") -> Mapping[str, Any]:
+    """Check that a value is a mapping; nothing is an empty one, but at the top of the recipe."""
     if value is None and where:
         return {}
     if not isinstance(value, Mapping):
-        raise RecipeError(f"{what} must be a mapping (key: value), not {type(value).__name__}.", where)
+        raise RecipeError(f"{what or repr(where[-1])} must be a mapping (key: value), not {kind_of(value)}.", where)
     return value
 
 
@@ -46,19 +55,24 @@ def list_of(value: object, where: Where) -> Sequence[object]:
     if value is None:
         return []
     if not isinstance(value, list):
-        raise RecipeError(f"'{where[-1]}' must be a list, not {type(value).__name__}.", where)
+        raise RecipeError(f"'{where[-1]}' must be a list, not {kind_of(value)}.", where)
     return value
 
 
 def frozen(value: Any) -> Any:
     """Copy parameters so that later changes to the caller's objects do not reach the recipe."""
     if isinstance(value, Mapping):
-        if set(value) == {"over_depth"} and isinstance(value["over_depth"], Sequence):
+        if set(value) == {"over_depth"} and isinstance(value["over_depth"], list | tuple):
             return OverDepth(tuple(value["over_depth"]))
-        return {key: frozen(v) for key, v in value.items()}
+        return MappingProxyType({key: frozen(v) for key, v in value.items()})
     if isinstance(value, Sequence) and not isinstance(value, str):
         return tuple(frozen(v) for v in value)
     return value
+
+
+def frozen_items(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Copy and freeze a mapping of parameters; their names mean nothing here, even if one is called over_depth."""
+    return MappingProxyType({name: frozen(value) for name, value in parameters.items()})
 
 
 def thawed(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """YAML, read strictly: the one place that knows the syntax. Knows nothing of what a recipe says.
 
 A key given twice is an error; numbers are read as people write them (``1e-3`` is a number); the line of every value is
-kept.
+kept. A file of a few bytes cannot make us work for hours: size, depth and what aliases repeat are limited.
 """
 
 import re
@@ -19,23 +19,45 @@ Where = tuple[str | int, ...]
 """Keys and indices that lead from the top of a document to a place in it."""
 Lines = Mapping[Where, int]
 
+MAX_BYTES = 8_000_000  # people write recipes; what is larger is another file, given by mistake
+MAX_DEPTH = 50  # a recipe needs 6; functions that walk through values call themselves at each level
+MAX_REPEATED = 1000  # values that stand for another (aliases); aliases of aliases multiply without end
+
+# Not YAML 1.1's octal 010 (eight) and base-60 1:30 (ninety); they are text.
+_NUMBERS = {
+    "tag:yaml.org,2002:int": re.compile(r"[-+]?(0|[1-9][\d_]*)$", re.ASCII),
+    "tag:yaml.org,2002:float": re.compile(
+        r"[-+]?(\d[\d_]*\.[\d_]*([eE][-+]?\d+)?|\d[\d_]*[eE][-+]?\d+|\.\d+([eE][-+]?\d+)?"
+        r"|\.(inf|Inf|INF|nan|NaN|NAN))$",
+        re.ASCII,
+    ),
+}
+
 
 class _Loader(yaml.SafeLoader):
-    """YAML's safe loader, with numbers such as 1e-3, and without dates."""
+    """YAML's safe loader, with numbers as people write them, and without dates."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - the base class's own table, changed for this class only
-        first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":timestamp", ":float"))]
+        first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":timestamp", ":float", ":int"))]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(
-        r"[-+]?(\d[\d_]*\.[\d_]*([eE][-+]?\d+)?|\d[\d_]*[eE][-+]?\d+|\.\d+([eE][-+]?\d+)?|\.(inf|Inf|INF|nan|NaN|NAN))$"
-    ),
-    list("-+.0123456789"),
-)
+class _Dumper(yaml.SafeDumper):
+    """YAML's safe dumper; puts text into quotes that the loader above would take for a number or for other text."""
+
+    def quoted(self, text: str) -> yaml.ScalarNode:
+        """Represent text; characters that end a line in Unicode only survive as escapes, in double quotes."""
+        node: yaml.ScalarNode = self.represent_scalar(
+            "tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"'
+        )
+        return node
+
+
+_Dumper.add_representer(str, _Dumper.quoted)
+for _tag, _pattern in _NUMBERS.items():
+    _Loader.add_implicit_resolver(_tag, _pattern, list("-+.0123456789"))
+    _Dumper.add_implicit_resolver(_tag, _pattern, list("-+.0123456789"))
 
 
 def read(path: Path) -> tuple[object, Lines]:
@@ -50,23 +72,41 @@ def read(path: Path) -> tuple[object, Lines]:
     Raises:
         RecipeError: it cannot be read or is not YAML; names file and line.
     """
-    lines: dict[Where, int] = {}
+    reader = None
     try:
-        loader = _Loader(path.read_text(encoding="utf-8"))
+        loader = _Loader(_text(path))
+        reader = _Reader(loader)
         node = loader.get_single_node()
-        return (None if node is None else _plain(loader, node, (), lines)), lines
+        return (None if node is None else reader.plain(node, ())), reader.lines
     except RecipeError as error:
-        raise RecipeError(f"{path}:{lines[error.where]}: {error}", error.where) from None
+        line = f":{reader.lines[error.where]}" if reader else ""
+        raise RecipeError(f"{path}{line}: {error}", error.where) from None
     except OSError as error:
         raise RecipeError(f"{path}: the recipe cannot be read: {error.strerror}.") from error
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except RecursionError as error:
+        raise RecipeError(f"{path}: not a recipe: it is nested too deeply, or refers to itself.") from error
+    except (yaml.YAMLError, ValueError) as error:
         raise RecipeError(f"{path}: not a recipe: {_first_line(error)}.") from error
 
 
 def dump(content: Mapping[str, object]) -> str:
     """Return plain values as YAML."""
-    text: str = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
+    text: str = yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
     return text
+
+
+def _text(path: Path) -> str:
+    """Read the file's text."""
+    with path.open("rb") as file:
+        raw = file.read(MAX_BYTES + 1)
+    if len(raw) > MAX_BYTES:
+        raise RecipeError(f"not a recipe: it is larger than {MAX_BYTES:,} bytes. Name the recipe's YAML file.")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise RecipeError(
+            f"not a recipe: byte {error.start} is not UTF-8 text. Name a YAML file, and save it as UTF-8."
+        ) from error
 
 
 def _first_line(error: Exception) -> str:
@@ -77,22 +117,64 @@ def _first_line(error: Exception) -> str:
     return f"line {mark.line + 1}: {problem}"
 
 
-def _plain(loader: _Loader, node: Any, where: Where, lines: dict[Where, int]) -> Any:
-    """Turn a YAML node into plain values and note the line of everything in it."""
-    lines[where] = node.start_mark.line + 1
-    if isinstance(node, yaml.MappingNode):
-        result: dict[Any, Any] = {}
+class _Reader:
+    """Turns YAML nodes into plain values.
+
+    Args:
+        loader: reads scalars.
+
+    Attributes:
+        lines: the line of everything read so far.
+    """
+
+    def __init__(self, loader: _Loader) -> None:
+        self.lines: dict[Where, int] = {}
+        self._loader = loader
+        self._seen: set[int] = set()
+        self._num_repeated = 0
+
+    def plain(self, node: Any, where: Where) -> Any:
+        """Turn a node, and all within, into plain values."""
+        self.lines[where] = node.start_mark.line + 1
+        self._check(node, where)
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, where)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.plain(item, (*where, i)) for i, item in enumerate(node.value)]
+        return self._scalar(node, where)
+
+    def _scalar(self, node: Any, where: Where) -> object:
+        """Turn text into the value that it stands for."""
+        try:
+            value: object = self._loader.construct_object(node)
+        except (AttributeError, LookupError, ValueError) as error:  # !!bool x, a number of 5000 digits
+            kind = node.tag.rpartition(":")[2]
+            raise RecipeError(f"{node.value[:40]!r} cannot be read as {kind}; put text in quotes.", where) from error
+        if not isinstance(value, str | int | float | None):
+            raise RecipeError(f"a {type(value).__name__} cannot stand in a recipe; use text or numbers.", where)
+        return value
+
+    def _check(self, node: Any, where: Where) -> None:
+        """Refuse what would take forever."""
+        if len(where) > MAX_DEPTH:
+            raise RecipeError("not a recipe: it is nested too deeply, or refers to itself.", where)
+        self._num_repeated += id(node) in self._seen
+        self._seen.add(id(node))
+        if self._num_repeated > MAX_REPEATED:
+            raise RecipeError(f"aliases (*name) stand for more than {MAX_REPEATED} values; write them out.", where)
+
+    def _mapping(self, node: yaml.MappingNode, where: Where) -> dict[str, Any]:
+        """Turn a mapping into plain values."""
+        result: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            key = loader.construct_object(key_node)
-            inner = (*where, key if isinstance(key, int) else str(key))
-            if isinstance(key_node, yaml.ScalarNode) and key in result:
-                lines[inner] = key_node.start_mark.line + 1
-                raise RecipeError(f"the key '{key}' is given twice.", inner)
+            key = self._scalar(key_node, where) if isinstance(key_node, yaml.ScalarNode) else key_node.value
             if not isinstance(key, str):
-                raise RecipeError(f"{key!r} cannot be a key; keys are text (put numbers in quotes).", where)
-            result[key] = _plain(loader, value_node, inner, lines)
-            lines[inner] = key_node.start_mark.line + 1
+                found = f"a {type(key).__name__}" if isinstance(key, list) else repr(key)
+                raise RecipeError(f"{found} cannot be a key; keys are text (put numbers in quotes).", where)
+            inner = (*where, key)
+            if key in result:
+                self.lines[inner] = key_node.start_mark.line + 1
+                raise RecipeError(f"the key '{key}' is given twice.", inner)
+            result[key] = self.plain(value_node, inner)
+            self.lines[inner] = key_node.start_mark.line + 1
         return result
-    if isinstance(node, yaml.SequenceNode):
-        return [_plain(loader, item, (*where, i), lines) for i, item in enumerate(node.value)]
-    return loader.construct_object(node)

@@ -193,6 +193,7 @@ def _explanation(result: Result, out: Path) -> str:
     recipe, again = out / f"{best.folder}.yaml", out / f"{best.name}-again"
     groups = ", ".join(cell.name for cell in UNSEEN)
     lines = [
+        "",
         "Rows: the base, the four experts (each trained on the task it is named after), the merges.",
         f"Unseen pairs: what no expert was trained on ({groups}).",
         "Settings were chosen on other images of the four tasks; unseen pairs and test images had no say.",

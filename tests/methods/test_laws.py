@@ -1,0 +1,213 @@
+"""What holds for every method, read from its declaration. A new method is tested here without a line being added."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+
+import cuvee
+from cuvee.methods.declare import Method
+from cuvee.methods.page import as_mapping, needs, page
+from cuvee.methods.registry import methods
+from cuvee.plan.limits import Limits
+from cuvee.plan.rows import CELL
+from cuvee.recipe.parameters import settle
+
+BIG = 2 * CELL + 1234  # elements: three cells, the last one not full
+METHODS = list(methods().values())
+pytestmark = pytest.mark.filterwarnings("ignore:.*opposite directions")  # of tensors of one element
+every_method = pytest.mark.parametrize("method", METHODS, ids=[m.name for m in METHODS])
+
+
+def num_models(method: Method) -> int:
+    """Choose a number of models the method takes: 3 if it may."""
+    fewest, most = method.models
+    return max(fewest, min(3, most or 3))
+
+
+def state_dicts(count: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> list[dict[str, torch.Tensor]]:
+    """Make models near a common base (the last one): small ones, with values that repeat so that sums and ranks tie."""
+    generator = torch.Generator().manual_seed(seed)
+    shapes = {"b.weight": (15, 9), "a.weight": (3, 4), "a.bias": (3,), "scalar": (), "one": (1,), "empty": (0, 4)}
+    base = {name: (torch.randn(shape, generator=generator) * 8).round() / 8 for name, shape in shapes.items()}
+    models = [
+        {n: (t + torch.randint(-6, 7, t.shape, generator=generator) / 8) for n, t in base.items()} for _ in range(count)
+    ]
+    return [{name: tensor.to(dtype) for name, tensor in model.items()} for model in (*models, base)]
+
+
+def merge(
+    method: Method, models: Any, base: dict[str, torch.Tensor], parameters: Mapping[str, Any], seed: int = 0
+) -> dict[str, torch.Tensor]:
+    needs_base = method.space({**method.defaults(len(models)), **parameters}) == "deltas"
+    return cuvee.merge_state_dicts(method.name, models, base if needs_base else None, seed=seed, **parameters)
+
+
+def close(actual: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor], **tolerance: float) -> None:
+    assert actual.keys() == expected.keys()
+    for name in expected:
+        torch.testing.assert_close(actual[name], expected[name], **tolerance)
+
+
+@every_method
+def test_equal_models_merge_into_themselves(method: Method) -> None:
+    count = num_models(method)
+    model, base = state_dicts(1)
+    merged = merge(method, [model] * count, base, method.identity(count))
+    close(merged, model, rtol=1e-6, atol=1e-6)
+
+
+@every_method
+def test_the_order_of_the_models_does_not_matter_where_declared(method: Method) -> None:
+    *models, base = state_dicts(num_models(method))
+    labels = [f"x{i}" for i in range(len(models))]
+    forward = dict(zip(labels, models, strict=True))
+    backward = dict(reversed(forward.items()))
+    first, second = merge(method, forward, base, {}), merge(method, backward, base, {})
+    if method.symmetric:
+        close(first, second, rtol=1e-5, atol=1e-6)
+    else:
+        shifted = {"t": 0.25}
+        first, second = merge(method, forward, base, shifted), merge(method, backward, base, shifted)
+        assert any(not torch.allclose(first[name], second[name]) for name in first)
+
+
+@every_method
+def test_inputs_are_not_modified(method: Method) -> None:
+    inputs = state_dicts(num_models(method))
+    before = [{name: tensor.clone() for name, tensor in model.items()} for model in inputs]
+    merge(method, inputs[:-1], inputs[-1], {})
+    for model, copy in zip(inputs, before, strict=True):
+        close(model, copy, rtol=0, atol=0)
+
+
+@every_method
+def test_shapes_types_and_order_of_names_are_those_of_the_base(method: Method) -> None:
+    *models, base = state_dicts(num_models(method), dtype=torch.bfloat16)
+    merged = merge(method, models, base, {})
+    assert list(merged) == list(base)
+    for name, tensor in base.items():
+        assert merged[name].shape == tensor.shape
+        assert merged[name].dtype == tensor.dtype
+
+
+@every_method
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_narrow_inputs_give_what_widening_first_gives_rounded_once(method: Method, dtype: torch.dtype) -> None:
+    *models, base = state_dicts(num_models(method), dtype=dtype)
+    narrow = merge(method, models, base, {})
+    wide = merge(
+        method,
+        [{name: tensor.float() for name, tensor in model.items()} for model in models],
+        {name: tensor.float() for name, tensor in base.items()},
+        {},
+    )
+    close(narrow, {name: tensor.to(dtype) for name, tensor in wide.items()}, rtol=0, atol=0)
+
+
+@every_method
+def test_permuting_units_permutes_the_result(method: Method) -> None:
+    """Not for random draws; and values are distinct here, because ties are broken by place."""
+    if method.random:
+        settings = method.identity(num_models(method))
+    else:
+        settings = {}
+    generator = torch.Generator().manual_seed(3)
+    base, *models = [{"w": torch.randn(16, 9, generator=generator)} for _ in range(num_models(method) + 1)]
+    order = torch.randperm(16, generator=generator)
+    merged = merge(method, models, base, settings)["w"][order]
+    shuffled = merge(method, [{"w": m["w"][order]} for m in models], {"w": base["w"][order]}, settings)["w"]
+    torch.testing.assert_close(shuffled, merged, rtol=1e-5, atol=1e-6)
+
+
+@every_method
+def test_only_a_random_method_depends_on_the_seed(method: Method) -> None:
+    *models, base = state_dicts(num_models(method))
+    first, again, other = (merge(method, models, base, {}, seed=seed) for seed in (1, 1, 2))
+    close(first, again, rtol=0, atol=0)
+    assert any(not torch.equal(first[name], other[name]) for name in first) == method.random
+
+
+def alternatives(method: Method) -> list[tuple[str, object]]:
+    """Return another value for each of its parameters, every word of those that are words."""
+    others: list[tuple[str, object]] = []
+    for p in method.parameters.values():
+        if p.choices:
+            others += [(p.name, word) for word in p.choices if word != p.default]
+        elif p.type is bool:
+            others.append((p.name, not p.default))
+        else:
+            assert p.bounds is not None
+            assert isinstance(p.default, float)
+            others.append((p.name, p.default / 2 if p.default >= p.bounds.high / 5 else p.bounds.high / 2))
+    return others
+
+
+CHANGES = [(m, name, value) for m in METHODS for name, value in alternatives(m)]
+
+
+def contexts(method: Method) -> list[dict[str, Any]]:
+    """Return settings next to which a parameter may matter: dense, sparse, unequal weights, tensor by tensor."""
+    densities = [name for name in method.parameters if "density" in name]
+    weights = [1.0, 0.5, 2.0][: num_models(method)]
+    found: list[dict[str, Any]] = [{}, *(dict.fromkeys(densities, share) for share in (1.0, 0.6, 0.3))]
+    found += [{"density": 1.0, "trim_density": 0.3}] if "trim_density" in densities else []
+    found += [{"weight": weights}] if "weight" in method.parameters else []
+    return found + ([{"scope": "tensor"}] if "scope" in method.parameters else [])
+
+
+@pytest.mark.parametrize(("method", "name", "value"), CHANGES, ids=[f"{m.name}-{n}-{v}" for m, n, v in CHANGES])
+def test_every_parameter_changes_something(method: Method, name: str, value: object) -> None:
+    """On inputs with ties and zero sums, next to at least one of several settings, whichever way most signs point."""
+    for context in contexts(method):
+        for direction in (1, -1):
+            *models, base = state_dicts(num_models(method))
+            models = [{n: base[n] + direction * (t - base[n] + 0.25) for n, t in m.items()} for m in models]
+            plain = merge(method, models, base, context)
+            changed = merge(method, models, base, {**context, name: value})
+            if any(not torch.equal(plain[n], changed[n]) for n in plain):
+                return
+    pytest.fail(f"{method.name}: {name}={value} changes nothing")
+
+
+@every_method
+def test_passes_asked_do_not_exceed_those_declared(method: Method, tmp_path: Any) -> None:
+    """A big tensor of few values: cuts tie, so that even the pass that breaks ties is taken."""
+    generator = torch.Generator().manual_seed(5)
+    count = num_models(method)
+    models = [{"w": torch.randint(-3, 4, (BIG,), generator=generator) / 4} for _ in range(count)]
+    base = {"w": torch.zeros(BIG)}
+    for name, value in [("", None), *alternatives(method)]:
+        parameters = {name: value} if name else {}
+        settings = settle(method, parameters, [f"m{i}" for i in range(count)])
+        if method.check(settings) or (name == "scope" and value == "row"):
+            continue
+        recipe = cuvee.Recipe(method=method.name, models=models, base=base, parameters=parameters)
+        report = cuvee.merge(recipe, tmp_path / f"{name}{value}.safetensors", limits=Limits(workers=1))
+        inputs = count + (method.space(settings) == "deltas")
+        readings = report.bytes_read / (inputs * BIG * 4)
+        assert readings == int(readings)
+        assert readings <= 1 + method.passes(settings)
+        if not name:
+            assert readings == 1 + method.passes(settings)
+
+
+@every_method
+def test_the_declaration_is_complete(method: Method) -> None:
+    assert method.summary.endswith(".")
+    assert "Returns:" in method.doc
+    module = inspect.getmodule(method.function)
+    assert module is not None
+    if method.name != "copy":
+        assert method.paper is not None
+        assert method.paper.url.startswith("https://")
+        assert method.paper.url in str(module.__doc__)
+    assert set(method.pooled) <= set(method.parameters)
+    for parameter in method.parameters.values():
+        assert parameter.help.endswith(".")
+        assert parameter.type is not float or parameter.bounds is not None
+    assert set(needs(method)) == {"base", "data", "labels", "gradients", "whole-model pass", "seed"}
+    assert method.name in page(method)
+    assert as_mapping(method)["name"] == method.name
