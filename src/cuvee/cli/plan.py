@@ -25,10 +25,10 @@ def run(recipe: Path, *, as_json: bool, every_row: bool, workers: int | None) ->
         return
     console = Console()
     console.print(_table(described["rows"], every_row))
-    counts = f"{len(described['rows'])} rows"
     console.print(
-        f"{counts}. At most {size(described['bytes_read'])} to read and {size(described['bytes_written'])} to write; about "
-        f"{size(described['peak_memory'])} of memory with {described['workers']} workers.",
+        f"{len(described['rows'])} rows. At most {size(described['bytes_read'])} to read and "
+        f"{size(described['bytes_written'])} to write; about {size(described['peak_memory'])} of memory with "
+        f"{described['workers']} workers.",
         highlight=False,
     )
     for warning in described["warnings"]:

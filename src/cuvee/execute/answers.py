@@ -5,7 +5,7 @@ answer has the same bits for any number of workers. Sums of integers are exact i
 """
 
 import threading
-from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,11 +22,11 @@ Place = tuple[str, int]  # a row's order in its domain: tensor name, first eleme
 class _Running:
     """The answer to a running pass: for every cell the sum over the cells before it."""
 
-    def __init__(self, rows: dict[Place, dict[int, Array]]) -> None:
+    def __init__(self, rows: dict[Place, Array]) -> None:
         self._before: dict[Place, Array] = {}
         carried: Array | None = None
         for place in sorted(rows):
-            cells = np.stack([rows[place][i] for i in sorted(rows[place])])
+            cells = rows[place]
             carried = np.zeros_like(cells[0]) if carried is None else carried
             self._before[place] = carried + cells.cumsum(0) - cells
             carried = carried + cells.sum(0)
@@ -48,7 +48,9 @@ class Answers:
         self._known: list[Any] = []
         self._asked: Pass | None = None
         self._total: Array | None = None
-        self._parts: dict[Place, dict[int, Array]] = defaultdict(dict)
+        # One array per row, filled cell by cell: a small array kept from every cell would lie between the large ones
+        # that come and go, and the memory around it could not be used again.
+        self._parts: dict[Place, Array] = {}
 
     def at(self, row: Row, cell: int) -> list[object]:
         """Return the answers known so far, as they are for one cell."""
@@ -58,19 +60,24 @@ class Answers:
     def add(self, row: Row, cell: int, asked: Pass) -> None:
         """Add a cell's part of the pass that is being asked."""
         part = asked.measure()
+        place = (row.name, row.start)
         with self._lock:
-            self._asked = asked
+            self._asked = Pass(_forgotten, asked.finish, asked.running)
             if not asked.running and part.dtype.kind in "iu":
-                self._total = part if self._total is None else self._total + part
+                if self._total is None:
+                    self._total = np.zeros_like(part)
+                self._total += part
             else:
-                self._parts[row.name, row.start][cell] = part
+                if place not in self._parts:
+                    self._parts[place] = np.zeros((row.cells, *part.shape), part.dtype)
+                self._parts[place][cell] = part
 
     def end_row(self, row: Row) -> None:
         """Fold a row whose cells have all been added, so that no more than one sum per row is kept."""
         with self._lock:
             parts = self._parts.get((row.name, row.start))
-            if parts and self._asked is not None and not self._asked.running:
-                self._parts[row.name, row.start] = {0: _sum(parts)}
+            if parts is not None and self._asked is not None and not self._asked.running:
+                self._parts[row.name, row.start] = _sum(parts)
 
     def close(self) -> None:
         """Turn the parts into an answer, if a pass was asked; all cells have been seen."""
@@ -83,15 +90,19 @@ class Answers:
                 raise MergeError(
                     "a method asked its cells different questions; passes may not depend on the elements of a cell"
                 )
-            total = self._total if self._total is not None else _sum({p: c[0] for p, c in self._parts.items()})
+            total = self._total if self._total is not None else _sum([self._parts[p] for p in sorted(self._parts)])
             self._known.append(self._asked.answer(total))
-        self._asked, self._total, self._parts = None, None, defaultdict(dict)
+        self._asked, self._total, self._parts = None, None, {}
 
 
-def _sum(parts: dict[Any, Array]) -> Array:
-    """Add up in the order of the keys."""
-    ordered = iter(sorted(parts))
-    total = parts[next(ordered)].copy()
-    for key in ordered:
-        total += parts[key]
+def _sum(parts: Sequence[Array] | Array) -> Array:
+    """Add up in the given order."""
+    total: Array = parts[0].copy()
+    for part in parts[1:]:
+        total += part
     return total
+
+
+def _forgotten() -> Array:
+    """Stand for the measure of a pass that has been asked: the pass is kept, the cell that the measure holds is not."""
+    raise AssertionError("a pass is measured once")

@@ -149,9 +149,9 @@ def merge_state_dicts(
         **parameters: the method's parameters, and ``seed`` for random ones.
 
     Returns:
-        A new state dict on the CPU, in the order of the base (or the first model), with its element types. What a merge to
-        disk would report is warned of (`CuveeWarning`). Names that
-        share one tensor in all inputs share one in the result.
+        A new state dict on the CPU, in the order of the base (or the first model), with its element types.
+        Names that share one tensor in all inputs share one in the result. What a merge to disk would report is warned
+        of (`CuveeWarning`).
 
     Raises:
         RecipeError: see `merge`.

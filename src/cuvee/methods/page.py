@@ -59,8 +59,8 @@ def page(method: Method) -> str:
     settings = method.defaults(max(method.models[0], 2) if method.models[1] is None else method.models[0])
     readings = 1 + method.passes(settings)
     cost = (
-        f"  Reads the inputs up to {readings} time{'s' if readings > 1 else ''} with the default settings (once for tensors "
-        "that fit into a cell of the grid); writes once.\n"
+        f"  Reads the inputs up to {readings} time{'s' if readings > 1 else ''} with the default settings (once for "
+        "tensors that fit into a cell of the grid); writes once.\n"
         f"  Works on {_locality(method)}."
     )
     paper = f"\nPaper\n  {method.paper.cite()}\n" if method.paper else ""

@@ -17,7 +17,8 @@ def describe(plan: Plan, limits: Limits) -> dict[str, object]:
         limits: the workers and block size it would run with.
 
     Returns:
-        Keys ``variants`` (recipes, without paths), ``rows`` (one per row and variant), ``bytes_read`` and ``bytes_written`` (of tensors),
+        Keys ``variants`` (recipes, without paths), ``rows`` (one per row and variant), ``bytes_read`` and
+        ``bytes_written`` (of tensors),
         ``peak_memory`` (resident bytes, predicted), ``workers``, ``block_bytes`` and ``warnings``.
     """
     return {

@@ -1,8 +1,8 @@
 """How a tensor is treated: by the recipe's method, or, where that would make no sense, in a way of its own.
 
-Whole numbers and buffers (position ids, masks, tables of angles) are copied. Running statistics of normalisation layers are
-averaged: they are measured, so trimming or dropping them has no meaning. A rule that names a method has the last word on
-tensors that can be merged at all.
+Whole numbers and buffers (position ids, masks, tables of angles) are copied. Running statistics of normalisation layers
+are averaged: they are measured, so trimming or dropping them has no meaning. A rule that names a method has the last
+word on tensors that can be merged at all.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -88,7 +88,7 @@ def _averaged(asked: Treatment) -> Treatment:
 
 
 def common_dtype(types: Collection[DType]) -> DType:
-    """Return the type that holds the values of all: the widest, or F32 where two of the widest differ (F16 and BF16)."""
+    """Return the type that holds the values of all: the widest, or F32 where there are two of them (F16 and BF16)."""
     bits = max(dtype.bits for dtype in types)
     widest = [dtype for dtype in types if dtype.bits == bits]
     return widest[0] if len(widest) == 1 else DTYPES["F32"]

@@ -6,6 +6,7 @@ tensor, its key the seed and the model's label, so an element's draw is the same
 the order or the device.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -67,14 +68,28 @@ def philox(key: Key, start: int, count: int) -> "Tensor":
         torch.full_like(block, key.stream & _LOW),
         torch.full_like(block, key.stream >> 32),
     ]
-    keys = [key.key & _LOW, key.key >> 32]
+    drawn = bijection(words, (key.key & _LOW, key.key >> 32))
+    skip = start - 4 * first
+    return torch.stack(drawn, dim=1).flatten()[skip : skip + count]
+
+
+def bijection(counter: "Sequence[Tensor]", key: tuple[int, int]) -> "Sequence[Tensor]":
+    """Mix counters: ten rounds of Philox-4x32.
+
+    Args:
+        counter: four words, (blocks,) int64 each, in [0, 2^32).
+        key: two words.
+
+    Returns:
+        Four words, of the counters' shape and range.
+    """
+    words, keys = list(counter), list(key)
     for _ in range(_ROUNDS):
         high0, low0 = _multiply(words[0], _MULTIPLIERS[0])
         high1, low1 = _multiply(words[2], _MULTIPLIERS[1])
         words = [high1 ^ words[1] ^ keys[0], low1, high0 ^ words[3] ^ keys[1], low0]
         keys = [(k + w) & _LOW for k, w in zip(keys, _WEYL, strict=True)]
-    skip = start - 4 * first
-    return torch.stack(words, dim=1).flatten()[skip : skip + count]
+    return words
 
 
 def _multiply(values: "Tensor", factor: int) -> "tuple[Tensor, Tensor]":

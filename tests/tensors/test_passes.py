@@ -1,0 +1,78 @@
+"""Driving methods that ask about a whole domain."""
+
+from collections.abc import Generator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cuvee.tensors.passes import Array, Pass, Passes, Position, advance, finished, prefix, total
+
+
+def asks(values: Array) -> Generator[Pass, Any, list[object]]:
+    """Ask for a sum, for what is made of a sum, and for a running sum."""
+    plain = yield from total(np.sum, values, keepdims=True)
+    made = yield from finished(lambda total: float(total[0]) * 10, np.sum, values, keepdims=True)
+    before = yield from prefix(np.sum, values, keepdims=True)
+    return [plain.tolist(), made, before.tolist()]
+
+
+def test_a_cell_that_is_its_domain_answers_itself() -> None:
+    assert advance(asks, [], True, np.array([1, 2])) == [[3], 30.0, [0]]
+
+
+def test_passes_are_asked_one_after_the_other() -> None:
+    values, answers = np.array([1, 2]), list[object]()
+    asked = advance(asks, answers, False, values)
+    assert isinstance(asked, Pass)
+    assert asked.measure().tolist() == [3]
+    assert asked.answer(np.array([7])).tolist() == [7]  # type: ignore[attr-defined]
+    answers.append(np.array([7]))
+    asked = advance(asks, answers, False, values)
+    assert isinstance(asked, Pass)
+    assert asked.answer(np.array([7])) == 70.0
+    answers.append(70.0)
+    asked = advance(asks, answers, False, values)
+    assert isinstance(asked, Pass)
+    assert asked.running
+    assert advance(asks, [*answers, np.array([4])], False, values) == [[7], 70.0, [4]]
+
+
+def test_what_is_measured_is_not_computed_when_the_answer_is_known() -> None:
+    def explode() -> Array:
+        raise AssertionError("measured again")
+
+    def method() -> Passes[float]:
+        return float((yield from total(explode))[0])
+
+    assert advance(method, [np.array([2.0])], False) == 2.0
+
+
+def test_a_plain_function_needs_no_pass() -> None:
+    assert advance(lambda x: x + 1, [], False, 1) == 2
+
+
+def test_a_method_that_is_left_half_way_is_closed() -> None:
+    closed = []
+
+    def method() -> Passes[None]:
+        try:
+            yield from total(np.zeros, 1)
+        finally:
+            closed.append(True)
+
+    assert isinstance(advance(method, [], False), Pass)
+    assert closed == [True]
+
+
+def test_an_error_of_a_method_comes_through() -> None:
+    def method() -> Passes[None]:
+        yield from total(np.zeros, 1)
+        raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        advance(method, [], True)
+
+
+def test_a_note_that_nobody_listens_to_is_dropped() -> None:
+    Position(tensor="t", start=0, size=1).note("text")
