@@ -9,7 +9,7 @@ from math import prod
 from pathlib import Path
 from typing import Literal, Protocol
 
-__all__ = ["DTYPES", "DType", "Header", "Sink", "Source", "TensorSpec", "View"]
+__all__ = ["BY_TORCH_NAME", "DTYPES", "PAIRED", "DType", "Header", "Sink", "Source", "TensorSpec", "View"]
 
 Kind = Literal["float", "integer", "boolean", "complex", "packed"]
 
@@ -62,6 +62,13 @@ DTYPES: Mapping[str, DType] = {
         DType("BOOL", 8, "boolean", "bool"),
     )
 }
+
+
+BY_TORCH_NAME: Mapping[str, DType] = {dtype.torch_name: dtype for dtype in DTYPES.values() if dtype.torch_name}
+"""The element types that torch has, by its names for them."""
+
+PAIRED = "float4_e2m1fn_x2"
+"""torch's name for a type that packs two elements of four bits into a byte, and counts pairs in its shapes."""
 
 
 @dataclass(frozen=True, slots=True)

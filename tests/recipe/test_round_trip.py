@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from strategies import recipes
 
 from cuvee.errors import RecipeError
 from cuvee.recipe.recipe import Recipe
 from cuvee.recipe.rule import Output, Rule
+from strategies import recipes
 
 
 @pytest.fixture(scope="module")

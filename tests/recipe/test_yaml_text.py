@@ -102,32 +102,56 @@ def bomb(levels: int = 9, width: int = 10) -> str:
 )
 def test_hostile_yaml_is_refused_at_once(tmp_path: Path, text: str, words: str) -> None:
     path = written(tmp_path, text)
-    tracemalloc.start()
     began = time.process_time()
+    with pytest.raises(RecipeError) as caught:
+        read(path)
+    assert time.process_time() - began < 10
+    assert words in str(caught.value)
+    assert str(caught.value).startswith(str(path))
+
+
+def test_bomb_takes_no_memory(tmp_path: Path) -> None:
+    path = written(tmp_path, bomb())
+    tracemalloc.start()
     try:
-        with pytest.raises(RecipeError) as caught:
+        with pytest.raises(RecipeError, match="aliases"):
             read(path)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert words in str(caught.value)
-    assert str(caught.value).startswith(str(path))
-    assert time.process_time() - began < 10
-    assert peak < 50e6
+    assert peak < 10e6
 
 
 def test_thousand_repeated_values_are_enough_for_anyone(tmp_path: Path) -> None:
     assert read(written(tmp_path, "- &x 1\n" + "- *x\n" * 1000))[0] == [1] * 1001
-    with pytest.raises(RecipeError, match=":1002: aliases"):
+    with pytest.raises(RecipeError, match=":1: aliases"):
         read(written(tmp_path, "- &x 1\n" + "- *x\n" * 1001))
 
 
-@pytest.mark.parametrize(
-    "value",
-    ["1e5", "1e-3", ".5", "010", "1:30", "0x10", "null", "~", "true", "yes", "", " ", "a: b", "- a", "#", "<<", "=",
-     "a\x85b", "\u2028", "\ufeff", "\0", "\n", "a\n\n b ", "\t", "2020-01-01", "😀", "é", 1e-5, 1e16, -0.0, 10**30, True, None,
-     5e-324, 1.7976931348623157e308, [], {}, [{}], {"1": {"2": [3]}}],
-)  # fmt: skip
+ODD_TEXT = [
+    "1e5",
+    "1e-3",
+    ".5",
+    "010",
+    "1:30",
+    "0x10",
+    "null",
+    "~",
+    "true",
+    "yes",
+    "",
+    " ",
+    "a: b",
+    "- a",
+    "#",
+    "<<",
+    "=",
+]
+ODD_TEXT += ["a\x85b", "\u2028", "\ufeff", "\0", "\n", "a\n\n b ", "\t", "2020-01-01", "😀", "é"]
+ODD_VALUES = [1e-5, 1e16, -0.0, 5e-324, 1.7976931348623157e308, 10**30, True, None, [], {}, [{}], {"1": {"2": [3]}}]
+
+
+@pytest.mark.parametrize("value", [*ODD_TEXT, *ODD_VALUES])
 def test_what_is_dumped_is_read_back(tmp_path: Path, value: Any) -> None:
     path = written(tmp_path, dump({"key": value}))
     content: Any = read(path)[0]

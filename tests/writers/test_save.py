@@ -6,7 +6,7 @@ import safetensors
 import safetensors.torch
 import torch
 
-from cuvee.errors import OutputError
+from cuvee.errors import OutputError, SourceError
 from cuvee.spec import DTYPES
 from cuvee.writers.save import save_state_dict
 
@@ -88,6 +88,6 @@ def test_shards_files_and_overwrite_pass_through(tmp_path: Path) -> None:
     ids=str,
 )
 def test_what_cannot_be_stored_is_refused_by_name(tensor: Any, tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="Tensor 'bad'"):
+    with pytest.raises(SourceError, match="tensor 'bad'"):
         save_state_dict(tmp_path / "out", {"bad": tensor})
     assert names(tmp_path) == []

@@ -9,13 +9,13 @@ from typing import Any
 
 from cuvee.errors import RecipeError, nearest
 from cuvee.recipe.values import frozen_items, keys_of, mapping_of, thawed
-from cuvee.spec import DTYPES
+from cuvee.spec import BY_TORCH_NAME
 
 __all__ = ["Output", "Rule"]
 
 SHARD_BYTES = 5_000_000_000
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
-_DTYPE_NAMES = {dtype.torch_name: name for name, dtype in DTYPES.items() if dtype.kind == "float"}
+_DTYPE_NAMES = {torch_name: dtype.name for torch_name, dtype in BY_TORCH_NAME.items() if dtype.kind == "float"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

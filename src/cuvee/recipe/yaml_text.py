@@ -33,6 +33,8 @@ _NUMBERS = {
     ),
 }
 
+_COLLECTIONS = (yaml.SafeLoader.DEFAULT_MAPPING_TAG, yaml.SafeLoader.DEFAULT_SEQUENCE_TAG)
+
 
 class _Loader(yaml.SafeLoader):
     """YAML's safe loader, with numbers as people write them, and without dates."""
@@ -147,15 +149,17 @@ class _Reader:
         """Turn text into the value that it stands for."""
         try:
             value: object = self._loader.construct_object(node)
-        except (AttributeError, LookupError, ValueError) as error:  # !!bool x, a number of 5000 digits
-            kind = node.tag.rpartition(":")[2]
+        except (yaml.YAMLError, AttributeError, LookupError, ValueError) as error:  # !!bool x, 5000 digits
+            kind = node.tag.removeprefix("tag:yaml.org,2002:")
             raise RecipeError(f"{node.value[:40]!r} cannot be read as {kind}; put text in quotes.", where) from error
         if not isinstance(value, str | int | float | None):
             raise RecipeError(f"a {type(value).__name__} cannot stand in a recipe; use text or numbers.", where)
         return value
 
     def _check(self, node: Any, where: Where) -> None:
-        """Refuse what would take forever."""
+        """Refuse what would take forever, and collections of other kinds than mapping and list."""
+        if isinstance(node, yaml.CollectionNode) and node.tag not in _COLLECTIONS:
+            raise RecipeError(f"the tag '{node.tag}' cannot stand in a recipe; use plain lists and mappings.", where)
         if len(where) > MAX_DEPTH:
             raise RecipeError("not a recipe: it is nested too deeply, or refers to itself.", where)
         self._num_repeated += id(node) in self._seen

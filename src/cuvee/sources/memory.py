@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from cuvee.errors import SourceError, UnsupportedError, nearest
-from cuvee.spec import DTYPES, Header, TensorSpec
+from cuvee.spec import BY_TORCH_NAME, PAIRED, Header, TensorSpec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,10 +18,6 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = ["Memory"]
-
-DTYPES_BY_TORCH_NAME = {dtype.torch_name: dtype for dtype in DTYPES.values() if dtype.torch_name}
-# Packs two elements of four bits per byte, and counts pairs in its shape.
-PAIRED = "float4_e2m1fn_x2"
 
 
 class Memory:
@@ -146,11 +142,11 @@ def _spec(reference: str, name: object, tensor: object) -> TensorSpec:
             f"{where} is not a plain dense tensor ({kind}). Convert it first (dequantize, to_dense, full_tensor)."
         )
     torch_name = str(tensor.dtype).removeprefix("torch.")
-    dtype = DTYPES_BY_TORCH_NAME.get(torch_name)
+    dtype = BY_TORCH_NAME.get(torch_name)
     if dtype is None or (torch_name == PAIRED and tensor.dim() == 0):
         raise UnsupportedError(
             f"{where} has element type {tensor.dtype}, which safetensors cannot hold. Convert it to one of "
-            f"{', '.join(DTYPES_BY_TORCH_NAME)}."
+            f"{', '.join(BY_TORCH_NAME)}."
         )
     shape = tuple(tensor.shape)
     return TensorSpec((*shape[:-1], 2 * shape[-1]) if torch_name == PAIRED else shape, dtype)

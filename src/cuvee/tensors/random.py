@@ -70,7 +70,7 @@ def philox(key: Key, start: int, count: int) -> "Tensor":
     ]
     drawn = bijection(words, (key.key & _LOW, key.key >> 32))
     skip = start - 4 * first
-    return torch.stack(drawn, dim=1).flatten()[skip : skip + count]
+    return torch.stack(list(drawn), dim=1).flatten()[skip : skip + count]
 
 
 def bijection(counter: "Sequence[Tensor]", key: tuple[int, int]) -> "Sequence[Tensor]":

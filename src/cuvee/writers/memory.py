@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cuvee.errors import OutputError
+from cuvee.spec import PAIRED
 from cuvee.writers.account import Account
 from cuvee.writers.shards import Entries
 
@@ -14,9 +15,6 @@ if TYPE_CHECKING:
     from cuvee.spec import TensorSpec
 
 __all__ = ["MemoryWriter"]
-
-# Packs two elements of four bits per byte, and counts pairs in its shape.
-PAIRED = "float4_e2m1fn_x2"
 
 
 class MemoryWriter:

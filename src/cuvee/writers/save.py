@@ -1,13 +1,10 @@
-"""A state dict written as a checkpoint, in one call. torch is imported when it is called."""
-
-from __future__ import annotations
+"""A state dict written as a checkpoint, in one call."""
 
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from cuvee.errors import OutputError
-from cuvee.spec import DTYPES, TensorSpec
+from cuvee.sources.memory import Memory
 from cuvee.writers.safetensors import SafetensorsWriter
 from cuvee.writers.shards import DEFAULT_SHARD_BYTES
 
@@ -16,21 +13,19 @@ if TYPE_CHECKING:
 
 __all__ = ["save_state_dict"]
 
-DTYPES_BY_TORCH_NAME = {dtype.torch_name: dtype for dtype in DTYPES.values() if dtype.torch_name}
-# Packs two elements of four bits per byte, and counts pairs in its shape.
-PAIRED = "float4_e2m1fn_x2"
+BLOCK_BYTES = 16 << 20
 
 
 def save_state_dict(
     path: str | os.PathLike[str],
-    tensors: Mapping[str, torch.Tensor],
+    tensors: "Mapping[str, torch.Tensor]",
     metadata: Mapping[str, str] | None = None,
     *,
     shard_bytes: int = DEFAULT_SHARD_BYTES,
     overwrite: bool = False,
     files: Mapping[str, bytes] | None = None,
 ) -> None:
-    """Write a state dict as safetensors files. The tensors are not changed.
+    """Write a state dict as safetensors files. The tensors are not changed, and never copied whole.
 
     Names that are one tensor (same memory, shape, strides and element type) are written once, under the first of them,
     as save_pretrained does; the metadata then maps each other name to that one, as safetensors' own `save_model` has
@@ -45,56 +40,17 @@ def save_state_dict(
         files: more files for the folder, by name, such as ``config.json``.
 
     Raises:
-        OutputError: a tensor cannot be stored, or the output cannot be written; nothing of it is left.
+        SourceError: a tensor cannot be stored in the format; names it.
+        OutputError: the output cannot be written; nothing of it is left.
     """
-    import torch
-
-    entries = {name: _spec(name, tensor) for name, tensor in tensors.items()}
-    first: dict[object, str] = {}
-    tied = {}
-    for name, tensor in tensors.items():
-        kept = first.setdefault(_identity(name, tensor), name)
-        if kept != name:
-            tied[name] = kept
-            del entries[name]
-    with SafetensorsWriter(
-        path, list(entries.items()), shard_bytes, {**tied, **(metadata or {})}, overwrite=overwrite
-    ) as writer:
-        for name in entries:
-            plain = tensors[name].detach().resolve_conj().resolve_neg().cpu().contiguous()
-            writer.write_at(name, 0, plain.as_strided((plain.numel(),), (1,)).view(torch.uint8).numpy().data)
+    source = Memory(tensors, "the state dict")
+    tied = {name: first for first, *others in source.shared for name in others}
+    entries = [(name, spec) for name, spec in source.header.items() if name not in tied]
+    with SafetensorsWriter(path, entries, shard_bytes, {**tied, **(metadata or {})}, overwrite=overwrite) as writer:
+        for name, spec in entries:
+            for offset in range(0, spec.nbytes, BLOCK_BYTES):
+                block = memoryview(bytearray(min(BLOCK_BYTES, spec.nbytes - offset)))
+                source.read_into(block, name, offset)
+                writer.write_at(name, offset, block)
         for name, data in (files or {}).items():
             writer.add_file(name, data)
-
-
-def _identity(name: str, tensor: torch.Tensor) -> object:
-    if not tensor.numel():  # empty tensors all live at address 0
-        return name
-    return (
-        tensor.device,
-        tensor.data_ptr(),
-        tensor.dtype,
-        tensor.shape,
-        tensor.stride(),
-        tensor.is_conj(),
-        tensor.is_neg(),
-    )
-
-
-def _spec(name: str, tensor: object) -> TensorSpec:
-    import torch
-
-    if not isinstance(tensor, torch.Tensor):
-        raise OutputError(f"Tensor '{name}' is a {type(tensor).__name__}; expected a torch tensor.")
-    torch_name = str(tensor.dtype).removeprefix("torch.")
-    is_plain = tensor.layout is torch.strided and not hasattr(tensor, "__tensor_flatten__")
-    has_type = torch_name in DTYPES_BY_TORCH_NAME and not (torch_name == PAIRED and tensor.dim() == 0)
-    if not (is_plain and has_type) or tensor.device.type == "meta":
-        raise OutputError(
-            f"Tensor '{name}' ({tensor.dtype}, {tensor.layout}, on {tensor.device}) cannot be stored in the "
-            f"safetensors format; expected a dense tensor with values, of type {', '.join(DTYPES_BY_TORCH_NAME)}."
-        )
-    shape = tuple(tensor.shape)
-    if torch_name == PAIRED:
-        shape = (*shape[:-1], 2 * shape[-1])
-    return TensorSpec(shape, DTYPES_BY_TORCH_NAME[torch_name])
