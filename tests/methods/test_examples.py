@@ -240,3 +240,49 @@ def test_copy_takes_the_one_model_and_any_type() -> None:
 def test_average_equals_task_arithmetic_with_one_over_n() -> None:
     models, base = [t(1, 2, 3), t(3, -1, 0), t(0, 0, 9)], t(7, -7, 1)
     check("task_arithmetic", models, base, merge_tensors("linear", models), scale=1 / 3)
+
+
+B = torch.tensor([[1, -2, 0.5, 3], [0, 4, -1, 2]])
+X = torch.tensor([[1.5, -2.25, 0.5, 2], [0.5, 4, -3, 2.5]])
+Z = torch.tensor([[0.5, -2.5, 1.5, 2.5], [-1, 5, -2, 2]])
+
+
+@pytest.mark.parametrize(
+    ("method", "models", "base", "parameters", "expected"),
+    [
+        (
+            "linear",
+            (X, Z),
+            None,
+            {"weight": [2, 1]},
+            [[1.166667, -2.333333, 0.833333, 2.166667], [0, 4.333333, -2.666667, 2.333333]],
+        ),
+        (
+            "slerp",
+            (B, X),
+            None,
+            {"t": 0.3},
+            [[1.168252, -2.106622, 0.507499, 2.738483], [0.153255, 4.05999, -1.628016, 2.18325]],
+        ),
+        ("task_arithmetic", (X, Z), B, {"weight": [0.5, 1]}, [[0.75, -2.625, 1.5, 2], [-0.75, 5, -3, 2.25]]),
+        (
+            "ties",
+            (X, Z),
+            B,
+            {"weight": [0.5, 1], "density": 1, "merge": "sum", "zero_sign": "positive"},
+            [[0.5, -2.625, 1.5, 2], [-1, 5, -3, 2.25]],
+        ),
+        (
+            "ties",
+            (X, Z),
+            B,
+            {"weight": [1, -1], "density": 1, "zero_sign": "positive"},
+            [[2, -2.5, 1.5, 2], [1.5, 5, -3, 2.5]],
+        ),
+    ],
+)
+def test_methods_agree_with_what_a_widely_used_tool_computes(
+    method: str, models: tuple[torch.Tensor, ...], base: Any, parameters: dict[str, Any], expected: list[list[float]]
+) -> None:
+    """mergekit 0.1.5 on these tensors, with `normalize: false` where the merge is a sum."""
+    check(method, list(models), base, torch.tensor(expected), **parameters)

@@ -1,6 +1,7 @@
 """The command line: one command, one verb for each thing people do. Verbs import what they need when they run."""
 
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -106,10 +107,19 @@ def demo(
     run(out, seed)
 
 
-def _fail(message: str, code: int) -> NoReturn:
-    """Print an error as one paragraph and leave."""
+def _fail(error: BaseException, message: str, code: int, debug: bool) -> NoReturn:
+    """Print an error as one paragraph, after its traceback when debugging, and leave."""
+    if debug:
+        traceback.print_exception(error)
     print(f"cuvee: {message}", file=sys.stderr)
     raise SystemExit(code)
+
+
+def _comes_of(error: BaseException | None, kind: type[BaseException]) -> bool:
+    """Say whether an exception was raised while one of this kind was handled."""
+    while error is not None and not isinstance(error, kind):
+        error = error.__context__
+    return error is not None
 
 
 def main() -> None:
@@ -119,18 +129,14 @@ def main() -> None:
     try:
         app(args=arguments, prog_name="cuvee")
     except CuveeError as error:
-        if debug:
-            raise
-        _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        if debug:
-            raise
-        _fail("interrupted; nothing was left half-written", 130)
-    except BrokenPipeError:
-        # The reader of our output (head, less) has gone; nothing is wrong.
-        sys.stderr.close()
-        raise SystemExit(0) from None
-    except Exception as error:  # an error of ours; users get a sentence, --debug the traceback
-        if debug:
-            raise
-        _fail(f"unexpected {type(error).__name__}: {error}. Run again with --debug and report what it prints.", 1)
+        _fail(error, str(error), error.exit_code, debug)
+    except SystemExit as leaving:
+        # typer and rich have made exit codes of these.
+        if _comes_of(leaving, BrokenPipeError):  # the reader of our output (head, less) has gone; nothing is wrong
+            raise SystemExit(0) from None
+        if _comes_of(leaving, KeyboardInterrupt):
+            _fail(leaving, "interrupted; nothing was left half-written.", 130, debug)
+        raise
+    except Exception as error:  # noqa: BLE001 - an error of ours; users get a sentence, --debug the traceback
+        message = f"unexpected {type(error).__name__}: {error}. Run again with --debug and report what it prints."
+        _fail(error, message, 1, debug)

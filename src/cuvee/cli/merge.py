@@ -43,7 +43,7 @@ def run(recipe: Path, out: Path, *, overwrite: bool, workers: int | None, block_
 
 @contextmanager
 def progress_bar(console: Console) -> Iterator[Callable[[int, int], None]]:
-    """Show bytes moved, bytes per second and the time left while the block runs."""
+    """Show bytes moved, bytes per second and the time left while the block runs, if somebody can see it."""
     columns = (
         TextColumn("merging"),
         BarColumn(),
@@ -53,7 +53,7 @@ def progress_bar(console: Console) -> Iterator[Callable[[int, int], None]]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as bar:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("merging", total=None)
         lock = threading.Lock()
         known = 0

@@ -18,6 +18,8 @@ from cuvee.tensors.random import Key
 
 __all__ = ["Cell"]
 
+E4M3_END = 464.0  # what is larger than this would round to more than 448, the largest value of F8_E4M3
+
 Bytes = NDArray[np.uint8]
 Note = Callable[[str, str], None]
 
@@ -122,7 +124,7 @@ class Cell:
         if job.base is not None:
             merged = self._block(job.base, rows).tensor + merged
         stored = to_bytes(merged, job.dtype, out)
-        if (at := first_non_finite(stored)) is not None:
+        if (at := _first_lost(merged, stored, job.dtype)) is not None:
             value = float(merged.reshape(-1)[at])
             cause = (
                 f"does not fit into {job.dtype}; choose a wider output dtype"
@@ -144,3 +146,10 @@ def _widen(item: Input, start: int, data: Bytes, dtype: DType) -> "torch.Tensor"
             "repair that model, or give a rule for this tensor (copy it from another model, or skip it)."
         )
     return wide
+
+
+def _first_lost(merged: "torch.Tensor", stored: "torch.Tensor", dtype: DType) -> int | None:
+    """Return the flat index of the first element that is not finite or did not fit into what is stored, or None."""
+    if dtype.name == "F8_E4M3":  # torch 2.13 stores 448 for all that is larger, where other types give NaN or infinity
+        stored = merged.masked_fill(merged.abs() > E4M3_END, float("inf"))
+    return first_non_finite(stored)

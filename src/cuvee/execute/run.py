@@ -1,6 +1,7 @@
 """From a plan to written bytes: workers take blocks, read them, run their cells and write what has merged."""
 
 import resource
+import sys
 import threading
 import time
 from collections import defaultdict
@@ -20,6 +21,8 @@ from cuvee.spec import DType, Sink
 from cuvee.tensors.framework import single_threaded
 
 __all__ = ["Report", "execute"]
+
+MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, others kilobytes
 
 
 @dataclass(slots=True, kw_only=True)
@@ -67,7 +70,7 @@ def execute(
     report = run.report
     report.seconds = time.perf_counter() - began
     report.cpu_seconds = time.process_time() - cpu
-    report.peak_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    report.peak_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_UNIT
     return report
 
 

@@ -1,8 +1,10 @@
 """What a declaration says, in words: the list of needs, one method's page, the table in the docs."""
 
+from collections.abc import Mapping
+
 from cuvee.methods.declare import Method, Parameter
 
-__all__ = ["as_mapping", "needs", "page"]
+__all__ = ["as_mapping", "needs", "page", "section", "table"]
 
 
 def needs(method: Method) -> dict[str, str]:
@@ -67,6 +69,61 @@ def page(method: Method) -> str:
     return f"{method.name}\n\n{body}\n\nParameters\n{parameters}\n\nNeeds\n{needed}\n\nCost\n{cost}\n{paper}"
 
 
+def table(methods: Mapping[str, Method], pages: str = "") -> str:
+    """Return a table of methods as Markdown: what each does, its paper, what it needs.
+
+    Args:
+        methods: methods by name.
+        pages: path of the document that holds their sections, for links.
+    """
+    lines = ["| method | what it does | paper | needs |", "|---|---|---|---|"]
+    for name, method in methods.items():
+        paper = f"[{method.paper.venue} {method.paper.year}]({method.paper.url})" if method.paper else "none"
+        lines.append(f"| [`{name}`]({pages}#{name}) | {_cell(method.summary)} | {paper} | {_needed(method)} |")
+    return "\n".join(lines) + "\n"
+
+
+def section(method: Method) -> str:
+    """Return one method's page as a section of a Markdown document; says what `page` says."""
+    body = method.doc.split("\nArgs:")[0].rstrip()
+    lines = ["| parameter | values | default | meaning |", "|---|---|---|---|"]
+    for p in method.parameters.values():
+        each = ", per model" if p.per_model else ""
+        lines.append(f"| `{p.name}` | {_cell(_values(p))}{each} | {_default(p)} | {_cell(p.help)} |")
+    parameters = "\n".join(lines) if method.parameters else "No parameters."
+    paper = f"\n\n**Paper:** {method.paper.cite()}" if method.paper else ""
+    cost = f"reads the inputs {_readings(method)} with the default settings; works on {_locality(method)}."
+    return f"## {method.name}\n\n{body}\n\n{parameters}\n\n**Needs:** {_needed(method)}.\n\n**Cost:** {cost}{paper}\n"
+
+
+def _cell(text: str) -> str:
+    """Make text fit into a cell of a Markdown table."""
+    return text.replace("|", "\\|")
+
+
+def _needed(method: Method) -> str:
+    """List what a method needs beside the models, each with the setting under which it does."""
+    fewest, most = method.models
+    found = [f"exactly {most} model{'s' if most > 1 else ''}"] if most is not None and most == fewest else []
+    words = {"base": "a base", "whole-model pass": "passes over the whole model", "seed": "a seed"}
+    for need, value in needs(method).items():
+        if value != "no":
+            name, _, word = value.partition(": ")
+            default = ", the default" if word and method.parameters[name].default == word else ""
+            found.append(words.get(need, need) + (f" (`{value}`{default})" if word else ""))
+    return "; ".join(found) or "nothing else"
+
+
+def _readings(method: Method) -> str:
+    """Say how often the inputs are read with the default settings."""
+    settings = method.defaults(method.models[0])
+    readings = 1 + method.passes(settings)
+    if readings == 1:
+        return "once"
+    small = "" if method.scope(settings) == "model" else ", tensors of a single cell once,"
+    return f"at most {readings} times{small}"
+
+
 def _locality(method: Method) -> str:
     """Say how much of a tensor it needs at a time."""
     return {
@@ -78,11 +135,18 @@ def _locality(method: Method) -> str:
 
 def _line(parameter: Parameter) -> str:
     """Describe one parameter."""
+    each = ", per model" if parameter.per_model else ""
+    return f"  {parameter.name} ({_values(parameter)}{each}; default {_default(parameter)})\n      {parameter.help}"
+
+
+def _values(parameter: Parameter) -> str:
+    """Say which values a parameter takes."""
     kind = (
         " | ".join(parameter.choices) or {bool: "true or false", int: "whole number", float: "number"}[parameter.type]
     )
-    if parameter.bounds:
-        kind = f"{kind} in [{parameter.bounds.low:g}, {parameter.bounds.high:g}]"
-    each = ", per model" if parameter.per_model else ""
-    default = str(parameter.default).lower() if isinstance(parameter.default, bool) else parameter.default
-    return f"  {parameter.name} ({kind}{each}; default {default})\n      {parameter.help}"
+    return kind + (f" in [{parameter.bounds.low:g}, {parameter.bounds.high:g}]" if parameter.bounds else "")
+
+
+def _default(parameter: Parameter) -> str:
+    """Write a default as recipes have it."""
+    return str(parameter.default).lower() if isinstance(parameter.default, bool) else str(parameter.default)

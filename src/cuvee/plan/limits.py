@@ -15,9 +15,13 @@ FRAMEWORK = 200 << 20  # resident bytes that torch adds
 FLOAT = 4  # bytes of a float32 element
 
 
-def _cores() -> int:
-    """Count the cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+MOST_WORKERS = 8  # by default: more would take memory and, reading from one disk, gain nothing
+
+
+def _default_workers() -> int:
+    """Return one worker for each core this process may use, up to a limit."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, MOST_WORKERS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,11 +29,11 @@ class Limits:
     """Workers and the size of their reads.
 
     Attributes:
-        workers: threads that read, compute and write; one for each core by default.
+        workers: threads that read, compute and write; one for each core by default, at most 8.
         block_bytes: bytes read from one input at a time, at most; rounded to whole cells of the grid, one at least.
     """
 
-    workers: int = field(default_factory=_cores)
+    workers: int = field(default_factory=_default_workers)
     block_bytes: int = 8 << 20
 
     def __post_init__(self) -> None:

@@ -308,9 +308,9 @@ class _Planner:
         if matched.untied:
             self.config["tie_word_embeddings"] = False
             self.warnings.append(_listed("tied in some models only, so written on their own", matched.untied))
-        if BASE in self.sources and not any(
-            self._needs_base(rule) for rule in (None, *self.recipe.tensors) if _merges(rule)
-        ):
+        copies = any(rule.copy == BASE for rule in self.recipe.tensors)
+        merging = [rule for rule in (None, *self.recipe.tensors) if _merges(rule)]
+        if BASE in self.sources and not copies and not any(map(self._needs_base, merging)):
             self.warnings.append(
                 f"method '{self.recipe.method}' does not use the base; it lends configuration and tokenizer only."
             )

@@ -1,0 +1,72 @@
+"""Write the parts of the documentation that are made from code: the methods, and the examples' files.
+
+    .venv/bin/python scripts/docs.py [--check]
+
+In README.md and CONTRIBUTING.md everything between ``<!-- begin: WHAT -->`` and ``<!-- end -->`` is replaced; WHAT is
+``methods`` for the table of methods, or the path of a file. docs/methods.md is written as a whole. With ``--check``
+nothing is written, and the exit status is 1 if something would change.
+"""
+
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from cuvee.methods.declare import Method
+from cuvee.methods.page import section, table
+from cuvee.methods.registry import methods
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = "docs/methods.md"
+LANGUAGES = {".py": "python", ".yaml": "yaml"}
+HEAD = """# Methods
+
+<!-- Written by scripts/docs.py from the methods' declarations: do not edit. -->
+
+A page of this kind is also printed by `cuvee methods NAME`. In formulas theta_t is a model, theta_0 the base, tau_t =
+theta_t - theta_0 a task vector. A parameter given *per model* takes one value for all models, a list, or a mapping from
+labels ([recipes](recipes.md#parameters)). Cells and readings are explained in [how it works](how-it-works.md#passes).
+"""
+
+
+def main() -> None:
+    """Write what has changed, or, with ``--check``, say what would."""
+    stale = {path: text for path, text in generated().items() if not path.exists() or path.read_text() != text}
+    for path, text in stale.items():
+        print(f"{'stale' if '--check' in sys.argv else 'wrote'}: {path.relative_to(ROOT)}")
+        if "--check" not in sys.argv:
+            path.write_text(text)
+    sys.exit("--check" in sys.argv and bool(stale))
+
+
+def generated() -> dict[Path, str]:
+    """Return every document that has generated parts, as it should be."""
+    known = own_methods()
+    documents = {ROOT / PAGE: "\n".join([HEAD, *map(section, known.values())])}
+    for name in ("README.md", "CONTRIBUTING.md"):
+        text = (ROOT / name).read_text()
+        documents[ROOT / name] = re.sub(
+            r"(<!-- begin: (\S+) -->\n).*?(<!-- end -->)",
+            lambda found: found[1] + _part(found[2], known) + found[3],
+            text,
+            flags=re.DOTALL,
+        )
+    return documents
+
+
+def own_methods() -> Mapping[str, Method]:
+    """Return the methods that come with cuvee; those of other packages that are installed here are not ours."""
+    package = methods.__module__.rpartition(".")[0]
+    return {name: each for name, each in methods().items() if each.function.__module__.startswith(f"{package}.")}
+
+
+def _part(what: str, known: Mapping[str, Method]) -> str:
+    """Make one generated part."""
+    if what == "methods":
+        return table(known, PAGE)
+    path = ROOT / what
+    return f"```{LANGUAGES[path.suffix]}\n{path.read_text()}```\n"
+
+
+if __name__ == "__main__":
+    main()

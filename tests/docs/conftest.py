@@ -1,0 +1,59 @@
+"""What the documentation's examples run on: a folder with small checkpoints, and a registry that forgets."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from cuvee.methods import declare
+from cuvee.methods.registry import methods
+from cuvee.writers.save import save_state_dict
+
+CONFIG = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "tie_word_embeddings": False}
+
+
+def shapes() -> dict[str, tuple[int, ...]]:
+    """Names as a language model of three layers has them, with a fused projection."""
+    found: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (16, 8)}
+    for i in range(3):
+        found[f"model.layers.{i}.self_attn.qkv_proj.weight"] = (24, 8)
+        found[f"model.layers.{i}.self_attn.o_proj.weight"] = (8, 8)
+        found[f"model.layers.{i}.mlp.up_proj.weight"] = (32, 8)
+        found[f"model.layers.{i}.mlp.down_proj.weight"] = (8, 32)
+        found[f"model.layers.{i}.input_layernorm.weight"] = (8,)
+    return found | {"model.norm.weight": (8,), "lm_head.weight": (16, 8)}
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the checkpoints `base`, `math` and `code`."""
+    folder = tmp_path_factory.mktemp("docs")
+    generator = torch.Generator().manual_seed(0)
+    base = {name: torch.randn(shape, generator=generator) / 8 for name, shape in shapes().items()}
+    for label in ("base", "math", "code"):
+        spread = 0.0 if label == "base" else 0.02
+        state = {n: (t + spread * torch.randn(t.shape, generator=generator)).bfloat16() for n, t in base.items()}
+        state["model.rotary_emb.inv_freq"] = torch.linspace(1, 0.1, 4)
+        save_state_dict(folder / label, state, files={"config.json": json.dumps(CONFIG).encode()})
+    return folder
+
+
+@pytest.fixture
+def workplace(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with the checkpoints below `models`."""
+    shutil.copytree(models, tmp_path / "models")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def forget() -> Iterator[None]:
+    """Take back what a test declares."""
+    methods()  # what comes with the package is declared now, once
+    before = dict(declare._DECLARED)
+    yield
+    declare._DECLARED.clear()
+    declare._DECLARED.update(before)

@@ -1,0 +1,178 @@
+"""The same bytes, whatever the workers, the blocks, the shards, or the order of the rows."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import cuvee
+from cuvee.methods.declare import Method
+from cuvee.plan import planner
+from cuvee.plan.limits import Limits
+from cuvee.plan.rows import CELL
+from end_to_end.recipes import each_choice, each_method, each_scope, recipe_for
+from end_to_end.uneven import Weights, assert_same_bytes, merged, models
+
+SMALL = 1 << 10
+"""Elements in a cell of a grid made finer for the test: as many cells and blocks, in much less time."""
+
+ONE_WORKER = Limits(workers=1)
+OTHER_WAYS = [
+    # workers, cells in a block (of bfloat16), order of rows
+    (1, 1, 1),
+    (2, 3, 2),
+    (8, 1, 3),
+]
+
+each_dtype = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=["bfloat16", "float32"])
+
+
+@pytest.fixture
+def fine_grid(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the cells of every plan small."""
+    monkeypatch.setattr(planner, "CELL", SMALL)
+
+
+@each_choice
+def test_bytes_do_not_depend_on_workers_blocks_or_order(
+    method: Method, settings: Mapping[str, Any], fine_grid: None
+) -> None:
+    assert_same_bytes_in_other_ways(method, settings, torch.bfloat16)
+
+
+@each_scope
+def test_bytes_of_smooth_weights_do_not_depend_on_workers_blocks_or_order(
+    method: Method, settings: Mapping[str, Any], fine_grid: None
+) -> None:
+    assert_same_bytes_in_other_ways(method, settings, torch.float32)
+
+
+def assert_same_bytes_in_other_ways(method: Method, settings: Mapping[str, Any], dtype: torch.dtype) -> None:
+    """Merge by one worker in the plan's order, and in other ways."""
+    base, *others = models(SMALL, dtype)
+    recipe = recipe_for(method, others, base, **settings)
+    expected = merged(recipe, ONE_WORKER)
+    for workers, cells, order in OTHER_WAYS:
+        assert_same_bytes(merged(recipe, Limits(workers=workers, block_bytes=2 * SMALL * cells), order), expected)
+
+
+@pytest.fixture(scope="module")
+def large_models() -> dict[torch.dtype, list[Weights]]:
+    """Make models for the real grid: 1.1 million elements each."""
+    return {dtype: models(CELL, dtype) for dtype in (torch.bfloat16, torch.float32)}
+
+
+@each_method
+def test_bytes_on_the_real_grid_do_not_depend_on_workers_blocks_or_order(
+    method: Method, large_models: dict[torch.dtype, list[Weights]]
+) -> None:
+    base, *others = large_models[torch.bfloat16]
+    recipe = recipe_for(method, others, base)
+    assert_same_bytes(merged(recipe, Limits(workers=8, block_bytes=CELL), shuffle=1), merged(recipe, ONE_WORKER))
+
+
+@pytest.mark.slow
+@each_dtype
+@each_scope
+def test_bytes_stay_the_same_time_after_time(
+    method: Method,
+    settings: Mapping[str, Any],
+    dtype: torch.dtype,
+    large_models: dict[torch.dtype, list[Weights]],
+) -> None:
+    base, *others = large_models[dtype]
+    recipe = recipe_for(method, others, base, **settings)
+    expected = merged(recipe, ONE_WORKER)
+    for order, workers in enumerate((2, 3, 8, 8, 8)):
+        assert_same_bytes(merged(recipe, Limits(workers=workers, block_bytes=CELL << order), order), expected)
+
+
+@each_method
+def test_many_races_have_one_winner(method: Method, fine_grid: None) -> None:
+    base, *others = models(SMALL, torch.bfloat16)
+    recipe = recipe_for(method, others, base)
+    expected = merged(recipe, ONE_WORKER)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)  # threads take turns all the time
+    try:
+        for order in range(6):
+            assert_same_bytes(merged(recipe, Limits(workers=8, block_bytes=1), order), expected)
+    finally:
+        sys.setswitchinterval(before)
+
+
+@each_method
+def test_files_have_the_same_bytes_for_any_workers_and_blocks(method: Method, fine_grid: None, tmp_path: Path) -> None:
+    recipe = recipe_for(method, *saved(tmp_path))
+    cuvee.merge(recipe, tmp_path / "one", limits=ONE_WORKER)
+    cuvee.merge(recipe, tmp_path / "other", limits=Limits(workers=8, block_bytes=SMALL))
+    contents = [{f.name: f.read_bytes() for f in (tmp_path / name).iterdir()} for name in ("one", "other")]
+    card, other_card = (files.pop("README.md").decode().splitlines()[7:] for files in contents)
+    assert contents[0] == contents[1]
+    assert [line for line in card if line != "# one"] == [line for line in other_card if line != "# other"]
+
+
+@pytest.mark.parametrize("shard_size", [1, 5_000, 20_000])
+@each_method
+def test_tensors_have_the_same_bytes_for_any_shard_size(
+    method: Method, shard_size: int, fine_grid: None, tmp_path: Path
+) -> None:
+    recipe = recipe_for(method, *saved(tmp_path))
+    cuvee.merge(recipe, tmp_path / "one.safetensors")
+    cuvee.merge({**recipe, "output": {"shard_size": shard_size}}, tmp_path / "many")
+    files = sorted((tmp_path / "many").glob("*.safetensors"))
+    assert len(files) > 1
+    gathered = {name: tensor for file in files for name, tensor in load_file(file).items()}
+    whole = load_file(tmp_path / "one.safetensors")
+    assert_same_bytes({name: gathered[name] for name in whole}, whole)
+    assert len(gathered) == len(whole)
+
+
+def saved(folder: Path) -> tuple[list[Path], Path]:
+    """Save models; return the paths of all but the base, and of the base."""
+    paths = []
+    for i, model in enumerate(models(SMALL, torch.bfloat16)):
+        paths.append(folder / f"m{i}.safetensors")
+        save_file(model, paths[-1])
+    return paths[1:], paths[0]
+
+
+SCRIPT = """
+import hashlib, json, sys
+import cuvee
+for number, recipe in enumerate(json.load(sys.stdin)):
+    out = f"{sys.argv[1]}-{number}.safetensors"
+    cuvee.merge(recipe, out, limits=cuvee.Limits(workers=2))
+    print(hashlib.sha256(open(out, "rb").read()).hexdigest())
+"""
+
+
+def test_bytes_do_not_depend_on_how_many_threads_torch_takes(tmp_path: Path) -> None:
+    base, *others = (str(path) for path in large_files(tmp_path))
+    sums_of_floats = [cuvee.methods()[name] for name in ("slerp", "mlerp")]
+    recipes = [recipe_for(method, others, base, scope=s) for method in sums_of_floats for s in ("model", "tensor")]
+    expected = []
+    for number, recipe in enumerate(recipes):
+        cuvee.merge(recipe, tmp_path / f"{number}.safetensors", limits=ONE_WORKER)
+        expected.append(hashlib.sha256((tmp_path / f"{number}.safetensors").read_bytes()).hexdigest())
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "4")
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "other")]
+    environment = {**os.environ, **threads}
+    run = subprocess.run(command, input=json.dumps(recipes), env=environment, capture_output=True, text=True)
+    assert run.stdout.split() == expected, run.stderr
+
+
+def large_files(folder: Path) -> list[Path]:
+    """Save models for the real grid."""
+    paths = [folder / f"m{i}.safetensors" for i in range(4)]
+    for path, model in zip(paths, models(CELL, torch.float32), strict=True):
+        save_file(model, path)
+    return paths

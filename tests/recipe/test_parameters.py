@@ -1,0 +1,152 @@
+"""Values for parameters: checked, completed, spread over models, interpolated over depth."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cuvee.errors import RecipeError
+from cuvee.methods.declare import Method, Parameter, Range
+from cuvee.methods.registry import find_method, methods
+from cuvee.recipe.parameters import OverDepth, at_depth, settle
+
+LABELS = ("math", "code")
+finite = st.floats(-10, 10)
+
+
+def with_parameter(kind: type, bounds: Range | None = None, per_model: bool = False) -> Method:
+    """A method whose one parameter `knob` is of a type that none of ours has yet."""
+    knob = Parameter(
+        name="knob",
+        type=kind,
+        default=kind(1),
+        bounds=bounds,
+        choices=(),
+        per_model=per_model,
+        role="value",
+        help="turn it",
+    )
+    return replace(find_method("linear"), name="mine", parameters={"knob": knob})
+
+
+@pytest.mark.parametrize("name", sorted(methods()))
+def test_nothing_given_means_every_default(name: str) -> None:
+    method = find_method(name)
+    settings = settle(method, {}, LABELS)
+    assert set(settings) == set(method.parameters)
+    for parameter in method.parameters.values():
+        expected = (parameter.default,) * 2 if parameter.per_model else parameter.default
+        assert settings[parameter.name] == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "settled"),
+    [
+        (2, (2.0, 2.0)),
+        ([1, 2], (1.0, 2.0)),
+        ((1, 2), (1.0, 2.0)),
+        ({"code": 2, "math": 1}, (1.0, 2.0)),
+        ({"over_depth": [1, 2]}, (OverDepth((1.0, 2.0)),) * 2),
+        (OverDepth((1, 2)), (OverDepth((1.0, 2.0)),) * 2),
+        ([1, {"over_depth": [1, 2]}], (1.0, OverDepth((1.0, 2.0)))),
+        ({"math": {"over_depth": [3]}, "code": 0}, (OverDepth((3.0,)), 0.0)),
+    ],
+)
+def test_per_model_parameter_is_spread_in_the_order_of_the_models(given: Any, settled: tuple[object, ...]) -> None:
+    assert settle(find_method("linear"), {"weight": given}, LABELS)["weight"] == settled
+
+
+def test_bounds_themselves_are_allowed_and_nothing_beyond() -> None:
+    slerp = find_method("slerp")
+    assert settle(slerp, {"t": 0}, LABELS)["t"] == 0.0
+    assert settle(slerp, {"t": 1}, LABELS)["t"] == 1.0
+    for t in (-1e-9, 1.0000001):
+        with pytest.raises(RecipeError, match=r"'t' is .*; it must lie between 0 and 1"):
+            settle(slerp, {"t": t}, LABELS)
+
+
+@pytest.mark.parametrize("name", sorted(methods()))
+def test_every_bound_and_every_word_holds(name: str) -> None:
+    method = find_method(name)
+    for parameter in method.parameters.values():
+        for word in parameter.choices:
+            assert settle(method, {parameter.name: word}, LABELS)[parameter.name] == word
+        if parameter.choices:
+            with pytest.raises(RecipeError, match=f"it can be: {', '.join(parameter.choices)}"):
+                settle(method, {parameter.name: "no such word"}, LABELS)
+        if parameter.bounds:
+            settle(method, {parameter.name: parameter.bounds.low}, LABELS)
+            settle(method, {parameter.name: parameter.bounds.high}, LABELS)
+            for beyond in (parameter.bounds.low - 1, parameter.bounds.high + 1):
+                with pytest.raises(RecipeError, match="it must lie between"):
+                    settle(method, {parameter.name: beyond}, LABELS)
+
+
+def test_whole_numbers_are_not_fractions_and_not_truth() -> None:
+    method = with_parameter(int, Range(0, 5))
+    assert settle(method, {"knob": 3}, LABELS)["knob"] == 3
+    for wrong in (2.5, 3.0, True, "3"):
+        with pytest.raises(RecipeError, match="it must be a whole number"):
+            settle(method, {"knob": wrong}, LABELS)
+    with pytest.raises(RecipeError, match="it must lie between 0 and 5"):
+        settle(method, {"knob": 10**400}, LABELS)
+    with pytest.raises(RecipeError, match="cannot vary over depth"):
+        settle(method, {"knob": {"over_depth": [1, 2]}}, LABELS)
+
+
+def test_text_without_fixed_words_is_taken_as_it_is() -> None:
+    method = with_parameter(str)
+    assert settle(method, {"knob": "anything"}, LABELS)["knob"] == "anything"
+    with pytest.raises(RecipeError, match="'knob' is 5; it must be text"):
+        settle(method, {"knob": 5}, LABELS)
+
+
+def test_truth_can_differ_between_models() -> None:
+    method = with_parameter(bool, per_model=True)
+    assert settle(method, {"knob": [True, False]}, LABELS)["knob"] == (True, False)
+    assert settle(method, {"knob": {"code": False, "math": True}}, LABELS)["knob"] == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("values", "depth", "value"),
+    [
+        ((1.0,), 0.0, 1.0),
+        ((1.0,), 1.0, 1.0),
+        ((0.0, 1.0), 0.0, 0.0),
+        ((0.0, 1.0), 0.25, 0.25),
+        ((0.0, 1.0), 1.0, 1.0),
+        ((0.0, 1.0, 0.0), 0.5, 1.0),
+        ((0.0, 1.0, 0.0), 0.75, 0.5),
+        ((2.0, 4.0, 1.0, 3.0), 1 / 3, 4.0),
+    ],
+)
+def test_values_over_depth_are_joined_by_straight_lines(values: tuple[float, ...], depth: float, value: float) -> None:
+    assert OverDepth(values).at(depth) == pytest.approx(value, abs=1e-12)
+
+
+@given(values=st.lists(finite, min_size=1, max_size=6), depth=st.floats(0, 1))
+def test_values_over_depth_stay_between_their_neighbours(values: list[float], depth: float) -> None:
+    at = OverDepth(tuple(values)).at(depth)
+    slack = 1e-12 * max(1.0, *map(abs, values))
+    assert min(values) - slack <= at <= max(values) + slack
+
+
+@given(values=st.lists(finite, min_size=1, max_size=6))
+def test_first_and_last_values_hold_exactly_at_the_ends(values: list[float]) -> None:
+    assert OverDepth(tuple(values)).at(0.0) == values[0]
+    assert OverDepth(tuple(values)).at(1.0) == values[-1]
+
+
+def test_settings_at_a_depth_are_plain_values() -> None:
+    settings = settle(
+        find_method("ties"),
+        {"density": [0.5, {"over_depth": [0.0, 1.0]}], "scale": {"over_depth": [1, 3]}, "rule": "reference"},
+        LABELS,
+    )
+    plain = at_depth(settings, 0.25)
+    assert plain["density"] == [0.5, 0.25]
+    assert plain["weight"] == [1.0, 1.0]
+    assert plain["scale"] == 1.5
+    assert plain["rule"] == "reference"
