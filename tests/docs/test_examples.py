@@ -49,8 +49,8 @@ def test_a_script_runs_and_prints(
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.name)
-def test_a_recipe_merges_and_every_rule_in_it_has_an_effect(path: Path, workplace: Path) -> None:
-    (workplace / path.name).write_text(path.read_text())
+def test_a_recipe_merges_and_every_rule_in_it_has_an_effect(path: Path, with_models: Path) -> None:
+    (with_models / path.name).write_text(path.read_text())
     report = cuvee.merge(path.name, "merged")
     assert report.notes == ["1 tensor left out by a rule: model.rotary_emb.inv_freq."]
     assert set(cuvee.open_source("merged").header) == set(cuvee.open_source("models/base").header) - {

@@ -121,9 +121,9 @@ def lines_of(text: str) -> list[str]:
 
 @each_page_that_runs
 def test_the_blocks_of_a_page_run_from_top_to_bottom(
-    page: Path, workplace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, forget: None
+    page: Path, with_models: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, forget: None
 ) -> None:
-    run = Run(workplace, capsys, monkeypatch)
+    run = Run(with_models, capsys, monkeypatch)
     for block in blocks(page):
         if not block.excused:
             try:

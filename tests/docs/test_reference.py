@@ -138,7 +138,7 @@ def test_numbers_in_the_text_are_those_of_the_code() -> None:
     assert "Blocks are 8 MiB" in text
 
 
-def test_depth_is_what_the_page_on_recipes_says(workplace: Path) -> None:
+def test_depth_is_what_the_page_on_recipes_says(with_models: Path) -> None:
     recipe = {**WHOLE, "parameters": {"scale": {"over_depth": [0.2, 0.6, 0.4]}}}
     scales = {row.name: row.jobs[0].parameters.get("scale") for row in cuvee.plan(recipe).rows}
     layers = [scales[f"model.layers.{i}.mlp.up_proj.weight"] for i in range(3)]
@@ -166,7 +166,7 @@ def test_each_stack_runs_from_0_to_1_and_a_stack_of_one_layer_is_at_1() -> None:
     assert [row.jobs[0].parameters["weight"] for row in rows] == [[1.0], [2.0], [1.0], [2.0], [2.0]]
 
 
-def test_pooled_values_over_depth_split_the_pass_over_the_model(workplace: Path) -> None:
+def test_pooled_values_over_depth_split_the_pass_over_the_model(with_models: Path) -> None:
     recipe = {**WHOLE, "method": "ties", "parameters": {"density": {"over_depth": [0.2, 0.4]}}}
     plan = cuvee.plan(recipe)
     by_domain: dict[int, set[float]] = {}

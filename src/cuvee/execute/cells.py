@@ -10,15 +10,13 @@ from cuvee.errors import CuveeError, MergeError, NonFiniteError
 from cuvee.methods.declare import Draws
 from cuvee.plan.rows import Domain, Input, Job, Row
 from cuvee.spec import DType
-from cuvee.tensors.convert import first_non_finite, from_bytes, to_bytes
+from cuvee.tensors.convert import first_lost, first_non_finite, from_bytes, to_bytes
 from cuvee.tensors.framework import torch
 from cuvee.tensors.operands import Block, Operand, TaskVector
 from cuvee.tensors.passes import Pass, Position, advance
 from cuvee.tensors.random import Key
 
 __all__ = ["Cell"]
-
-E4M3_END = 464.0  # what is larger than this would round to more than 448, the largest value of F8_E4M3
 
 Bytes = NDArray[np.uint8]
 Note = Callable[[str, str], None]
@@ -124,7 +122,7 @@ class Cell:
         if job.base is not None:
             merged = self._block(job.base, rows).tensor + merged
         stored = to_bytes(merged, job.dtype, out)
-        if (at := _first_lost(merged, stored, job.dtype)) is not None:
+        if (at := first_lost(merged, stored, job.dtype)) is not None:
             value = float(merged.reshape(-1)[at])
             cause = (
                 f"does not fit into {job.dtype}; choose a wider output dtype"
@@ -141,15 +139,10 @@ def _widen(item: Input, start: int, data: Bytes, dtype: DType) -> "torch.Tensor"
     """Widen a cell of an input, whose first element is `start` of its tensor; refuse it if it is not finite."""
     wide = from_bytes(data, dtype)
     if (at := first_non_finite(wide)) is not None:
+        value = float(data.view(np.float64)[at] if dtype.name == "F64" else wide[at])
+        cause = "float32 arithmetic cannot hold it" if np.isfinite(value) else "A merge would spread it"
         raise NonFiniteError(
-            f"{item.describe()} is {float(wide[at])} at flat index {start + at}. A merge would spread it: "
+            f"{item.describe()} is {value} at flat index {start + at}. {cause}: "
             "repair that model, or give a rule for this tensor (copy it from another model, or skip it)."
         )
     return wide
-
-
-def _first_lost(merged: "torch.Tensor", stored: "torch.Tensor", dtype: DType) -> int | None:
-    """Return the flat index of the first element that is not finite or did not fit into what is stored, or None."""
-    if dtype.name == "F8_E4M3":  # torch 2.13 stores 448 for all that is larger, where other types give NaN or infinity
-        stored = merged.masked_fill(merged.abs() > E4M3_END, float("inf"))
-    return first_non_finite(stored)

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cuvee.errors import CuveeWarning, PlanError, RecipeError
+from cuvee.errors import CuveeWarning, OutputError, PlanError, RecipeError
 from cuvee.execute.run import Report, execute
 from cuvee.methods.registry import find_method
 from cuvee.plan.limits import Limits
@@ -86,7 +86,8 @@ def merge_variants(
     with Sources() as sources, ExitStack() as stack:
         resolved = [sources.resolve(Recipe.of(recipe)) for recipe in recipes.values()]
         plan = make_plan(resolved)
-        writers = []
+        inputs = [*sources.paths, *(Path(recipe) for recipe in recipes.values() if isinstance(recipe, str | Path))]
+        writers: list[SafetensorsWriter] = []
         for variant, out in enumerate(recipes):
             writer = SafetensorsWriter(
                 out,
@@ -94,8 +95,9 @@ def merge_variants(
                 plan.variants[variant].recipe.output.shard_size,
                 {"cuvee": json.dumps(plan.variants[variant].recipe.canonical(), separators=(",", ":"))},
                 overwrite=overwrite,
-                inputs=list(sources.paths),
+                inputs=inputs,
             )
+            _check_apart(writer, writers)
             writers.append(writer)
         for writer in writers:
             stack.enter_context(writer)
@@ -109,6 +111,15 @@ def merge_variants(
                 for name, data in _companions(plan, variant, writer.out.name, report.notes).items():
                     writer.add_file(name, data)
     return report
+
+
+def _check_apart(writer: SafetensorsWriter, others: Sequence[SafetensorsWriter]) -> None:
+    """Refuse an output that is another one, or lies in it or around it."""
+    for other in others:
+        if writer.out in (other.out, *other.out.parents) or other.out in writer.out.parents:
+            raise OutputError(
+                f"The outputs {other.out} and {writer.out} would touch each other. Give each recipe a place of its own."
+            )
 
 
 def _companions(plan: Plan, variant: int, title: str, notes: Sequence[str]) -> dict[str, bytes]:

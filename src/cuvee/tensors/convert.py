@@ -11,7 +11,10 @@ from cuvee.tensors.framework import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["first_non_finite", "from_bytes", "to_bytes"]
+__all__ = ["first_lost", "first_non_finite", "from_bytes", "to_bytes"]
+
+
+E4M3_END = 464.0  # what is larger than this would round to more than 448, the largest value of F8_E4M3
 
 
 def torch_dtype(dtype: DType) -> "torch.dtype":
@@ -53,3 +56,16 @@ def first_non_finite(values: "Tensor") -> int | None:
     flat = values.reshape(-1)
     finite = torch.isfinite(flat if flat.dtype.itemsize > 1 else flat.to(torch.float32))
     return None if bool(finite.all()) else int(finite.to(torch.uint8).argmin())
+
+
+def first_lost(values: "Tensor", stored: "Tensor", dtype: DType) -> int | None:
+    """Return the flat index of the first element that is not finite, or did not fit into what is stored, or None.
+
+    Args:
+        values: float32, before rounding.
+        stored: what `to_bytes` made of them.
+        dtype: its type.
+    """
+    if dtype.name == "F8_E4M3":  # torch stores 448 for all that is larger, where other types give NaN or infinity
+        stored = values.masked_fill(values.abs() > E4M3_END, float("inf"))
+    return first_non_finite(stored)

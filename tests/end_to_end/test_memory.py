@@ -1,0 +1,148 @@
+"""Memory stays bounded whatever the size of the models, and is what the plan says. Measured on the whole process."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from cuvee.spec import DTYPES, TensorSpec
+from cuvee.writers.safetensors import SafetensorsWriter
+
+MB = 1_000_000
+LIMIT = 600 * MB
+TOO_CAUTIOUS = 2  # a prediction may be this many times what is measured
+COMMAND = [sys.executable, "-m", "cuvee"]
+
+# A process that is forked counts its parent's memory as its own until it becomes another program. So a small process
+# stands between this one and the one that is measured.
+MEASURE = """
+import resource, subprocess, sys
+code = subprocess.run(sys.argv[1:]).returncode
+peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+print(peak if sys.platform == "darwin" else peak * 1024)
+sys.exit(code)
+"""
+
+RECIPES: Mapping[str, Mapping[str, Any]] = {
+    "linear": {"method": "linear"},
+    "slerp": {"method": "slerp"},
+    "mlerp": {"method": "mlerp"},
+    "ties": {"method": "ties", "parameters": {"trim_scope": "model"}},
+    "dare_ties": {"method": "dare_ties"},
+    "breadcrumbs by row": {"method": "breadcrumbs", "parameters": {"scope": "row"}},
+    "copy as float32": {"method": "copy", "output": {"dtype": "float32"}},
+}
+NEED_BASE = ("ties", "dare_ties", "breadcrumbs")
+NUM_MODELS = {"slerp": 2, "copy": 1}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a merge took, in bytes."""
+
+    measured: int
+    predicted: int
+
+
+def shapes(vocabulary: int, hidden: int, inner: int, num_layers: int) -> dict[str, tuple[int, ...]]:
+    """Return the tensors of a decoder in the manner of LLaMA, head and embedding tied."""
+    names: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (vocabulary, hidden)}
+    for i in range(num_layers):
+        layer = f"model.layers.{i}"
+        names |= {f"{layer}.self_attn.{part}_proj.weight": (hidden, hidden) for part in "qkvo"}
+        names |= {f"{layer}.mlp.{part}_proj.weight": (inner, hidden) for part in ("gate", "up")}
+        names |= {f"{layer}.mlp.down_proj.weight": (hidden, inner), f"{layer}.input_layernorm.weight": (hidden,)}
+    return names | {"model.norm.weight": (hidden,)}
+
+
+def write_checkpoint(folder: Path, names: Mapping[str, tuple[int, ...]], expert: int, shard_bytes: int) -> None:
+    """Write a checkpoint in bfloat16 quickly: the same random numbers again and again, from another place each time.
+
+    Expert 0 is the base; the others differ from it by a little everywhere.
+    """
+    length = 1 << 21
+    noise = np.random.default_rng(0).standard_normal(length, np.float32) * 0.02
+    if expert:
+        noise += np.random.default_rng(expert).standard_normal(length, np.float32) * 0.001
+    upper = (noise.view(np.uint32) >> 16).astype(np.uint16)  # bfloat16 is the upper half of float32
+    data = np.concatenate([upper, upper]).view(np.uint8)
+    entries = [(name, TensorSpec(shape, DTYPES["BF16"])) for name, shape in names.items()]
+    place = 0
+    with SafetensorsWriter(folder, entries, shard_bytes) as writer:
+        for name, spec in entries:
+            for offset in range(0, spec.nbytes, 2 * length):
+                place = (place * 7919 + 12345) % length
+                count = min(2 * length, spec.nbytes - offset)
+                writer.write_at(name, offset, data[2 * place : 2 * place + count].data)
+        writer.add_file("config.json", json.dumps({"model_type": "llama", "tie_word_embeddings": True}).encode())
+
+
+def checkpoints(root: Path, names: Mapping[str, tuple[int, ...]], shard_bytes: int) -> list[str]:
+    """Write a base and four models."""
+    folders = [root / f"m{i}" for i in range(5)]
+    for i, folder in enumerate(folders):
+        write_checkpoint(folder, names, i, shard_bytes)
+    return [str(folder) for folder in folders]
+
+
+def merge(name: str, folders: list[str], out: Path, workers: int) -> Cost:
+    """Plan and merge as a user does, in processes of their own; remove the output."""
+    base, *models = folders
+    method = RECIPES[name]["method"]
+    recipe = {"cuvee": 1, **RECIPES[name], "models": models[: NUM_MODELS.get(method, 4)]}
+    path = out.with_suffix(".yaml")
+    path.write_text(yaml.safe_dump(recipe | ({"base": base} if method in NEED_BASE else {})))
+    options = ["--workers", str(workers)]
+    plan = subprocess.run([*COMMAND, "plan", str(path), "--json", *options], capture_output=True, text=True, check=True)
+    command = [*COMMAND, "merge", str(path), "--out", str(out), "--quiet", *options]
+    run = subprocess.run([sys.executable, "-S", "-c", MEASURE, *command], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    for file in out.iterdir():
+        file.unlink()
+    return Cost(measured=int(run.stdout), predicted=json.loads(plan.stdout)["peak_memory"])
+
+
+def assert_bounded(cost: Cost) -> None:
+    """Compare with the limit, and with what the plan said."""
+    assert cost.measured < LIMIT
+    assert cost.measured <= cost.predicted <= TOO_CAUTIOUS * cost.measured
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Write five checkpoints of 55 MB, whose embedding is many blocks long."""
+    return checkpoints(tmp_path_factory.mktemp("small"), shapes(16_000, 1024, 2048, 1), 30 * MB)
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Write five checkpoints of 1 GB."""
+    return checkpoints(tmp_path_factory.mktemp("large"), shapes(128_256, 1024, 4096, 23), 400 * MB)
+
+
+def test_memory_of_a_merge_is_what_the_plan_says(small: list[str], tmp_path: Path) -> None:
+    assert_bounded(merge("mlerp", small, tmp_path / "out", workers=2))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2, 8])
+@pytest.mark.parametrize("name", RECIPES)
+def test_memory_of_every_kind_of_merge_is_what_the_plan_says(
+    name: str, workers: int, small: list[str], tmp_path: Path
+) -> None:
+    assert_bounded(merge(name, small, tmp_path / "out", workers))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["linear", "slerp", "mlerp", "ties", "dare_ties"])
+def test_four_checkpoints_of_a_gigabyte_are_merged_in_600_megabytes(
+    name: str, large: list[str], tmp_path: Path
+) -> None:
+    assert_bounded(merge(name, large, tmp_path / "out", workers=2))
