@@ -1,17 +1,22 @@
 """What the documentation's examples run on: a folder with small checkpoints, and a registry that forgets."""
 
+import importlib.util
 import json
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+import cuvee
 from cuvee.methods import declare
+from cuvee.methods.declare import Method
 from cuvee.methods.registry import methods
 from cuvee.writers.save import save_state_dict
 
+ROOT = Path(__file__).resolve().parents[2]
 CONFIG = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "tie_word_embeddings": False}
 
 
@@ -57,3 +62,16 @@ def forget() -> Iterator[None]:
     yield
     declare._DECLARED.clear()
     declare._DECLARED.update(before)
+
+
+@pytest.fixture
+def norm_clipping(forget: None) -> Iterator[Method]:
+    """The method of the example, declared for one test."""
+    spec = importlib.util.spec_from_file_location("norm_clipping", ROOT / "examples" / "norm_clipping.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["norm_clipping"] = module  # where its annotations and docstring are looked up
+    spec.loader.exec_module(module)
+    yield cuvee.methods()["norm_clipping"]
+    del sys.modules["norm_clipping"]

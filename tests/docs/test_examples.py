@@ -1,11 +1,9 @@
 """The examples run: scripts, recipes, and the method that CONTRIBUTING shows, which obeys the laws of all methods."""
 
-import importlib.util
 import re
 import runpy
-import sys
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,19 +19,6 @@ EXAMPLES = ROOT / "examples"
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
 METHODS = ["norm_clipping"]
 LAWS = [law for name, law in vars(test_laws).items() if name.startswith("test_")]
-
-
-@pytest.fixture
-def norm_clipping(forget: None) -> Iterator[Method]:
-    """The method of the example, declared for one test."""
-    spec = importlib.util.spec_from_file_location("norm_clipping", EXAMPLES / "norm_clipping.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["norm_clipping"] = module  # where its annotations and docstring are looked up
-    spec.loader.exec_module(module)
-    yield cuvee.methods()["norm_clipping"]
-    del sys.modules["norm_clipping"]
 
 
 @pytest.mark.parametrize(

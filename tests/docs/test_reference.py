@@ -15,7 +15,9 @@ import torch
 import cuvee
 from cuvee import errors
 from cuvee.cli import app
+from cuvee.methods.declare import Method
 from cuvee.methods.page import needs, table
+from cuvee.plan.limits import MOST_WORKERS
 from cuvee.plan.rows import CELL
 from cuvee.recipe import recipe
 
@@ -80,14 +82,29 @@ def test_every_method_has_a_row_and_a_section(script: ModuleType) -> None:
         assert method.paper is None or (method.paper.url in README and method.paper.cite() in sections)
 
 
-def test_methods_of_other_packages_are_in_the_table_and_not_in_our_documents(script: ModuleType, forget: None) -> None:
-    from_elsewhere = cuvee.methods()["linear"]
-    named = {"theirs": dataclasses.replace(from_elsewhere, name="theirs", paper=None, models=(1, 1))}
-    assert table(named) == (
-        "| method | what it does | paper | needs |\n|---|---|---|---|\n"
-        "| [`theirs`](#theirs) | Take the weighted average of the models. | none | exactly 1 model |\n"
-    )
-    assert "theirs" not in script.own_methods()
+def test_the_table_says_what_a_declaration_says() -> None:
+    theirs = dataclasses.replace(cuvee.methods()["linear"], name="theirs", paper=None, summary="Add | or not.")
+    assert table({"theirs": theirs}).splitlines()[2:] == [
+        r"| [`theirs`](#theirs) | Add \| or not. | none | nothing else |"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("models", "said"),
+    [
+        ((1, 1), "exactly 1 model"),
+        ((2, 2), "exactly 2 models"),
+        ((2, 4), "2 to 4 models"),
+        ((3, None), "at least 3 models"),
+    ],
+)
+def test_the_table_says_how_many_models_a_method_takes(models: tuple[int, int | None], said: str) -> None:
+    assert f"| {said} |" in table({"theirs": dataclasses.replace(cuvee.methods()["linear"], models=models)})
+
+
+def test_methods_of_other_packages_are_not_in_our_documents(script: ModuleType, norm_clipping: Method) -> None:
+    assert "norm_clipping" in cuvee.methods()
+    assert "norm_clipping" not in script.own_methods()
 
 
 def test_no_method_needs_what_the_readme_says_none_needs(script: ModuleType) -> None:
@@ -136,6 +153,7 @@ def test_numbers_in_the_text_are_those_of_the_code() -> None:
     assert f"*cells* of {CELL:,} elements" in text
     assert cuvee.Limits().block_bytes == 8 << 20
     assert "Blocks are 8 MiB" in text
+    assert f"one for each core by default, at most {MOST_WORKERS}" in PYTHON
 
 
 def test_depth_is_what_the_page_on_recipes_says(with_models: Path) -> None:

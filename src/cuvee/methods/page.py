@@ -103,8 +103,7 @@ def _cell(text: str) -> str:
 
 def _needed(method: Method) -> str:
     """List what a method needs beside the models, each with the setting under which it does."""
-    fewest, most = method.models
-    found = [f"exactly {most} model{'s' if most > 1 else ''}"] if most is not None and most == fewest else []
+    found = [_count(*method.models)] if method.models != (1, None) else []
     words = {"base": "a base", "whole-model pass": "passes over the whole model", "seed": "a seed"}
     for need, value in needs(method).items():
         if value != "no":
@@ -112,6 +111,13 @@ def _needed(method: Method) -> str:
             default = ", the default" if word and method.parameters[name].default == word else ""
             found.append(words.get(need, need) + (f" (`{value}`{default})" if word else ""))
     return "; ".join(found) or "nothing else"
+
+
+def _count(fewest: int, most: int | None) -> str:
+    """Say how many models a method takes."""
+    if fewest == most:
+        return f"exactly {fewest} model{'s' if fewest > 1 else ''}"
+    return f"at least {fewest} models" if most is None else f"{fewest} to {most} models"
 
 
 def _readings(method: Method) -> str:
