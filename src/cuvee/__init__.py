@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cuvee.recipe.rule import Rule as Rule
     from cuvee.sources.open import open_source as open_source
 
-__version__ = "0.1.0"
+__version__ = "0.1.0.dev0"
 
 _PLACES = {
     "CuveeError": "cuvee.errors",
@@ -78,7 +78,7 @@ class _Package(ModuleType):
 
     def __dir__(self) -> list[str]:
         """List the public names."""
-        return sorted({*super().__dir__(), *__all__})
+        return sorted(__all__)
 
 
 sys.modules[__name__].__class__ = _Package

@@ -20,23 +20,30 @@ def run_threads(work: Callable[[], None], stop: Callable[[], None], count: int) 
         BaseException: the first that any `work` raised, or KeyboardInterrupt.
     """
     errors: list[BaseException] = []
+    finished = [threading.Event() for _ in range(count)]
 
-    def guarded() -> None:
+    def guarded(done: threading.Event) -> None:
         try:
             work()
         except BaseException as error:  # noqa: BLE001 - handed to the caller below
             errors.append(error)
             stop()
+        finally:
+            done.set()
 
-    threads = [threading.Thread(target=guarded, name=f"cuvee-{i}", daemon=True) for i in range(count)]
+    threads = [threading.Thread(target=guarded, args=(done,), name=f"cuvee-{i}") for i, done in enumerate(finished)]
     for thread in threads:
         thread.start()
     try:
-        for thread in threads:
-            while thread.is_alive():
-                thread.join(TICK)
+        # Not Thread.join: interrupted by Ctrl-C it takes a running thread for a stopped one (Python 3.11), and the
+        # process would end under the workers' feet.
+        for done in finished:
+            while not done.wait(TICK):
+                pass
     finally:
         stop()
+        for done in finished:
+            done.wait()
         for thread in threads:
             thread.join()
     if errors:

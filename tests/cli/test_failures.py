@@ -20,8 +20,8 @@ FAILURES = [
     (("plan", "nothing.yaml"), 2, "nothing.yaml: the recipe cannot be read: No such file or directory."),
     (("plan", "a"), 2, "a: the recipe cannot be read: Is a directory."),
     (("plan", "a/model.safetensors"), 2, "a/model.safetensors: not a recipe: "),
-    (("plan", "no_base.yaml"), 2, "method 'ties' works on task vectors"),
-    (("plan", "zero.yaml"), 2, "method 'linear': the weights [1.0, -1.0] add up to zero"),
+    (("plan", "no_base.yaml"), 2, "no_base.yaml:1: method 'ties' works on task vectors"),
+    (("plan", "zero.yaml"), 2, "zero.yaml:4: method 'linear': the weights [1.0, -1.0] add up to zero"),
     (("plan", "recipe.yaml", "--workers", "0"), 2, "workers (0) and block size ("),
     (("merge", "recipe.yaml", "--out", "out", "--block-size", "0"), 2, "workers ("),
     (("methods", "liner"), 2, "method 'liner' is not known. Did you mean 'linear'?"),
@@ -167,7 +167,9 @@ def test_interrupted_merge_leaves_nothing(tmp_path: Path, delay: float, debug: b
         answer, err = run.communicate(timeout=60)
     finally:
         run.kill()
-    assert (run.returncode, answer) == (130, "")
+    # Python itself ends by the signal if the interrupt came while a library was loading; a shell shows 130 for both.
+    assert run.returncode in (130, -signal.SIGINT)
+    assert answer == ""
     assert err.endswith("cuvee: interrupted; nothing was left half-written.\n")
     assert ("Traceback" in err) == debug
     assert sorted(tmp_path.iterdir()) == before

@@ -94,6 +94,18 @@ def test_largest_value_of_a_type_fits(name: str, tmp_path: Path) -> None:
     assert merged(recipe, tmp_path)["large"].float().tolist() == [top, -top]
 
 
+@pytest.mark.parametrize(("name", "fits", "too_large"), [("F8_E4M3", 464.0, 464.1), ("F8_E5M2", 61439.0, 61440.0)])
+def test_values_that_round_down_to_the_largest_one_fit(
+    name: str, fits: float, too_large: float, tmp_path: Path
+) -> None:
+    recipe = {"cuvee": 1, "method": "linear", "output": {"dtype": DTYPES[name].torch_name}}
+    recipe["models"] = [{"w": torch.tensor([1.0, -fits])}]
+    assert merged(recipe, tmp_path)["w"].float().tolist() == [1.0, -torch.finfo(FLOATS[name]).max]
+    recipe["models"] = [{"w": torch.tensor([1.0, -too_large])}]
+    with pytest.raises(NonFiniteError, match=f"at flat index 1, which does not fit into {name}"):
+        cuvee.merge(recipe, tmp_path / "other.safetensors")
+
+
 @pytest.mark.parametrize("name", ["F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ"])
 def test_sum_of_two_fp8_models_that_overflows_is_refused(name: str, tmp_path: Path) -> None:
     top = torch.full((5,), torch.finfo(FLOATS[name]).max).to(FLOATS[name])

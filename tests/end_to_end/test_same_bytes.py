@@ -5,21 +5,24 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 import cuvee
-from cuvee.methods.declare import Method
+from cuvee.methods import declare
+from cuvee.methods.declare import Method, Scope, Weights
 from cuvee.plan import planner
 from cuvee.plan.limits import Limits
 from cuvee.plan.rows import CELL
+from cuvee.tensors.passes import Passes, total
 from end_to_end.recipes import each_choice, each_method, each_scope, recipe_for
-from end_to_end.uneven import Weights, assert_same_bytes, merged, models
+from end_to_end.uneven import assert_same_bytes, merged, models
 
 SMALL = 1 << 10
 """Elements in a cell of a grid made finer for the test: as many cells and blocks, in much less time."""
@@ -31,6 +34,8 @@ OTHER_WAYS = [
     (2, 3, 2),
     (8, 1, 3),
 ]
+
+LargeModels = Mapping[torch.dtype, list[dict[str, torch.Tensor]]]
 
 each_dtype = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=["bfloat16", "float32"])
 
@@ -64,15 +69,55 @@ def assert_same_bytes_in_other_ways(method: Method, settings: Mapping[str, Any],
         assert_same_bytes(merged(recipe, Limits(workers=workers, block_bytes=2 * SMALL * cells), order), expected)
 
 
+@pytest.fixture
+def telltale() -> Iterator[Method]:
+    """Declare a method that shows the last bits of a sum of floats, which others round away."""
+    cuvee.methods()  # all there are, before one is added
+    before = dict(declare._DECLARED)
+
+    @declare.method(passes=lambda _: 1)
+    def telltale(weights: Weights, *, scope: Scope[Literal["model", "tensor"]] = "model") -> Passes[torch.Tensor]:
+        """Fill the cell with the last bits of the sum of all elements.
+
+        Args:
+            weights: models.
+            scope: what is summed up.
+        """
+        (value,) = yield from total(lambda: weights[0].tensor.double().sum().reshape(1).numpy())
+        return torch.full_like(weights[0].tensor, float(value.view(np.int64) & 0xFFFFFF))
+
+    yield cuvee.methods()["telltale"]
+    declare._DECLARED.clear()
+    declare._DECLARED.update(before)
+
+
+@pytest.mark.parametrize("scope", ["model", "tensor"])
+def test_sums_of_floats_have_the_same_last_bits(telltale: Method, scope: str, fine_grid: None) -> None:
+    assert_same_bytes_in_other_ways(telltale, {"scope": scope}, torch.float32)
+
+
+@each_choice
+def test_grid_changes_nothing_but_the_last_bits_of_sums_of_floats(
+    method: Method, settings: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, *others = models(SMALL, torch.bfloat16)
+    recipe = recipe_for(method, others, base, **settings)
+    results = []
+    for cell in (SMALL, 1 << 30):  # many cells in a tensor, and one
+        monkeypatch.setattr(planner, "CELL", cell)
+        results.append(merged(recipe, Limits(workers=2)))
+    assert_same_bytes(*results)  # float64 keeps those last bits out of bfloat16
+
+
 @pytest.fixture(scope="module")
-def large_models() -> dict[torch.dtype, list[Weights]]:
+def large_models() -> LargeModels:
     """Make models for the real grid: 1.1 million elements each."""
     return {dtype: models(CELL, dtype) for dtype in (torch.bfloat16, torch.float32)}
 
 
 @each_method
 def test_bytes_on_the_real_grid_do_not_depend_on_workers_blocks_or_order(
-    method: Method, large_models: dict[torch.dtype, list[Weights]]
+    method: Method, large_models: LargeModels
 ) -> None:
     base, *others = large_models[torch.bfloat16]
     recipe = recipe_for(method, others, base)
@@ -86,7 +131,7 @@ def test_bytes_stay_the_same_time_after_time(
     method: Method,
     settings: Mapping[str, Any],
     dtype: torch.dtype,
-    large_models: dict[torch.dtype, list[Weights]],
+    large_models: LargeModels,
 ) -> None:
     base, *others = large_models[dtype]
     recipe = recipe_for(method, others, base, **settings)
@@ -176,3 +221,23 @@ def large_files(folder: Path) -> list[Path]:
     for path, model in zip(paths, models(CELL, torch.float32), strict=True):
         save_file(model, path)
     return paths
+
+
+def test_notes_come_in_the_order_of_the_plan(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    states = [
+        {f"layers.{i}.ids": torch.randint(9, (3,), generator=generator) + 9 * model for i in range(40)}
+        for model in range(2)
+    ]
+    recipe = {"cuvee": 1, "method": "linear", "models": states}
+    expected = cuvee.merge(recipe, tmp_path / "one", limits=ONE_WORKER).notes
+    assert [note.split(":")[0] for note in expected] == list(states[0])
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for i in range(5):
+            assert cuvee.merge(recipe, tmp_path / f"{i}" / "one", limits=Limits(workers=8)).notes == expected
+            cards = [(folder / "one" / "README.md").read_bytes() for folder in (tmp_path, tmp_path / f"{i}")]
+            assert cards[0] == cards[1]
+    finally:
+        sys.setswitchinterval(before)

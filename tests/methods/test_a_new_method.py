@@ -54,6 +54,7 @@ def loudest(weights: Weights, *, weight: PerModel[Weight] = each(1.0)):
 @pytest.fixture
 def forget() -> Iterator[None]:
     """Take back what a test declares."""
+    cuvee.methods()  # all there are, before anything is added
     before = dict(declare._DECLARED)
     yield
     declare._DECLARED.clear()

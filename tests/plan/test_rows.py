@@ -52,7 +52,7 @@ def test_task_vectors_read_the_base_too(plan_of: Any, llamas: Any, header: Any, 
 
 @pytest.mark.parametrize("method", ["ties", "dare_linear", "dare_ties", "task_arithmetic", "breadcrumbs"])
 def test_task_vectors_without_a_base_are_refused(plan_of: Any, llamas: Any, method: str) -> None:
-    with pytest.raises(PlanError, match=f"method '{method}' works on task vectors: .* give the recipe a 'base'"):
+    with pytest.raises(PlanError, match=rf"method '{method}' works on task vectors: .*; give the recipe a 'base'\.$"):
         plan_of(method=method, **llamas)
 
 
@@ -326,6 +326,12 @@ def test_missing_tensors_are_listed_with_the_nearest_name(plan_of: Any, header: 
     assert "'m0' has no mlp.upp.weight. Did you mean 'mlp.up.weight'?" in message
     assert "Give a rule for them: copy from a model that has them, or skip." in message
     assert "'m1' is at/b" in message
+
+
+def test_name_that_every_model_has_is_not_suggested_for_a_missing_one(plan_of: Any, header: Any) -> None:
+    models = [header({"layers.0.up": (2,), "layers.1.up": (2,)}), header({"layers.0.up": (2,)})]
+    with pytest.raises(PlanError, match=r"'m1' has no layers\.1\.up\. Give a rule"):
+        plan_of(method="linear", models=models)
 
 
 def test_base_that_lacks_a_tensor_matters_only_to_task_vectors(plan_of: Any, header: Any) -> None:

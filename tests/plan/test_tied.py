@@ -31,6 +31,13 @@ def test_shared_weight_in_memory_is_merged_once_and_written_under_both_names(
     assert (plan.bytes_read, plan.bytes_written) == (2 * 4 * 36, 4 * 68)
 
 
+def test_second_name_is_not_written_if_the_donor_does_not_store_it(plan_of: Any, header: Any) -> None:
+    models = [header(UNTIED, shared=[[EMBEDDING, HEAD]]) for _ in range(2)]
+    plan = plan_of(method="task_arithmetic", models=models, base=header(TIED, config=SAYS_TIED))
+    assert list(plan.outputs[0]) == list(TIED)
+    assert plan.config == ({},)
+
+
 @pytest.mark.parametrize("tied_first", [False, True])
 def test_weight_tied_in_some_models_only_is_written_by_itself(
     plan_of: Any, header: Any, row_of: Any, tied_first: bool

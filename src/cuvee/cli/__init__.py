@@ -22,7 +22,7 @@ app = typer.Typer(
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe, a YAML file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Workers = Annotated[int | None, typer.Option(help="Threads; one for each core by default.")]
+Workers = Annotated[int | None, typer.Option(help="Threads; by default one for each core, at most 8.")]
 Tensors = Annotated[bool, typer.Option("--tensors", help="List every tensor.")]
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from cuvee.cli.inspect import print_unfolded
+from cuvee.cli.tables import print_unfolded
 from cuvee.evaluate.difference import Sums, TensorDifference, by_layer, difference, total
 from cuvee.sources.open import open_source
 from cuvee.spec import Source, TensorSpec

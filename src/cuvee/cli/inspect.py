@@ -12,12 +12,13 @@ from cuvee.architectures.layers import depth_of, layer_of, stacks
 from cuvee.architectures.packed import refuse_packed
 from cuvee.architectures.roles import ROLES, role_of
 from cuvee.architectures.tied import stored_twice, tied_names
+from cuvee.cli.tables import print_unfolded
 from cuvee.cli.units import size
 from cuvee.errors import UnsupportedError
 from cuvee.sources.open import open_source
 from cuvee.spec import Source
 
-__all__ = ["describe", "inspect", "print_unfolded"]
+__all__ = ["describe", "inspect"]
 
 
 class Tensor(TypedDict):
@@ -85,12 +86,6 @@ def inspect(path: str, *, as_json: bool, tensors: bool) -> None:
     if tensors:
         console.print()
         print_unfolded(_tensor_table(described["tensors"]))
-
-
-def print_unfolded(table: Table) -> None:
-    """Print a table of many rows, one line for each however narrow the terminal, so that it can be searched."""
-    needed = Console(width=10_000).measure(table).maximum
-    Console(width=max(Console().width, needed)).print(table)
 
 
 def describe(source: Source) -> Description:

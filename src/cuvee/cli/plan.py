@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from cuvee.cli.tables import print_unfolded
 from cuvee.cli.units import size
 from cuvee.plan.describe import describe
 from cuvee.plan.limits import Limits
@@ -24,7 +25,7 @@ def run(recipe: Path, *, as_json: bool, every_row: bool, workers: int | None) ->
         print(json.dumps(described, indent=2))
         return
     console = Console()
-    console.print(_table(described["rows"], every_row))
+    print_unfolded(_table(described["rows"], every_row))
     console.print(
         f"{len(described['rows'])} rows. At most {size(described['bytes_read'])} to read and "
         f"{size(described['bytes_written'])} to write; about {size(described['peak_memory'])} of memory with "

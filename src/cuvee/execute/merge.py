@@ -213,8 +213,9 @@ def merge_tensors(
 
     Example:
         >>> import torch
-        >>> merge_tensors("task_arithmetic", [torch.tensor([2.0, 1.0]), torch.tensor([1.0, -1.0])], torch.ones(2),
-        scale=0.4) tensor([1.4000, 0.2000])
+        >>> models = [torch.tensor([2.0, 1.0]), torch.tensor([1.0, -1.0])]
+        >>> merge_tensors("task_arithmetic", models, torch.ones(2), scale=0.4)
+        tensor([1.4000, 0.2000])
     """
     named = tensors if isinstance(tensors, Mapping) else {f"m{i}": tensor for i, tensor in enumerate(tensors)}
     whole = [tensor.dtype for tensor in named.values() if not tensor.is_floating_point()]

@@ -68,6 +68,7 @@ def execute(
     with single_threaded(any(job.lane != "bytes" for row in plan.rows for job in row.jobs)):
         run_threads(run.work, run.agenda.stop, max(1, min(limits.workers, sum(row.cells for row in plan.rows))))
     report = run.report
+    report.notes = run.notes()
     report.seconds = time.perf_counter() - began
     report.cpu_seconds = time.process_time() - cpu
     report.peak_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_UNIT
@@ -188,9 +189,12 @@ class _Run:
     def _note(self, tensor: str, text: str) -> None:
         """Keep a fact about a tensor, once."""
         with self._lock:
-            if (tensor, text) not in self._noted:
-                self._noted.add((tensor, text))
-                self.report.notes.append(f"{tensor}: {text}.")
+            self._noted.add((tensor, text))
+
+    def notes(self) -> list[str]:
+        """Return the facts noted, in the plan's order, whichever worker came upon them first."""
+        place = {row.name: i for i, row in enumerate(self._plan.rows)}
+        return [f"{tensor}: {text}." for tensor, text in sorted(self._noted, key=lambda note: (place[note[0]], note))]
 
 
 class _Buffers:

@@ -71,12 +71,14 @@ def aligned(headers: Mapping[str, Header], ties: Ties, wanted: Callable[[str], S
         raise PlanError(_missing_message(missing, headers))
     for name in names:
         if name not in result.skipped and name not in result.tied:
-            result.tiles.append(_tile(name, [name, *copies.get(name, [])], wanted(name), headers, ties))
+            result.tiles.append(_tile(name, [name, *copies.get(name, [])], wanted(name), donor, headers, ties))
     return result
 
 
-def _tile(name: str, outputs: Sequence[str], labels: Sequence[str], headers: Mapping[str, Header], ties: Ties) -> Tile:
-    """Make the tile of a whole tensor."""
+def _tile(
+    name: str, outputs: Sequence[str], labels: Sequence[str], donor: str, headers: Mapping[str, Header], ties: Ties
+) -> Tile:
+    """Make the tile of a whole tensor. The donor is in it, if its tensor fits: copies come from there."""
     held = {label: name if name in headers[label] else ties[label][name] for label in labels}
     specs = {label: headers[label][held[label]] for label in labels}
     first = next(iter(specs.values()))
@@ -87,9 +89,11 @@ def _tile(name: str, outputs: Sequence[str], labels: Sequence[str], headers: Map
             "copy it from one model, or skip it.",
             ("models",),
         )
+    if donor not in specs and (offered := headers[donor].get(name)) and offered.shape == first.shape:
+        held[donor], specs[donor] = name, offered
     return Tile(
         outputs=tuple(View(output, first.shape) for output in outputs),
-        inputs={label: View(held[label], first.shape) for label in labels},
+        inputs={label: View(held[label], first.shape) for label in held},
         specs=specs,
     )
 
@@ -103,7 +107,7 @@ def _missing_message(missing: Mapping[str, Sequence[str]], headers: Mapping[str,
     lines = []
     for label, names in by_label.items():
         shown = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
-        hint = nearest(names[0], headers[label])
+        hint = nearest(names[0], [name for name in headers[label] if name in missing])
         lines.append(f"'{label}' has no {shown}.{hint}")
     return (
         f"{len(missing)} tensor{'s are' if len(missing) > 1 else ' is'} not in every model: {' '.join(lines)} "

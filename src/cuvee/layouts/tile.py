@@ -15,7 +15,8 @@ class Tile:
 
     Attributes:
         outputs: where the merged elements go: one view, or one for each name of a tied tensor.
-        inputs: for each source by label, the view that is merged into it.
+        inputs: for each source by label, the view that can be merged into it: of every source that the tile
+            needs, and of the one that lends its configuration.
         specs: for each source by label, the specification of the whole tensor the view lies in.
     """
 

@@ -58,11 +58,8 @@ def page(method: Method) -> str:
     body = method.doc.split("\nArgs:")[0].rstrip()
     parameters = "\n".join(_line(p) for p in method.parameters.values()) or "  none"
     needed = "\n".join(f"  {name}: {value}" for name, value in needs(method).items())
-    settings = method.defaults(max(method.models[0], 2) if method.models[1] is None else method.models[0])
-    readings = 1 + method.passes(settings)
     cost = (
-        f"  Reads the inputs up to {readings} time{'s' if readings > 1 else ''} with the default settings (once for "
-        "tensors that fit into a cell of the grid); writes once.\n"
+        f"  Reads the inputs {_readings(method)} with the default settings; writes once.\n"
         f"  Works on {_locality(method)}."
     )
     paper = f"\nPaper\n  {method.paper.cite()}\n" if method.paper else ""

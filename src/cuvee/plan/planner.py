@@ -5,6 +5,7 @@ is one row with a job for each, and its inputs are read once.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -101,8 +102,10 @@ def make_plan(variants: Sequence[Resolved]) -> Plan:
     config: list[Mapping[str, object]] = []
     warnings: list[str] = []
     for number, resolved in enumerate(variants):
-        planner = _Planner(number, resolved)
-        for row in _pool(planner.rows(), domains):
+        with resolved.recipe.origin.named() if resolved.recipe.origin else nullcontext():
+            planner = _Planner(number, resolved)
+            planned = planner.rows()
+        for row in _pool(planned, domains):
             key = (row.name, row.start, row.size, row.width, row.cell)
             rows[key] = _fuse(rows[key], row) if key in rows else row
         outputs.append(planner.outputs)
@@ -188,7 +191,7 @@ class _Planner:
             matched = aligned(headers, ties, self._wanted, self.donor)
         except PlanError as error:
             named = [f"'{label}' is {s.reference}" for label, s in self.sources.items() if f"'{label}'" in str(error)]
-            raise PlanError(f"{error} Here {', '.join(named)}.", error.where) from error
+            raise PlanError(f"{error} Here {', '.join(named)}." if named else str(error), error.where) from error
         self._account(matched)
         self._stacks = stacks([tile.name for tile in matched.tiles])
         rows = []

@@ -51,7 +51,7 @@ def treat(tile: Tile, rule: Rule | None, asked: Treatment, donor: str) -> Treatm
     """
     if rule is not None and rule.copy is not None:
         return _copied(rule.copy)
-    spec = next(iter(tile.specs.values()))
+    spec = tile.specs[asked.labels[0]]
     kinds = {each.dtype.kind for each in tile.specs.values()}
     if len(kinds) > 1:
         found = ", ".join(f"'{label}' {each.dtype}" for label, each in tile.specs.items())

@@ -14,7 +14,7 @@ from cuvee.methods.registry import find_method
 from cuvee.recipe.parameters import settle
 from cuvee.recipe.rule import Output, Rule
 from cuvee.recipe.values import frozen_items, inside, keys_of, list_of, mapping_of, thawed
-from cuvee.recipe.yaml_text import Where, dump, read
+from cuvee.recipe.yaml_text import Origin, Where, dump, read
 from cuvee.spec import Source
 
 __all__ = ["BASE", "SCHEMA", "Recipe", "Reference"]
@@ -41,6 +41,7 @@ class Recipe:
         seed: of random methods.
         output: type, files.
         folder: what relative paths are relative to; None is the current folder. Not part of what the recipe says.
+        origin: the file it was read from, if any, so that errors can name the line. Not part of what the recipe says.
 
     Raises:
         RecipeError: something in it is wrong; says what, and what would be right.
@@ -58,6 +59,7 @@ class Recipe:
     seed: int = 0
     output: Output = field(default_factory=Output)
     folder: Path | None = field(default=None, compare=False, repr=False)
+    origin: Origin | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Freeze and check everything that can be checked without opening a model."""
@@ -119,13 +121,9 @@ class Recipe:
         Raises:
             RecipeError: it cannot be read, or says something wrong; names file and line.
         """
-        content, lines = read(Path(path))
-        try:
-            return cls.from_mapping(content, folder=Path(path).parent)
-        except RecipeError as error:
-            known = (error.where[:i] for i in range(len(error.where), -1, -1))
-            line = next((f":{lines[where]}" for where in known if where in lines), "")
-            raise RecipeError(f"{path}{line}: {error}", error.where) from error
+        content, origin = read(Path(path))
+        with origin.named():
+            return replace(cls.from_mapping(content), folder=Path(path).parent, origin=origin)
 
     def save(self, path: str | Path) -> None:
         """Write a YAML file, replacing one that is there. Relative paths in it will be read as relative to its folder.

@@ -5,7 +5,9 @@ kept. A file of a few bytes cannot make us work for hours: size, depth and what 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,10 @@ import yaml
 
 from cuvee.errors import RecipeError
 
-__all__ = ["Lines", "Where", "dump", "read"]
+__all__ = ["Origin", "Where", "dump", "read"]
 
 Where = tuple[str | int, ...]
 """Keys and indices that lead from the top of a document to a place in it."""
-Lines = Mapping[Where, int]
 
 MAX_BYTES = 8_000_000  # people write recipes; what is larger is another file, given by mistake
 MAX_DEPTH = 50  # a recipe needs 6; functions that walk through values call themselves at each level
@@ -62,14 +63,37 @@ for _tag, _pattern in _NUMBERS.items():
     _Dumper.add_implicit_resolver(_tag, _pattern, list("-+.0123456789"))
 
 
-def read(path: Path) -> tuple[object, Lines]:
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a recipe was read, so that an error about it can say so.
+
+    Attributes:
+        path: the file.
+        lines: the line of everything in it.
+    """
+
+    path: Path
+    lines: Mapping[Where, int]
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Put file and line before errors about what the recipe says."""
+        try:
+            yield
+        except RecipeError as error:
+            inner = (error.where[:i] for i in range(len(error.where), -1, -1))
+            line = next((f":{self.lines[where]}" for where in inner if where in self.lines), "")
+            raise type(error)(f"{self.path}{line}: {error}", error.where) from error
+
+
+def read(path: Path) -> tuple[object, Origin]:
     """Read a YAML file of one document.
 
     Args:
         path: the file, UTF-8.
 
     Returns:
-        Its content as plain values (None if it is empty), and the line of everything in it.
+        Its content as plain values (None if it is empty), and where everything in it stands.
 
     Raises:
         RecipeError: it cannot be read or is not YAML; names file and line.
@@ -79,7 +103,7 @@ def read(path: Path) -> tuple[object, Lines]:
         loader = _Loader(_text(path))
         reader = _Reader(loader)
         node = loader.get_single_node()
-        return (None if node is None else reader.plain(node, ())), reader.lines
+        return (None if node is None else reader.plain(node, ())), Origin(path, reader.lines)
     except RecipeError as error:
         line = f":{reader.lines[error.where]}" if reader else ""
         raise RecipeError(f"{path}{line}: {error}", error.where) from None

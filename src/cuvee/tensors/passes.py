@@ -64,7 +64,7 @@ class Pass:
     Attributes:
         measure: makes the partial answer of one cell: a float64 or int64 array.
         finish: turns the sum over the domain into the answer, once per domain; None leaves it as it is.
-        running: answer each cell with the sum over the cells before it (exclusive), and the sum over all, as a pair.
+        running: answer each cell with the sum over the cells before it in the domain's order.
     """
 
     measure: Callable[[], Array]

@@ -13,7 +13,7 @@ tags:
 
 # {title}
 
-Merged with [cuvee](https://pypi.org/project/cuvee) by the method `{method}`.
+Merged with cuvee, by the method `{method}`.
 
 ## Models
 

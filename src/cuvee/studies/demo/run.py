@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import shutil
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -191,6 +192,7 @@ def _explanation(result: Result, out: Path) -> str:
     """Say what the columns mean, where the files are, and how to make a merge by hand."""
     best = max((row for row in result.rows if row.kind == "merge"), key=lambda row: mean(row.tasks))
     recipe, again = out / f"{best.folder}.yaml", out / f"{best.name}-again"
+    command = "cuvee" if shutil.which("cuvee") else shlex.quote(str(Path(sys.executable).parent / "cuvee"))
     groups = ", ".join(cell.name for cell in UNSEEN)
     lines = [
         "",
@@ -200,7 +202,7 @@ def _explanation(result: Result, out: Path) -> str:
         "",
         f"Checkpoints  {out / MODELS}/, {out / MERGES}/ (each merge beside its recipe)",
         f"Numbers      {out / RESULTS}",
-        f"By hand      cuvee merge {shlex.quote(str(recipe))} --out {shlex.quote(str(again))}",
+        f"By hand      {command} merge {shlex.quote(str(recipe))} --out {shlex.quote(str(again))}",
     ]
     return "\n".join(lines)
 
