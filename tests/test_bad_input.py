@@ -192,7 +192,7 @@ def test_malformed_file_is_refused(folder: Path, refused: Refused, kind: str, pl
     write_file(folder / "bad.safetensors", table, data, length)
     keys = {"base": "bad.safetensors"} if place == "base" else {"models": {"one": "a", "two": "bad.safetensors"}}
     label = "base" if place == "base" else "two"
-    refused(recipe_of(**keys), "bad.safetensors", f"model '{label}'", *words)
+    refused(recipe_of(**keys), "bad.safetensors", f"model '{label}'", *words, cli=place == "model")
 
 
 def test_file_of_no_bytes_is_refused(folder: Path, refused: Refused) -> None:
@@ -277,6 +277,25 @@ def test_pickles_are_refused(folder: Path, refused: Refused, name: str) -> None:
 @pytest.mark.parametrize("path", ["nothing", "aa", "a/nothing.safetensors"])
 def test_model_that_is_not_there_is_named(refused: Refused, path: str) -> None:
     refused(recipe_of(models={"one": "a", "two": path}), path, "model 'two'")
+
+
+def test_link_to_nowhere_is_named_with_its_target(folder: Path, refused: Refused) -> None:
+    (folder / "link").symlink_to("nowhere")
+    (folder / "loop").symlink_to("loop")
+    refused(recipe_of(models=["a", "link"]), "model 'm1'", "is a link to 'nowhere', which is not there")
+    refused(recipe_of(models=["a", "loop"]), "model 'm1'", "is a link to 'loop', which is not there")
+
+
+@pytest.mark.parametrize(
+    "path", ["~nobody-of-this-name/model", "a\0b", "x" * 5000, "/dev/null", "a/model.safetensors/x"]
+)
+def test_path_that_can_be_no_model_is_refused(refused: Refused, path: str) -> None:
+    refused(recipe_of(models=["a", path]), "model 'm1'", repr(path)[1:-1])
+
+
+@pytest.mark.parametrize("path", ["~nobody-of-this-name/out", "x" * 5000, "/dev/null", "/dev/null/out"])
+def test_path_that_can_be_no_output_is_refused(refused: Refused, path: str) -> None:
+    refused(recipe_of(), path, out=path)
 
 
 def test_folder_without_weights_is_named(folder: Path, refused: Refused) -> None:
@@ -555,6 +574,13 @@ def scopes(method: str) -> list[dict[str, str]]:
     """Every scope a method's passes can have."""
     found = [p for p in find_method(method).parameters.values() if p.role == "scope"]
     return [{p.name: word} for p in found for word in p.choices] or [{}]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_output_may_have_a_name_that_is_no_text(folder: Path) -> None:
+    name = os.fsdecode(b"out\xff")
+    assert WEIGHT in merged_by(folder, recipe_of(), name)
+    assert b"# out?\n" in (folder / name / "README.md").read_bytes()
 
 
 def test_checkpoint_without_tensors_makes_one_without_tensors(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """From what a recipe calls its models to sources that can be read. The first step that touches a disk."""
 
+import os
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from types import TracebackType
 
 from cuvee.errors import SourceError
 from cuvee.recipe.recipe import BASE, Recipe, Reference
-from cuvee.sources.open import open_source
+from cuvee.sources.open import open_source, usable_path
 from cuvee.spec import Source
 
 __all__ = ["Resolved", "Sources"]
@@ -54,15 +55,15 @@ class Sources(AbstractContextManager["Sources"]):
 
     def _get(self, label: str, reference: Reference, folder: Path | None) -> Source:
         """Open a reference, or return the source it is open as."""
-        located = _locate(reference, folder)
-        key: object = str(Path(located).resolve()) if isinstance(located, str | Path) else id(located)
-        if key not in self._open:
-            try:
+        try:
+            located = _locate(reference, folder)
+            key: object = os.path.realpath(located) if isinstance(located, str | Path) else id(located)
+            if key not in self._open:
                 self._open[key] = open_source(located)
-            except SourceError as error:
-                raise type(error)(f"model '{label}': {error}") from error
-            if self._open[key] is not located:
-                self._owned.append(self._open[key])
+                if self._open[key] is not located:
+                    self._owned.append(self._open[key])
+        except SourceError as error:
+            raise type(error)(f"model '{label}': {error}") from error
         return self._open[key]
 
     @property
@@ -80,6 +81,7 @@ class Sources(AbstractContextManager["Sources"]):
 
 def _locate(reference: Reference, folder: Path | None) -> Reference:
     """Put the recipe's folder before a relative path."""
-    if isinstance(reference, str | Path) and folder is not None:
-        return folder / Path(reference).expanduser()
-    return Path(reference).expanduser() if isinstance(reference, str | Path) else reference
+    if not isinstance(reference, str | Path):
+        return reference
+    path = usable_path(reference)
+    return path if folder is None else folder / path

@@ -46,18 +46,12 @@ def fine_grid(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planner, "CELL", SMALL)
 
 
-@each_choice
-def test_bytes_do_not_depend_on_workers_blocks_or_order(
-    method: Method, settings: Mapping[str, Any], fine_grid: None
-) -> None:
-    assert_same_bytes_in_other_ways(method, settings, torch.bfloat16)
-
-
+@each_dtype
 @each_scope
-def test_bytes_of_smooth_weights_do_not_depend_on_workers_blocks_or_order(
-    method: Method, settings: Mapping[str, Any], fine_grid: None
+def test_bytes_do_not_depend_on_workers_blocks_or_order(
+    method: Method, settings: Mapping[str, Any], dtype: torch.dtype, fine_grid: None
 ) -> None:
-    assert_same_bytes_in_other_ways(method, settings, torch.float32)
+    assert_same_bytes_in_other_ways(method, settings, dtype)
 
 
 def assert_same_bytes_in_other_ways(method: Method, settings: Mapping[str, Any], dtype: torch.dtype) -> None:
@@ -111,7 +105,7 @@ def test_grid_changes_nothing_but_the_last_bits_of_sums_of_floats(
 
 @pytest.fixture(scope="module")
 def large_models() -> LargeModels:
-    """Make models for the real grid: 1.1 million elements each."""
+    """Make models for the real grid: 0.9 million elements each."""
     return {dtype: models(CELL, dtype) for dtype in (torch.bfloat16, torch.float32)}
 
 
@@ -165,7 +159,7 @@ def test_files_have_the_same_bytes_for_any_workers_and_blocks(method: Method, fi
     assert [line for line in card if line != "# one"] == [line for line in other_card if line != "# other"]
 
 
-@pytest.mark.parametrize("shard_size", [1, 5_000, 20_000])
+@pytest.mark.parametrize("shard_size", [1, 8_000])
 @each_method
 def test_tensors_have_the_same_bytes_for_any_shard_size(
     method: Method, shard_size: int, fine_grid: None, tmp_path: Path

@@ -24,14 +24,14 @@ def models(cell: int, dtype: torch.dtype, count: int = 4) -> list[Weights]:
     """Make a base and models near it.
 
     Args:
-        cell: elements in a cell of the grid. The tensors take from a part of one to five and a half.
+        cell: elements in a cell of the grid. The tensors take from a part of one to three and a bit.
         dtype: bfloat16 comes with task vectors of few distinct magnitudes, as half-precision fine-tuning leaves them;
             other types with smooth ones.
         count: how many, the base included; it comes first.
     """
     side = round(cell**0.5)
     shapes = {
-        "embed.weight": (5 * side, round(1.09 * side)),
+        "embed.weight": (3 * side, round(1.09 * side)),
         "layers.0.weight": (2 * side + 3, side + 1),
         "layers.0.bias": (cell + cell // 7,),
         "layers.1.weight": (3, side // 2 + 1, side),

@@ -1,5 +1,7 @@
 """A recipe means the same after it was written and read: every feature, every odd text."""
 
+import copy
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cuvee.errors import RecipeError
+from cuvee.errors import OutputError, RecipeError
 from cuvee.recipe.recipe import Recipe
 from cuvee.recipe.rule import Output, Rule
 from strategies import recipes
@@ -130,6 +132,18 @@ def test_but_changes_parameters_and_nothing_else() -> None:
     assert recipe.parameters["density"] == 0.5
     with pytest.raises(RecipeError, match="Did you mean 'density'"):
         recipe.but(densty=0.1)
+
+
+@few
+@given(recipe=recipes())
+def test_recipe_travels_between_processes(recipe: Recipe) -> None:
+    assert pickle.loads(pickle.dumps(recipe)) == recipe
+    assert copy.deepcopy(recipe) == recipe
+
+
+def test_recipe_that_cannot_be_written_says_where(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"nowhere/recipe\.yaml: the recipe cannot be written: No such file"):
+        Recipe(method="linear", models=["a"]).save(tmp_path / "nowhere" / "recipe.yaml")
 
 
 def test_recipe_of_models_in_memory_is_not_saved(tmp_path: Path) -> None:

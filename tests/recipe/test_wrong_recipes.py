@@ -147,6 +147,7 @@ WHOLE = [
     ("cuvee: 1\nmethod: linear\nmodels:\n  a: x\n  a: y", 5, "the key 'a' is given twice"),
     ("cuvee: 1\nmethod: linear\nmodels:\n  a: x\n  my model: y", 5, "'my model' is not a label for a model"),
     ("cuvee: 1\nmethod: linear\nmodels:\n  base: x", 4, "'base' is not a label for a model"),
+    ("cuvee: 1\nmethod: linear\nmodels:\n  over_depth: x", 4, "'over_depth' is not a label for a model"),
     ("cuvee: 1\nmethod: linear\nmodels:\n  '': x", 4, "'' is not a label for a model"),
     ("cuvee: 1\nmethod: slerp\nmodels: [a]", 3, "method 'slerp' takes 2 models; the recipe has 1"),
     ("cuvee: 1\nmethod: slerp\nmodels: [a, b, c]", 3, "method 'slerp' takes 2 models; the recipe has 3"),

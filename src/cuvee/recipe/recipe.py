@@ -3,12 +3,13 @@
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from cuvee.errors import RecipeError, nearest
+from cuvee.errors import OutputError, RecipeError, nearest
 from cuvee.methods.declare import Method
 from cuvee.methods.registry import find_method
 from cuvee.recipe.parameters import settle
@@ -79,6 +80,10 @@ class Recipe:
             with inside("tensors", i):
                 self._check_rule(rule)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel between processes as plain values."""
+        return partial(Recipe, **{f.name: thawed(getattr(self, f.name)) for f in fields(self)}), ()
+
     @property
     def labels(self) -> tuple[str, ...]:
         """The models' labels, in order."""
@@ -130,13 +135,17 @@ class Recipe:
 
         Raises:
             RecipeError: a model is held in memory and has no path.
+            OutputError: the file cannot be written.
         """
         for label, reference in (*self.models.items(), (BASE, self.base)):
             if not isinstance(reference, str | Path | None):
                 raise RecipeError(
                     f"model '{label}' is held in memory; only recipes whose models are paths can be saved."
                 )
-        Path(path).write_text(self.to_yaml(), encoding="utf-8")
+        try:
+            Path(path).write_text(self.to_yaml(), encoding="utf-8")
+        except OSError as error:
+            raise OutputError(f"{path}: the recipe cannot be written: {error.strerror}.") from error
 
     def to_yaml(self) -> str:
         """Return the recipe as YAML; models held in memory are marked as such."""
@@ -247,9 +256,10 @@ def _labelled(models: Any) -> dict[str, Reference]:
     if not models:
         raise RecipeError("'models' is empty; name at least one model: a list of paths, or label: path.", ("models",))
     for label in models:
-        if not isinstance(label, str) or not re.fullmatch(r"[\w.-]+", label) or label == BASE:
+        if not isinstance(label, str) or not re.fullmatch(r"[\w.-]+", label) or label in (BASE, "over_depth"):
             raise RecipeError(
-                f"{label!r} is not a label for a model: use letters, digits, '_', '-' and '.'; 'base' is the base's.",
+                f"{label!r} is not a label for a model: use letters, digits, '_', '-' and '.'; 'base' and "
+                "'over_depth' have another meaning.",
                 ("models", str(label)),
             )
     return {label: _plain(reference) for label, reference in models.items()}

@@ -3,8 +3,9 @@
 import re
 import reprlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any
 
 from cuvee.errors import RecipeError, nearest
@@ -110,6 +111,10 @@ class Rule:
             raise RecipeError("a rule says one of: copy, skip, or another method and parameters.", ("match",))
         if not isinstance(self.parts, int) or isinstance(self.parts, bool) or self.parts < 1:
             raise RecipeError(f"'parts' is {self.parts!r}; it must be a whole number from 1.", ("parts",))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel between processes as plain values."""
+        return partial(Rule, **{f.name: thawed(getattr(self, f.name)) for f in fields(self)}), ()
 
     @classmethod
     def from_mapping(cls, value: object) -> "Rule":

@@ -15,7 +15,7 @@ from cuvee.spec import Source
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["open_source"]
+__all__ = ["open_source", "usable_path"]
 
 
 def open_source(reference: str | os.PathLike[str] | Mapping[str, torch.Tensor] | Source) -> Source:
@@ -36,7 +36,7 @@ def open_source(reference: str | os.PathLike[str] | Mapping[str, torch.Tensor] |
     if isinstance(reference, Mapping):
         return Memory(reference)
     if isinstance(reference, str | os.PathLike):
-        path = Path(reference).expanduser()
+        path = usable_path(reference)
         try:
             if not path.exists():
                 raise _not_found(os.fspath(reference), path)
@@ -48,7 +48,24 @@ def open_source(reference: str | os.PathLike[str] | Mapping[str, torch.Tensor] |
     raise SourceError(f"A {type(reference).__name__} is no source; expected a path, a state dict or a source.")
 
 
+def usable_path(reference: str | os.PathLike[str]) -> Path:
+    """Return a path with ``~`` expanded.
+
+    Raises:
+        SourceError: it holds a zero byte, or its ``~`` stands for nobody.
+    """
+    text = os.fspath(reference)
+    if "\0" in text:
+        raise SourceError(f"{text!r} is not a path: it holds a zero byte.")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise SourceError(f"{text!r} is not a path: its '~' stands for no user of this machine.") from error
+
+
 def _not_found(reference: str, path: Path) -> SourceError:
+    if path.is_symlink():
+        return SourceError(f"'{reference}' is a link to '{path.readlink()}', which is not there. Download it again.")
     parent = path.parent
     siblings = [entry.name for entry in parent.iterdir()] if parent.is_dir() else []
     return SourceError(

@@ -55,4 +55,4 @@ def model_card(
     remarks = "\n## Notes\n\n" + "\n".join(f"- {note}" for note in notes) + "\n" if notes else ""
     cited = "\n".join(f"```bibtex\n{entry}```" for entry in citations) or "The methods used have no paper of their own."
     text = TEMPLATE.format(title=title, method=method, models=listed, recipe=recipe, notes=remarks, citations=cited)
-    return text.encode()
+    return text.encode("utf-8", "replace")  # paths may hold bytes that are no text

@@ -46,7 +46,10 @@ def check_target(out: str | os.PathLike[str], *, overwrite: bool = False, inputs
     Raises:
         OutputError: it may not; says why.
     """
-    real = Path(os.path.realpath(Path(out).expanduser()))
+    try:
+        real = Path(os.path.realpath(Path(out).expanduser()))
+    except (RuntimeError, ValueError) as error:  # ~nobody, a zero byte
+        raise OutputError(f"{os.fspath(out)!r} is not a path that can be written ({error}).") from error
     try:
         for path in inputs:
             _check_apart(real, Path(path))
