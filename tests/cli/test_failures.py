@@ -151,8 +151,13 @@ def write_zeros(folder: Path, count: int, nbytes: int) -> None:
         file.truncate(8 + len(header) + count * nbytes)
 
 
-@pytest.mark.parametrize(("delay", "debug"), [(0.0, False), (1.5, True)])  # seconds: at its start, and in its midst
-def test_interrupted_merge_leaves_nothing(tmp_path: Path, delay: float, debug: bool) -> None:
+@pytest.mark.parametrize(
+    ("signal_sent", "delay", "debug"),  # seconds: at its start, and in its midst
+    [(signal.SIGINT, 0.0, False), (signal.SIGINT, 1.5, True), (signal.SIGTERM, 1.0, False)],
+)
+def test_interrupted_merge_leaves_nothing(
+    tmp_path: Path, signal_sent: signal.Signals, delay: float, debug: bool
+) -> None:
     for name in ("a", "b", "base"):
         write_zeros(tmp_path / name, 8, 12 << 20)
     (tmp_path / "recipe.yaml").write_text("cuvee: 1\nmethod: ties\nmodels: [a, b]\nbase: base\n")
@@ -163,7 +168,7 @@ def test_interrupted_merge_leaves_nothing(tmp_path: Path, delay: float, debug: b
         wait_for(lambda: out.parent.exists() and any(".partial" in path.name for path in out.parent.iterdir()))
         time.sleep(delay)
         assert run.poll() is None, "the merge was over before it could be interrupted"
-        run.send_signal(signal.SIGINT)
+        run.send_signal(signal_sent)
         answer, err = run.communicate(timeout=60)
     finally:
         run.kill()

@@ -1,5 +1,6 @@
 """The command line: one command, one verb for each thing people do. Verbs import what they need when they run."""
 
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -124,6 +125,7 @@ def _comes_of(error: BaseException | None, kind: type[BaseException]) -> bool:
 
 def main() -> None:
     """Run the command line: 0 if all went well, 2 for a wrong recipe or command, 1 for a failed run."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as after Ctrl-C
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
     try:

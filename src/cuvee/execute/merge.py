@@ -79,7 +79,7 @@ def merge_variants(
         What they cost together.
 
     Raises:
-        CuveeError: see `merge`; then none of the outputs appears.
+        CuveeError: see `merge`. None of the outputs appears, unless putting a later one in its place fails.
     """
     if not recipes:
         raise RecipeError("there is no recipe to merge; give at least one output with its recipe")

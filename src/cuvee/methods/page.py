@@ -6,6 +6,8 @@ from cuvee.methods.declare import Method, Parameter
 
 __all__ = ["as_mapping", "needs", "page", "section", "table"]
 
+_KINDS = {bool: "true or false", int: "whole number", float: "number", str: "text"}
+
 
 def needs(method: Method) -> dict[str, str]:
     """Return what a method needs: ``yes``, ``no``, or the setting under which it does.
@@ -144,9 +146,7 @@ def _line(parameter: Parameter) -> str:
 
 def _values(parameter: Parameter) -> str:
     """Say which values a parameter takes."""
-    kind = (
-        " | ".join(parameter.choices) or {bool: "true or false", int: "whole number", float: "number"}[parameter.type]
-    )
+    kind = " | ".join(parameter.choices) or _KINDS[parameter.type]
     return kind + (f" in [{parameter.bounds.low:g}, {parameter.bounds.high:g}]" if parameter.bounds else "")
 
 
