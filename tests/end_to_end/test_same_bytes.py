@@ -71,13 +71,13 @@ def telltale() -> Iterator[Method]:
 
     @declare.method(passes=lambda _: 1)
     def telltale(weights: Weights, *, scope: Scope[Literal["model", "tensor"]] = "model") -> Passes[torch.Tensor]:
-        """Fill the cell with the last bits of the sum of all elements.
+        """Fill the cell with the last bits of the sum of all squares.
 
         Args:
             weights: models.
             scope: what is summed up.
         """
-        (value,) = yield from total(lambda: weights[0].tensor.double().sum().reshape(1).numpy())
+        (value,) = yield from total(lambda: weights[0].tensor.double().square().sum().reshape(1).numpy())
         return torch.full_like(weights[0].tensor, float(value.view(np.int64) & 0xFFFFFF))
 
     yield cuvee.methods()["telltale"]
