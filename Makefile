@@ -15,7 +15,7 @@ INSTALL := $(PYTHON) scripts/install.py
 INPUTS := pyproject.toml constraints.txt scripts/install.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format types imports check clean distclean
+.PHONY: help setup demo test test-slow lint format types imports check docs clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -55,6 +55,9 @@ imports: .venv/.dev ## check that modules import from lower floors only
 	@$(BIN)/lint-imports
 
 check: lint types imports ## lint, types and imports
+
+docs: .venv/.dev ## write what the documentation takes from the code
+	@$(BIN)/python scripts/docs.py $(ARGS)
 
 clean: ## remove caches and what builds, tests and the demo left
 	rm -rf build dist .coverage .coverage.* htmlcov demo-output

@@ -1,6 +1,6 @@
 """Write the parts of the documentation that are made from code: the methods, and the examples' files.
 
-    .venv/bin/python scripts/docs.py [--check]
+    make docs, or .venv/bin/python scripts/docs.py [--check]
 
 In README.md and CONTRIBUTING.md everything between ``<!-- begin: WHAT -->`` and ``<!-- end -->`` is replaced; WHAT is
 ``methods`` for the table of methods, or the path of a file. docs/methods.md is written as a whole. With ``--check``

@@ -1,4 +1,7 @@
-"""The shape of the source tree, held by tests: sizes, names, docstrings, imports and the public names."""
+"""The shape of the source tree, held by tests: sizes, names, docstrings, imports and the public names.
+
+Sizes hold for tests, scripts and examples as well.
+"""
 
 import ast
 import importlib.util
@@ -12,9 +15,12 @@ import pytest
 
 import cuvee
 
-SOURCE = Path(__file__).resolve().parent.parent / "src"
+ROOT = Path(__file__).resolve().parent.parent
+SOURCE = ROOT / "src"
 PACKAGE = SOURCE / "cuvee"
 FILES = sorted(PACKAGE.rglob("*.py"))
+FOLDERS_AROUND = ("tests", "scripts", "examples")
+FILES_AROUND = sorted(path for folder in FOLDERS_AROUND for path in (ROOT / folder).rglob("*.py"))
 FILE_LINES = 400
 BODY_LINES = 60
 NAMES_WITHOUT_A_CONCEPT = {"common", "helper", "helpers", "manager", "misc", "util", "utils"}
@@ -22,14 +28,23 @@ NAMES_WITHOUT_A_CONCEPT = {"common", "helper", "helpers", "manager", "misc", "ut
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 each_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(SOURCE).as_posix())
+each_file_with_those_around = pytest.mark.parametrize(
+    "path", [*FILES, *FILES_AROUND], ids=lambda path: path.relative_to(ROOT).as_posix()
+)
 
 
-@each_file
+@pytest.mark.parametrize("folder", FOLDERS_AROUND)
+def test_folders_around_the_source_are_looked_at(folder: str) -> None:
+    """A folder that was renamed would have no file left that is too long."""
+    assert [path for path in FILES_AROUND if path.is_relative_to(ROOT / folder)]
+
+
+@each_file_with_those_around
 def test_file_is_short(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= FILE_LINES
 
 
-@each_file
+@each_file_with_those_around
 def test_function_bodies_are_short(path: Path) -> None:
     too_long = {name: body_lines(node) for name, node in functions(parse(path)) if body_lines(node) > BODY_LINES}
     assert too_long == {}

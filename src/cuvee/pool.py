@@ -32,9 +32,11 @@ def run_threads(work: Callable[[], None], stop: Callable[[], None], count: int) 
             done.set()
 
     threads = [threading.Thread(target=guarded, args=(done,), name=f"cuvee-{i}") for i, done in enumerate(finished)]
-    for thread in threads:
-        thread.start()
+    started = []
     try:
+        for thread, done in zip(threads, finished, strict=True):
+            thread.start()
+            started.append((thread, done))
         # Not Thread.join: interrupted by Ctrl-C it takes a running thread for a stopped one (Python 3.11), and the
         # process would end under the workers' feet.
         for done in finished:
@@ -42,9 +44,8 @@ def run_threads(work: Callable[[], None], stop: Callable[[], None], count: int) 
                 pass
     finally:
         stop()
-        for done in finished:
+        for thread, done in started:
             done.wait()
-        for thread in threads:
             thread.join()
     if errors:
         raise errors[0]

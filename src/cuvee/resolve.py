@@ -31,8 +31,7 @@ class Resolved:
     def donor(self) -> str:
         """Label of the source that lends configuration, tokenizer and the order of tensors.
 
-        The base, else the first
-        model.
+        It is the base, else the first model.
         """
         return BASE if BASE in self.sources else next(iter(self.sources))
 

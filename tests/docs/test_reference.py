@@ -70,7 +70,7 @@ def script() -> ModuleType:
 
 def test_generated_parts_are_current(script: ModuleType) -> None:
     stale = [path.name for path, text in script.generated().items() if path.read_text() != text]
-    assert stale == [], "run .venv/bin/python scripts/docs.py"
+    assert stale == [], "run make docs"
 
 
 def test_every_method_has_a_row_and_a_section(script: ModuleType) -> None:

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 import cuvee
+from cuvee.plan.limits import Limits
+from end_to_end.uneven import assert_same_bytes, merged
 from models import FAMILIES, SHARDS, TOKENS, build, load, outputs
 
 Weights = dict[str, torch.Tensor]
@@ -94,3 +96,18 @@ def test_state_dicts_of_models_merge_in_memory_and_load_back(family: str) -> Non
     assert fresh.get_output_embeddings().weight is fresh.get_input_embeddings().weight
     names = FAMILIES[family]
     assert merged[names.head].data_ptr() == merged[names.embedding].data_ptr()
+
+
+@pytest.mark.parametrize("method", ["slerp", "mlerp"])
+def test_whole_model_takes_weights_and_task_vectors_apart(method: str) -> None:
+    """Where a rule changes the space for some tensors, angles of the two kinds have nothing to say to each other."""
+    generator = torch.Generator().manual_seed(0)
+    names = ("a.weight", "b.weight")
+    base = {name: torch.randn(50, generator=generator) for name in names}
+    models = [{n: t + torch.randn(50, generator=generator) for n, t in base.items()} for _ in range(2)]
+    recipe = {"cuvee": 1, "method": method, "models": models, "base": base, "parameters": {"scope": "model"}}
+    rule = {"match": "b.weight", "parameters": {"vectors": "task"}}
+    together = merged({**recipe, "tensors": [rule]}, Limits())
+    for skipped, kept in (names, names[::-1]):
+        alone = merged({**recipe, "tensors": [{"match": skipped, "skip": True}, rule]}, Limits())
+        assert_same_bytes(alone, {kept: together[kept]})

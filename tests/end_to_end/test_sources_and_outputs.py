@@ -227,3 +227,16 @@ def test_plan_reads_no_weight(folders: list[Path], monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(Checkpoint, "read_into", refuse)
     recipe = ties(folders, "folder", "file", "text")
     assert cuvee.plan(recipe).bytes_written == sum(t.nbytes for t in load_file(WAYS["file"](folders[0])).values())
+
+
+def test_merge_leaves_the_threads_of_torch_as_they_were(folders: list[Path], tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        cuvee.merge({"cuvee": 1, "method": "linear", "models": folders}, tmp_path / "out")
+        assert torch.get_num_threads() == 3
+        with pytest.raises(RecipeError):
+            cuvee.merge({"cuvee": 1, "method": "ties", "models": folders}, tmp_path / "other")
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

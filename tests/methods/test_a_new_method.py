@@ -11,13 +11,13 @@ import pytest
 import torch
 
 import cuvee
-from cuvee.errors import CuveeError, MergeError
+from cuvee.errors import MergeError
 from cuvee.methods import declare
 from cuvee.methods.declare import Deltas, Paper, PerModel, Range, Weights, each, method
 from cuvee.methods.page import page
 from cuvee.plan.rows import CELL
 from cuvee.tensors.algebra import gram_matrix, weighted_sum
-from cuvee.tensors.passes import Passes, total
+from cuvee.tensors.passes import Passes, Position, finished, total
 from cuvee.writers.save import save_state_dict
 from methods import test_laws
 
@@ -111,23 +111,25 @@ def test_an_entry_point_of_another_package_makes_it_appear_on_the_command_line(t
     assert "loudest" in [entry["name"] for entry in json.loads(printed.stdout)]
 
 
-def test_a_method_of_matrix_locality_sees_whole_tensors(forget: None) -> None:
+def test_a_method_of_matrix_locality_sees_whole_matrices(forget: None) -> None:
     seen = []
 
     @method(paper=PAPER, locality="matrix")
-    def widest(weights: Weights) -> torch.Tensor:
+    def widest(weights: Weights, position: Position) -> torch.Tensor:
         """Take the first model.
 
         Args:
             weights: models.
+            position: where the cell lies.
         """
-        seen.append(weights[0].tensor.numel())
+        seen.append((tuple(weights[0].tensor.shape), position.shape, position.whole))
         return weights[0].tensor
 
-    size = 2 * CELL + 1
-    merged = cuvee.merge_tensors("widest", [torch.ones(size)])
-    assert seen == [size]
-    assert torch.equal(merged, torch.ones(size))
+    size = (CELL // 100 + 7, 300)
+    values = torch.arange(size[0] * size[1], dtype=torch.float32).reshape(size)
+    assert torch.equal(cuvee.merge_tensors("widest", [values]), values)
+    assert torch.equal(cuvee.merge_tensors("widest", [values[0]]), values[0])
+    assert seen == [(size, size, True), ((1, 300), (300,), True)]
 
 
 def test_a_method_of_row_locality_sees_whole_rows(forget: None) -> None:
@@ -140,12 +142,12 @@ def test_a_method_of_row_locality_sees_whole_rows(forget: None) -> None:
         Args:
             deltas: task vectors.
         """
-        seen.append(deltas[0].tensor.numel())
+        seen.append(tuple(deltas[0].tensor.shape))
         return deltas[0].tensor
 
     rows = CELL // 1000 + 3
     cuvee.merge_tensors("rowwise", [torch.ones(rows, 1000)], torch.zeros(rows, 1000))
-    assert seen == [CELL // 1000 * 1000, rows * 1000 - CELL // 1000 * 1000]
+    assert seen == [(CELL // 1000, 1000), (rows - CELL // 1000, 1000)]
 
 
 def test_a_wrong_result_and_an_exception_name_method_and_tensor(forget: None) -> None:
@@ -175,22 +177,58 @@ def test_a_wrong_result_and_an_exception_name_method_and_tensor(forget: None) ->
         cuvee.merge_tensors("broken", [torch.ones(3)] * 2)
 
 
-def test_a_method_whose_questions_depend_on_elements_is_found_out(forget: None) -> None:
+@pytest.mark.parametrize("block_bytes", [1, 1 << 30])
+@pytest.mark.parametrize("merges", [True, False])
+def test_a_method_whose_questions_depend_on_elements_is_found_out(
+    forget: None, tmp_path: Path, block_bytes: int, merges: bool
+) -> None:
     @method(paper=PAPER, passes=lambda _: 2)
     def capricious(weights: Weights) -> "Passes[torch.Tensor]":
-        """Ask floats of one cell and whole numbers of the next.
+        """Ask floats of one cell, and whole numbers or nothing of the next.
 
         Args:
             weights: models.
         """
-        kind = float if weights[0].tensor[0, 0] > 0 else int
-        yield from total(lambda: gram_matrix(weights).astype(kind))
+        if weights[0].tensor[0, 0] > 0:
+            yield from total(gram_matrix, weights)
+        elif not merges:
+            yield from total(lambda: gram_matrix(weights).astype(int))
         return weighted_sum(weights, [1.0])
 
     values = torch.ones(2 * CELL)
     values[:CELL] = -1
-    with pytest.raises(CuveeError, match="different questions"):
-        cuvee.merge_tensors("capricious", [values])
+    recipe = cuvee.Recipe(method="capricious", models=[{"w": values}])
+    with pytest.raises(MergeError, match=r"different questions|merged some cells and asked"):
+        cuvee.merge(recipe, tmp_path / "out", limits=cuvee.Limits(workers=1, block_bytes=block_bytes))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_method_that_asks_more_than_it_declares_is_found_out(forget: None) -> None:
+    @method(paper=PAPER)
+    def curious(weights: Weights) -> "Passes[torch.Tensor]":
+        """Ask once, having declared nothing.
+
+        Args:
+            weights: models.
+        """
+        yield from finished(lambda _: None, gram_matrix, weights)
+        return weighted_sum(weights, [1.0])
+
+    assert cuvee.merge_tensors("curious", [torch.ones(3)]).tolist() == [1, 1, 1]  # a cell answers itself
+    with pytest.raises(MergeError, match=r"'curious' asks for more passes than it declares \(0\)"):
+        cuvee.merge_tensors("curious", [torch.ones(CELL + 1)])
+
+
+def test_a_package_that_cannot_be_loaded_leaves_the_other_methods_alone(tmp_path: Path) -> None:
+    info = tmp_path / "broken-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[cuvee.methods]\ngone = no_such_module\n")
+    command = [sys.executable, "-m", "cuvee", "methods", "linear"]
+    printed = subprocess.run(command, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True)
+    assert printed.returncode == 0
+    assert "'gone' of broken cannot be loaded" in printed.stderr
+    assert "weighted average" in printed.stdout
 
 
 def declare_with(function: object) -> None:

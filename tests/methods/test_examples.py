@@ -88,6 +88,18 @@ def test_mlerp(models: list[tuple[float, float]], expected: tuple[float, float])
     check("mlerp", [t(*model) for model in models], None, t(*expected))
 
 
+@pytest.mark.parametrize(("norm", "length"), [("raw", 2.0), ("lerp", 2.0), ("first", 1.0)])
+@pytest.mark.parametrize("tilt", [0.0, 1e-5])
+def test_slerp_has_its_norm_on_both_sides_of_straight(norm: str, length: float, tilt: float) -> None:
+    merged = merge_tensors("slerp", [t(1, 0), t(3, tilt)], norm=norm)
+    torch.testing.assert_close(merged, t(length, 0), rtol=1e-5, atol=tilt)
+
+
+def test_slerp_with_a_zero_model_is_the_straight_line_whatever_the_norm() -> None:
+    for norm in ("raw", "lerp", "first"):
+        check("slerp", [t(0, 0), t(4, 0)], None, t(1, 0), norm=norm, t=0.25)
+
+
 def test_mlerp_of_two_models_of_equal_norm_is_slerp_halfway() -> None:
     models = [t(3, 4, 0), t(0, 3, 4)]
     torch.testing.assert_close(merge_tensors("mlerp", models), merge_tensors("slerp", models), rtol=1e-6, atol=1e-6)
@@ -181,6 +193,21 @@ def test_ties_weights_the_mean_by_the_weights_that_agree() -> None:
     torch.testing.assert_close(merged, t((2 * 1 + 4) / 3))
 
 
+@pytest.mark.parametrize(
+    ("vectors", "weight", "expected"),
+    [
+        ([(1, 2)], [-1], (-1, -2)),  # a negative weight turns a model around
+        ([(1, 2), (-1, -2)], [1, -1], (1, 2)),  # both then point the same way
+        ([(1, 2), (-1, -2)], [1, -0.5], (1, 2)),  # (1 * 1 + 0.5 * 1) / 1.5: the mean lies between what it is taken of
+        ([(4, 0), (1, 0)], [1, -1], (4, 0)),  # 4 - 1 is positive: the second model does not count
+    ],
+)
+def test_ties_takes_the_mean_by_magnitudes_of_weights(
+    vectors: list[tuple[float, ...]], weight: list[float], expected: tuple[float, ...]
+) -> None:
+    check("ties", [t(*v) for v in vectors], torch.zeros(2), t(*expected), weight=weight, density=1.0)
+
+
 def test_dare_rescales_the_survivors(monkeypatch: pytest.MonkeyPatch) -> None:
     keep = torch.tensor([False, True, False, True])
     monkeypatch.setattr("cuvee.tensors.random.survives", lambda *_: keep)
@@ -272,17 +299,13 @@ Z = torch.tensor([[0.5, -2.5, 1.5, 2.5], [-1, 5, -2, 2]])
             {"weight": [0.5, 1], "density": 1, "merge": "sum", "zero_sign": "positive"},
             [[0.5, -2.625, 1.5, 2], [-1, 5, -3, 2.25]],
         ),
-        (
-            "ties",
-            (X, Z),
-            B,
-            {"weight": [1, -1], "density": 1, "zero_sign": "positive"},
-            [[2, -2.5, 1.5, 2], [1.5, 5, -3, 2.5]],
-        ),
     ],
 )
 def test_methods_agree_with_what_a_widely_used_tool_computes(
     method: str, models: tuple[torch.Tensor, ...], base: Any, parameters: dict[str, Any], expected: list[list[float]]
 ) -> None:
-    """mergekit 0.1.5 on these tensors, with `normalize: false` where the merge is a sum."""
+    """mergekit 0.1.5 on these tensors, with `normalize: false` where the merge is a sum; weights are positive.
+
+    (Its mean divides by the sum of signed weights, so that a negative one has no effect; ours by their magnitudes.)
+    """
     check(method, list(models), base, torch.tensor(expected), **parameters)

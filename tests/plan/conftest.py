@@ -11,6 +11,7 @@ from cuvee.plan.rows import Job, Row
 from cuvee.recipe.recipe import Recipe
 from cuvee.resolve import Sources
 from cuvee.spec import DTYPES, Header, TensorSpec
+from plan.llama import LLAMA
 
 
 class HeaderOnly:
@@ -53,6 +54,12 @@ MakePlan = Callable[..., Plan]
 def header() -> type[HeaderOnly]:
     """Return the class of sources that have headers only."""
     return HeaderOnly
+
+
+@pytest.fixture
+def llamas(header: Any) -> dict[str, Any]:
+    """Return the models a and b of a recipe, two small language models of equal shapes."""
+    return {"models": {"a": header(LLAMA, reference="at/a"), "b": header(LLAMA, reference="at/b")}}
 
 
 @pytest.fixture

@@ -78,7 +78,7 @@ def test_cells_select_what_sorting_selects(values: list[float], count: int, cell
 def test_whole_rows_select_what_sorting_each_row_selects(rows: list[list[float]], count: int, every_tie: bool) -> None:
     matrix = torch.tensor(rows)
     operand = block(matrix, rows=len(rows))
-    position = Position(tensor="t", start=0, size=6, rows=len(rows))
+    position = Position(tensor="t", start=0, size=6)
     (cut,) = advance(largest, [], True, [operand], [count], position, every_tie=every_tie)
     for row, kept in zip(matrix, Trimmed(operand, cut).tensor, strict=True):
         assert torch.equal(kept != 0, expected_mask(row, count, every_tie))

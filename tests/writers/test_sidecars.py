@@ -85,3 +85,16 @@ def test_malformed_configuration_is_refused(text: str, tmp_path: Path) -> None:
 def test_missing_sidecar_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"vocab.txt cannot be copied: No such file"):
         sidecar_files({"vocab.txt": tmp_path / "vocab.txt"}, dtype=None)
+
+
+def test_a_key_is_changed_in_the_parts_that_have_it(tmp_path: Path) -> None:
+    config = {"tie_word_embeddings": True, "text_config": {"tie_word_embeddings": True}, "vision_config": {"depth": 2}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    files = sidecar_files(
+        {"config.json": tmp_path / "config.json"}, dtype=None, config_updates={"tie_word_embeddings": False}
+    )
+    assert json.loads(files["config.json"]) == {
+        "tie_word_embeddings": False,
+        "text_config": {"tie_word_embeddings": False},
+        "vision_config": {"depth": 2},
+    }

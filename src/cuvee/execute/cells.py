@@ -39,7 +39,7 @@ class Cell:
         self.size = min(row.cell, row.size - self.start)
         self._raw = raw
         self._note = note
-        self._blocks: dict[tuple[int, int], Block] = {}
+        self._blocks: dict[tuple[int, int, bool], Block] = {}
 
     def run(self, job: Job, domain: Domain, answers: list[object], out: Bytes) -> Pass | None:
         """Do a job as far as the answers lead.
@@ -57,52 +57,67 @@ class Cell:
             MergeError: the method failed; names the tensor.
             NonFiniteError: a weight is NaN or infinite, or the result is.
         """
-        rows = self.size // self.row.width if domain.scope == "row" else 1
-        operands = self._operands(job, rows)
-        try:
-            result = advance(
-                job.method.function, answers, domain.whole, operands, *self._wanted(job, domain, rows), **job.parameters
-            )
-            if isinstance(result, Pass):
-                return result
+        rows = self._rows(job, domain)
+        result = self._advance(job, domain, answers, rows)
+        if isinstance(result, Pass):
+            if len(answers) >= (declared := job.method.passes(job.parameters)):
+                raise MergeError(
+                    f"{self.row.name}: method '{job.method.name}' asks for more passes than it declares ({declared})."
+                )
+            return result
+        if isinstance(result, Block) and result.dtype == job.dtype:
+            out[:] = result.data
+        else:
             self._store(job, result, rows, out)
-        except CuveeError as error:
-            if str(error).startswith(self.row.name) or isinstance(error, NonFiniteError):
-                raise
-            raise type(error)(f"{self.row.name}: {error}") from error
-        except Exception as error:
-            raise MergeError(
-                f"{self.row.name}: method '{job.method.name}' failed: {type(error).__name__}: {error}"
-            ) from error
         return None
+
+    def _rows(self, job: Job, domain: Domain) -> int:
+        """Return how many rows the operands have: those of the tensor, for a method that looks at rows, else one."""
+        by_rows = domain.scope == "row" or job.method.locality != "block"
+        return self.size // self.row.width if by_rows else 1
+
+    def _advance(self, job: Job, domain: Domain, answers: list[object], rows: int) -> object:
+        """Run the job's method; an error of its own is told with the tensor's name."""
+        operands, wanted = self._operands(job, rows), self._wanted(job, domain)
+        try:
+            return advance(job.method.function, answers, domain.whole, operands, *wanted, **job.parameters)
+        except NonFiniteError:  # an input's, which has a name already
+            raise
+        except CuveeError as error:
+            raise MergeError(f"{self.row.name}: {error}") from error
+        except Exception as error:
+            cause = f"method '{job.method.name}' failed: {type(error).__name__}: {error}"
+            raise MergeError(f"{self.row.name}: {cause}") from error
 
     def _operands(self, job: Job, rows: int) -> list[Operand]:
         """Make the operands of a job's models."""
-        models = [self._block(i, rows) for i in job.operands]
+        # What is only copied may hold anything: masks of minus infinity are not a fault.
+        models = [self._block(i, rows, checked=not job.method.any_dtype) for i in job.operands]
         if job.base is None:
             return list(models)
         base = self._block(job.base, rows)
         return [TaskVector(model, base) for model in models]
 
-    def _block(self, i: int, rows: int) -> Block:
+    def _block(self, i: int, rows: int, *, checked: bool = True) -> Block:
         """Return an input's block; jobs share it, so that it is widened once."""
-        if (i, rows) not in self._blocks:
+        key = (i, rows, checked)
+        if key not in self._blocks:
             item, raw = self.row.inputs[i], self._raw[i]
             assert raw is not None
             # Not a method of the cell: a block that holds its cell is a cycle, which frees its memory much later.
-            widen = partial(_widen, item, item.view.start + self.start)
-            self._blocks[i, rows] = Block(raw, item.spec.dtype, rows, widen)
-        return self._blocks[i, rows]
+            widen = partial(_widen, item, item.view.start + self.start) if checked else from_bytes
+            self._blocks[key] = Block(raw, item.spec.dtype, rows, widen)
+        return self._blocks[key]
 
-    def _wanted(self, job: Job, domain: Domain, rows: int) -> list[object]:
+    def _wanted(self, job: Job, domain: Domain) -> list[object]:
         """Make what else the method takes: its position, its draws."""
         start = self.row.start + self.start
         available: dict[str, Callable[[], object]] = {
             "position": lambda: Position(
                 tensor=self.row.name,
                 start=start,
+                shape=job.outputs[0].shape,
                 size=domain.size,
-                rows=rows,
                 whole=domain.whole,
                 note=lambda text: self._note(self.row.name, text),
             ),
@@ -111,28 +126,28 @@ class Cell:
         return [available[name]() for name in job.method.wants]
 
     def _store(self, job: Job, result: object, rows: int, out: Bytes) -> None:
-        """Round a job's result into its output bytes."""
-        if isinstance(result, Block) and result.dtype == job.dtype:
-            out[:] = result.data
-            return
+        """Add the base to a merged task vector, and round the result into its output bytes."""
         merged = result if isinstance(result, torch.Tensor) else getattr(result, "tensor", None)
         if merged is None or merged.numel() != self.size:
             found = f"{tuple(merged.shape)}" if merged is not None else type(result).__name__
-            raise MergeError(f"method '{job.method.name}' returned {found}; expected {self.size} elements as float32")
+            raise MergeError(
+                f"{self.row.name}: method '{job.method.name}' returned {found}; expected {self.size} elements as "
+                "float32."
+            )
         if job.base is not None:
             merged = self._block(job.base, rows).tensor + merged
+        if not job.method.any_dtype and (at := first_non_finite(merged)) is not None:
+            raise self._refused(job, merged, at, "comes of finite inputs; lower the weights or the scale")
         stored = to_bytes(merged, job.dtype, out)
         if (at := first_lost(merged, stored, job.dtype)) is not None:
-            value = float(merged.reshape(-1)[at])
-            cause = (
-                f"does not fit into {job.dtype}; choose a wider output dtype"
-                if np.isfinite(value)
-                else "comes of finite inputs; lower the weights or the scale"
-            )
-            raise NonFiniteError(
-                f"{self.row.name}: method '{job.method.name}' gives {value} at flat index "
-                f"{self.row.start + self.start + at}, which {cause}. Models: {', '.join(job.labels)}."
-            )
+            raise self._refused(job, merged, at, f"does not fit into {job.dtype}; choose a wider output dtype")
+
+    def _refused(self, job: Job, merged: "torch.Tensor", at: int, cause: str) -> NonFiniteError:
+        """Make the error about one element of a result."""
+        return NonFiniteError(
+            f"{self.row.name}: method '{job.method.name}' gives {float(merged.reshape(-1)[at])} at flat index "
+            f"{self.row.start + self.start + at}, which {cause}. Models: {', '.join(job.labels)}."
+        )
 
 
 def _widen(item: Input, start: int, data: Bytes, dtype: DType) -> "torch.Tensor":

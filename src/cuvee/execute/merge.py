@@ -13,11 +13,12 @@ from cuvee.methods.registry import find_method
 from cuvee.plan.limits import Limits
 from cuvee.plan.planner import Plan, make_plan
 from cuvee.recipe.recipe import Recipe
-from cuvee.resolve import Sources
+from cuvee.resolve import Resolved, Sources
 from cuvee.writers.card import model_card
 from cuvee.writers.memory import MemoryWriter
 from cuvee.writers.safetensors import SafetensorsWriter
 from cuvee.writers.sidecars import sidecar_files
+from cuvee.writers.target import CODE
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -93,7 +94,7 @@ def merge_variants(
                 out,
                 list(plan.outputs[variant].items()),
                 plan.variants[variant].recipe.output.shard_size,
-                {"cuvee": json.dumps(plan.variants[variant].recipe.canonical(), separators=(",", ":"))},
+                _metadata(plan.variants[variant]),
                 overwrite=overwrite,
                 inputs=inputs,
             )
@@ -111,6 +112,14 @@ def merge_variants(
                 for name, data in _companions(plan, variant, writer.out.name, report.notes).items():
                     writer.add_file(name, data)
     return report
+
+
+def _metadata(resolved: Resolved) -> dict[str, str]:
+    """Make what the weight files say of themselves: the recipe, and which code lies beside them."""
+    recipe = resolved.recipe
+    written = {"cuvee": json.dumps(recipe.canonical(), separators=(",", ":"))}
+    code = [name for name in resolved.sources[resolved.donor].sidecars if name.endswith(".py")]
+    return written | ({CODE: "/".join(code)} if recipe.output.custom_code and code else {})
 
 
 def _check_apart(writer: SafetensorsWriter, others: Sequence[SafetensorsWriter]) -> None:

@@ -6,10 +6,13 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
+from cuvee.errors import MergeError
 from cuvee.execute.agenda import Agenda, Block, Group
 from cuvee.execute.answers import Answers
 from cuvee.execute.cells import Bytes, Cell
@@ -71,8 +74,18 @@ def execute(
     report.notes = run.notes()
     report.seconds = time.perf_counter() - began
     report.cpu_seconds = time.process_time() - cpu
-    report.peak_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_UNIT
+    report.peak_memory = _peak_memory()
     return report
+
+
+def _peak_memory() -> int:
+    """Return the largest resident memory of this process so far, in bytes."""
+    # On Linux ru_maxrss counts the program that started this one, too: in a large notebook every merge would be large.
+    with suppress(OSError), Path("/proc/self/status").open() as status:
+        for line in status:
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_UNIT
 
 
 class _Run:
@@ -85,8 +98,10 @@ class _Run:
         self._lock = threading.Lock()
         self._noted: set[tuple[str, str]] = set()
         self._answers = [Answers() for _ in plan.domains]
-        self._merges: dict[int, set[int]] = defaultdict(set)
-        self._merged: dict[int, set[int]] = defaultdict(set)
+        # For each row, by its id: the jobs that have merged, and what the cells of the sweep under way did.
+        self._finished: dict[int, set[int]] = defaultdict(set)
+        self._merging: dict[int, set[int]] = defaultdict(set)
+        self._asking: dict[int, set[int]] = defaultdict(set)
         block_bytes = limits.block_bytes_for(plan)
         groups = [
             Group(rows, lambda row: cells_per_block(row, block_bytes), self._unfinished) for rows in _connected(plan)
@@ -102,9 +117,14 @@ class _Run:
             self.agenda.done(block)
 
     def _unfinished(self, row: Row) -> bool:
-        return len(self._merged[id(row)]) < len(row.jobs)
+        return len(self._finished[id(row)]) < len(row.jobs)
 
     def _end_row(self, _: Group, row: Row) -> None:
+        for j in self._merging[id(row)] & self._asking.pop(id(row), set()):
+            raise MergeError(
+                f"{row.name}: method '{row.jobs[j].method.name}' merged some cells and asked a question for others; "
+                "passes may not depend on the elements of a cell."
+            )
         for job in row.jobs:
             self._answers[job.domain].end_row(row)
 
@@ -112,28 +132,29 @@ class _Run:
         for domain in dict.fromkeys(job.domain for row in group.rows for job in row.jobs):
             self._answers[domain].close()
         for row in group.rows:  # only now: other blocks of the sweep must not take the job for done
-            self._merged[id(row)] |= self._merges[id(row)]
+            self._finished[id(row)] |= self._merging[id(row)]
 
     def _do(self, block: Block, buffers: "_Buffers") -> None:
         """Read a block's inputs, run its cells and write the jobs that have merged."""
         row = block.row
-        jobs = [(j, job) for j, job in enumerate(row.jobs) if j not in self._merged[id(row)]]
+        jobs = [(j, job) for j, job in enumerate(row.jobs) if j not in self._finished[id(row)]]
         first = block.first * row.cell
         size = min(block.last * row.cell, row.size) - first
         raw = self._read(row, [job for _, job in jobs], first, size, buffers)
         out = {j: buffers.get("out", j, size * job.dtype.bits // 8) for j, job in jobs}
-        merges = self._run_cells(block, dict(jobs), raw, out)
+        merged = self._run_cells(block, dict(jobs), raw, out)
         for j, job in jobs:
             for i in job.compare:
                 self._compare(row, job, raw, i)
-            if j in merges:
+            if j in merged:
                 self._write(job, first, out[j])
 
     def _run_cells(
         self, block: Block, jobs: Mapping[int, Job], raw: Sequence[Bytes | None], out: Mapping[int, Bytes]
     ) -> set[int]:
         """Run the cells of a block; return which jobs have merged."""
-        row, asked = block.row, set()
+        row = block.row
+        asked, merged = set[int](), set[int]()
         for index in range(block.first, block.last):
             offset = (index - block.first) * row.cell
             inputs = [
@@ -145,13 +166,15 @@ class _Run:
                 target = _slice(out[j], job.dtype, offset, row.cell)
                 assert target is not None
                 question = cell.run(job, self._plan.domains[job.domain], answers.at(row, index), target)
-                if question is not None:
+                if question is None:
+                    merged.add(j)
+                else:
                     answers.add(row, index, question)
                     asked.add(j)
-        merges = set(jobs) - asked
         with self._lock:
-            self._merges[id(row)] |= merges
-        return merges
+            self._merging[id(row)] |= merged
+            self._asking[id(row)] |= asked
+        return merged
 
     def _read(self, row: Row, jobs: Sequence[Job], first: int, size: int, buffers: "_Buffers") -> list[Bytes | None]:
         """Read a run of elements of every input that the jobs use."""

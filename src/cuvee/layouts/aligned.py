@@ -24,7 +24,7 @@ class Aligned:
 
     def __init__(self) -> None:
         self.tiles: list[Tile] = []
-        self.skipped: list[str] = []
+        self.skipped: dict[str, None] = {}  # in order
         self.tied: dict[str, str] = {}
         self.untied: list[str] = []
 
@@ -51,7 +51,7 @@ def aligned(headers: Mapping[str, Header], ties: Ties, wanted: Callable[[str], S
     for name in names:
         labels = wanted(name)
         if not labels:
-            result.skipped.append(name)
+            result.skipped[name] = None
             continue
         holders = {ties[label].get(name, name) for label in labels}
         if holders != {name} and len(holders) == 1:

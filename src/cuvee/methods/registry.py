@@ -2,12 +2,13 @@
 
 import importlib
 import pkgutil
+import warnings
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from cuvee.errors import RecipeError, nearest
+from cuvee.errors import CuveeWarning, RecipeError, nearest
 from cuvee.methods.declare import Method, declared
 
 __all__ = ["find_method", "methods"]
@@ -22,7 +23,16 @@ def _discover() -> None:
     for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
         importlib.import_module(f"{package}.{module.name}")
     for entry in entry_points(group=ENTRY_POINTS):
-        entry.load()
+        try:
+            entry.load()
+        except Exception as error:  # noqa: BLE001 - other people's code: it may not take all methods down with it
+            origin = f" of {entry.dist.name}" if entry.dist else ""
+            warnings.warn(
+                f"the method '{entry.name}'{origin} cannot be loaded ({type(error).__name__}: {error}). "
+                "It is left out. Update or remove that package.",
+                CuveeWarning,
+                stacklevel=2,
+            )
 
 
 def methods() -> Mapping[str, Method]:

@@ -7,7 +7,7 @@ weight the first model; here `t` weights the second, as everywhere else in the f
 """
 
 from math import pi
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 
@@ -16,11 +16,7 @@ from cuvee.tensors.algebra import gram_matrix, weighted_sum
 from cuvee.tensors.passes import Array, Passes, Position, total
 
 if TYPE_CHECKING:
-    from typing import Annotated
-
     from torch import Tensor
-else:
-    from typing import Annotated
 
 STRAIGHT = 1e-6  # below this sine the arc is a straight line within float32, and the formula divides by nearly zero
 
@@ -59,7 +55,8 @@ def slerp(
         scope: what makes up one vector: the whole model, each tensor, or each row of a tensor (last axis).
         vectors: interpolate the parameters themselves, or the task vectors (then the recipe needs a base).
         norm: "raw" combines the vectors as they are; "lerp" combines unit vectors and gives the result the linearly
-            interpolated norm; "first" gives it the first model's norm.
+            interpolated norm; "first" gives it the first model's norm. Opposite vectors, and where one is zero, keep
+            the norm of the straight line.
 
     Returns:
         Merged cell, (rows, e) float32.
@@ -90,10 +87,14 @@ def arc_coefficients(gram: Array, t: float, norm: Literal["raw", "lerp", "first"
     cosine = np.clip(np.divide(gram[:, 0, 1], product, out=np.ones_like(product), where=has_angle), -1.0, 1.0)
     omega = np.arccos(cosine)
     curved = has_angle & (np.sin(omega) >= STRAIGHT)
+    opposite = has_angle & ~curved & (omega > pi / 2)
     sine = np.where(curved, np.sin(omega), 1.0)
+    shares = np.stack([np.full_like(omega, 1 - t), np.full_like(omega, t)])
     arc = np.stack([np.sin((1 - t) * omega), np.sin(t * omega)]) / sine
+    between = (shares * norms).sum(0)  # also the length of the straight line between parallel vectors
+    target = {"raw": between, "lerp": between, "first": norms[0]}[norm]
     if norm != "raw":
-        target = norms[0] if norm == "first" else (1 - t) * norms[0] + t * norms[1]
         arc = arc * target / np.where(norms > 0, norms, 1.0)
-    line = np.stack([np.full_like(omega, 1 - t), np.full_like(omega, t)])
-    return np.where(curved, arc, line), bool((has_angle & ~curved & (omega > pi / 2)).any())
+    parallel = has_angle & ~opposite
+    line = shares * np.where(parallel, target / np.where(between > 0, between, 1.0), 1.0)
+    return np.where(curved, arc, line), bool(opposite.any())

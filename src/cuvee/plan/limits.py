@@ -11,7 +11,8 @@ __all__ = ["Limits", "cells_per_block", "peak_memory"]
 
 BUFFERS = 96 << 20  # bytes that all workers' buffers may take before blocks get smaller
 INTERPRETER = 60 << 20  # resident bytes of Python, numpy and this package
-FRAMEWORK = 200 << 20  # resident bytes that torch adds
+FRAMEWORK = 224 << 20  # resident bytes that torch adds
+ROW = 5 << 10  # bytes of a row: its plan, the headers of its inputs, the account of its output
 FLOAT = 4  # bytes of a float32 element
 
 
@@ -58,7 +59,7 @@ def peak_memory(plan: Plan, limits: Limits) -> int:
     block_bytes = limits.block_bytes_for(plan)
     widens = any(job.lane != "bytes" for row in plan.rows for job in row.jobs)
     worker = max((_row_memory(row, block_bytes) for row in plan.rows), default=0)
-    return INTERPRETER + FRAMEWORK * widens + limits.workers * worker
+    return INTERPRETER + FRAMEWORK * widens + ROW * len(plan.rows) + limits.workers * worker
 
 
 def _row_memory(row: Row, block_bytes: int) -> int:

@@ -18,6 +18,7 @@ from cuvee.layouts.aligned import Aligned, aligned
 from cuvee.layouts.tile import Tile, split
 from cuvee.methods.declare import Method
 from cuvee.methods.registry import find_method
+from cuvee.plan.pools import pool, split_pools
 from cuvee.plan.rows import CELL, Domain, Input, Job, Row
 from cuvee.plan.treatment import Treatment, common_dtype, treat
 from cuvee.recipe.parameters import Settings, at_depth, settle
@@ -105,12 +106,12 @@ def make_plan(variants: Sequence[Resolved]) -> Plan:
         with resolved.recipe.origin.named() if resolved.recipe.origin else nullcontext():
             planner = _Planner(number, resolved)
             planned = planner.rows()
-        for row in _pool(planned, domains):
+        warnings += planner.warnings + split_pools(planned)
+        for row in pool(planned, domains):
             key = (row.name, row.start, row.size, row.width, row.cell)
             rows[key] = _fuse(rows[key], row) if key in rows else row
         outputs.append(planner.outputs)
         config.append(planner.config)
-        warnings += planner.warnings
     return Plan(
         variants=tuple(variants),
         rows=tuple(rows.values()),
@@ -130,6 +131,8 @@ def _fuse(first: Row, second: Row) -> Row:
         places[i] = same[0] if same else len(inputs)
         if not same:
             inputs.append(item)
+        elif item.label not in inputs[same[0]].label.split("/"):
+            inputs[same[0]] = replace(inputs[same[0]], label=f"{inputs[same[0]].label}/{item.label}")
     jobs = [
         replace(
             job,
@@ -140,26 +143,6 @@ def _fuse(first: Row, second: Row) -> Row:
         for job in second.jobs
     ]
     return replace(first, inputs=tuple(inputs), jobs=(*first.jobs, *jobs))
-
-
-def _pool(rows: Sequence[Row], domains: list[Domain]) -> list[Row]:
-    """Give every job its domain: its row, or, in model scope, all rows with the same method and pooled parameters."""
-    pools: dict[object, list[int]] = {}
-    for i, row in enumerate(rows):
-        (job,) = row.jobs
-        scope = job.method.scope(job.parameters)
-        pooled = [repr(job.parameters[name]) for name in job.method.pooled]
-        key = (job.method.name, *pooled) if scope == "model" else i
-        pools.setdefault(key, []).append(i)
-    result = list(rows)
-    for members in pools.values():
-        first = rows[members[0]]
-        scope = first.jobs[0].method.scope(first.jobs[0].parameters)
-        size = first.width if scope == "row" else sum(rows[i].size for i in members)
-        domains.append(Domain(scope=scope, size=size, cells=sum(rows[i].cells for i in members)))
-        for i in members:
-            result[i] = replace(rows[i], jobs=(replace(rows[i].jobs[0], domain=len(domains) - 1),))
-    return result
 
 
 class _Planner:
@@ -228,8 +211,14 @@ class _Planner:
             inherited = self.recipe.parameters if name == self.recipe.method else {}
             method = find_method(name)
             given = {**inherited, **(rule.parameters if rule else {})}
-            self._settings[id(rule)] = method, settle(method, given, self.recipe.labels, ("parameters",))
+            self._settings[id(rule)] = method, settle(method, given, self.recipe.labels, self._place(rule))
         return self._settings[id(rule)]
+
+    def _place(self, rule: Rule | None) -> tuple[str | int, ...]:
+        """Return where the recipe gives the parameters that hold under a rule, for messages."""
+        if rule is None or not rule.parameters:
+            return ("parameters",)
+        return ("tensors", list(self.recipe.tensors).index(rule), "parameters")
 
     def _row(self, tile: Tile, rule: Rule | None) -> Row:
         """Plan one tile: which method, which inputs, which type."""
@@ -274,14 +263,14 @@ class _Planner:
         parameters = at_depth(settings, depth_of(tile.name, self._stacks))
         asked = Treatment(method=method, parameters=parameters, labels=self.recipe.labels)
         treatment = treat(tile, rule, asked, self.donor)
-        self._check(treatment.method, treatment.parameters)
+        self._check(treatment.method, treatment.parameters, self._place(rule))
         return treatment
 
-    def _check(self, method: Method, parameters: Mapping[str, Any]) -> None:
+    def _check(self, method: Method, parameters: Mapping[str, Any], where: tuple[str | int, ...]) -> None:
         """Check parameters together, once per combination."""
         key = f"{method.name} {parameters}"
         if key not in self._checked and (wrong := method.check(parameters)):
-            raise PlanError(f"method '{method.name}': {wrong}.", ("parameters",))
+            raise PlanError(f"method '{method.name}': {wrong}.", where)
         self._checked.add(key)
 
     def _dtype(self, tile: Tile, labels: Sequence[str], base: str | None, method: Method) -> DType:
@@ -304,7 +293,7 @@ class _Planner:
         """Report names that are not written, written twice, or untied."""
         self._account_rules([*matched.skipped, *matched.tied, *(tile.name for tile in matched.tiles)])
         if matched.skipped:
-            self.warnings.append(_listed("left out by a rule", matched.skipped))
+            self.warnings.append(_listed("left out by a rule", list(matched.skipped)))
         for name, holder in matched.tied.items():
             if self.recipe.rule_for(name) != self.recipe.rule_for(holder):
                 self.warnings.append(f"{name} is tied to {holder} and follows its rule.")

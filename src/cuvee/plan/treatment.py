@@ -51,6 +51,8 @@ def treat(tile: Tile, rule: Rule | None, asked: Treatment, donor: str) -> Treatm
     """
     if rule is not None and rule.copy is not None:
         return _copied(rule.copy)
+    if asked.method.any_dtype:
+        return asked
     spec = tile.specs[asked.labels[0]]
     kinds = {each.dtype.kind for each in tile.specs.values()}
     if len(kinds) > 1:
@@ -61,7 +63,7 @@ def treat(tile: Tile, rule: Rule | None, asked: Treatment, donor: str) -> Treatm
     giver = donor if donor in tile.specs else asked.labels[0]
     if kinds != {"float"}:
         return _copied(giver, f"{spec.dtype} is copied, not averaged")
-    if asked.method.any_dtype or (rule is not None and rule.method is not None):
+    if rule is not None and rule.method is not None:
         return asked
     role = role_of(tile.name, spec)
     if role == "buffer":

@@ -200,7 +200,7 @@ class Recipe:
     def canonical(self) -> dict[str, object]:
         """Return what decides the merged bytes, without any path: labels stand for the models. Keys in fixed order."""
         content = self.to_mapping()
-        content["models"] = list(self.labels)
+        content["models"] = {label: label for label in self.labels}
         if self.base is not None:
             content["base"] = BASE
         content["output"] = {"dtype": self.output.dtype}

@@ -3,12 +3,13 @@
 Knows nothing of what the tensors mean.
 """
 
+import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cuvee.errors import FormatError, SourceError, nearest
-from cuvee.sources.files import SharedFile
+from cuvee.files import OpenFiles
 from cuvee.sources.folder import Weights, find_weights, refuse_pickle
 from cuvee.sources.header import FileHeader, read_header
 from cuvee.sources.sidecars import CONFIG, find_sidecars
@@ -46,15 +47,14 @@ class Checkpoint:
         self.metadata: Mapping[str, Mapping[str, str]] = {
             file.name: header.metadata for file, header in headers.items()
         }
-        self._files = {
-            file: SharedFile(file, header.file_bytes, header.modified_ns) for file, header in headers.items()
-        }
+        self._unchanged = {file: (header.file_bytes, header.modified_ns) for file, header in headers.items()}
+        self._files = OpenFiles(self._open)
         self._specs: dict[str, TensorSpec] = {}
-        self._places: dict[str, tuple[SharedFile, int]] = {}
+        self._places: dict[str, tuple[Path, int]] = {}
         for file, header in headers.items():
             for name, placed in header.tensors.items():
                 self._specs[name] = placed.spec
-                self._places[name] = self._files[file], placed.begin
+                self._places[name] = file, placed.begin
         self._sidecars = find_sidecars(folder) if folder else {}
         self._config = read_object(self._sidecars[CONFIG], constants=True) if CONFIG in self._sidecars else {}
         self._paths = ((folder,) if folder else ()) + tuple(weights.files)
@@ -95,7 +95,7 @@ class Checkpoint:
         Raises:
             SourceError: there is no such tensor.
         """
-        return str(self._place(name)[0].path)
+        return str(self._place(name)[0])
 
     def read_into(self, buffer: memoryview, name: str, offset: int = 0) -> None:
         """Fill `buffer` with the tensor's bytes from byte `offset` on. Any number of threads may do so at once.
@@ -112,27 +112,35 @@ class Checkpoint:
         file, begin = self._place(name)
         if offset < 0 or offset + buffer.nbytes > self._specs[name].nbytes:
             raise SourceError(
-                f"{file.path}: tensor {shown(name)} has {self._specs[name].nbytes:,} bytes; bytes {offset:,} to "
+                f"{file}: tensor {shown(name)} has {self._specs[name].nbytes:,} bytes; bytes {offset:,} to "
                 f"{offset + buffer.nbytes:,} were asked for."
             )
         if buffer.nbytes == 0:
             return
         try:
-            count = file.read_at(buffer.cast("B"), begin + offset)
+            count = self._files.read_at(file, buffer.cast("B"), begin + offset)
         except OSError as error:
-            raise SourceError(f"{file.path}: tensor {shown(name)} cannot be read: {error.strerror}.") from error
+            raise SourceError(f"{file}: tensor {shown(name)} cannot be read: {error.strerror}.") from error
         if count < buffer.nbytes:
             raise SourceError(
-                f"{file.path}: tensor {shown(name)}: the file ended after {count:,} of {buffer.nbytes:,} bytes. "
+                f"{file}: tensor {shown(name)}: the file ended after {count:,} of {buffer.nbytes:,} bytes. "
                 f"It was cut short since its header was read; nothing may write to an input during a merge."
             )
 
     def close(self) -> None:
-        """Close all files. No read may be in progress; reading afterwards is an error."""
-        for file in self._files.values():
-            file.close()
+        """Close all files. Reading afterwards is an error."""
+        self._files.close()
 
-    def _place(self, name: str) -> tuple[SharedFile, int]:
+    def _open(self, file: Path) -> io.FileIO:
+        """Open a file that is still what it was when its header was read."""
+        opened = io.FileIO(file, "rb")
+        status = os.fstat(opened.fileno())
+        if (status.st_size, status.st_mtime_ns) != self._unchanged[file]:
+            opened.close()
+            raise OSError(0, "it has changed since its header was read")
+        return opened
+
+    def _place(self, name: str) -> tuple[Path, int]:
         try:
             return self._places[name]
         except KeyError:

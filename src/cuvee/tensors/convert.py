@@ -59,13 +59,14 @@ def first_non_finite(values: "Tensor") -> int | None:
 
 
 def first_lost(values: "Tensor", stored: "Tensor", dtype: DType) -> int | None:
-    """Return the flat index of the first element that is not finite, or did not fit into what is stored, or None.
+    """Return the flat index of the first finite element that did not fit into what is stored, or None.
 
     Args:
         values: float32, before rounding.
         stored: what `to_bytes` made of them.
         dtype: its type.
     """
+    finite = torch.isfinite(values).reshape(-1)
     if dtype.name == "F8_E4M3":  # torch stores 448 for all that is larger, where other types give NaN or infinity
         stored = values.masked_fill(values.abs() > E4M3_END, float("inf"))
-    return first_non_finite(stored)
+    return first_non_finite(stored.reshape(-1).to(torch.float32).where(finite, 0.0))

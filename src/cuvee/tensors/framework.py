@@ -29,8 +29,7 @@ else:
 def single_threaded(needed: bool = True) -> Iterator[None]:
     """Let torch use one thread per calling thread inside the block.
 
-    Then sums have one order and workers do not
-    fight for cores.
+    Then sums have one order, and workers do not fight for cores.
 
     Args:
         needed: do nothing, and do not import torch, if False.

@@ -23,7 +23,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Array", "Pass", "Position", "advance", "prefix", "total"]
+__all__ = ["Array", "Pass", "Passes", "Position", "advance", "finished", "prefix", "total"]
 
 Array = NDArray[Any]
 P = ParamSpec("P")
@@ -42,9 +42,10 @@ class Position:
     Attributes:
         tensor: name of the output tensor, the same in every variant and for every block size.
         start: flat index of the cell's first element within the tensor.
+        shape: shape of the tensor (or of the part of it that is merged by itself). A method of locality rows or matrix
+            gets its operands in rows of the last axis; others in one row.
         size: number of elements in the domain the passes are taken over: of a row, of the tensor, or of all tensors of
             the model that are merged together.
-        rows: how many domains the cell holds side by side: its number of rows in row scope, else 1.
         whole: the cell holds its domains entirely, so every answer is known at once.
         note: call it with one sentence to tell the user of something unusual about this tensor; said once per tensor.
     """
@@ -52,7 +53,7 @@ class Position:
     tensor: str
     start: int
     size: int
-    rows: int = 1
+    shape: tuple[int, ...] = ()
     whole: bool = True
     note: Callable[[str], None] = _ignore
 
@@ -100,8 +101,7 @@ def finished(
 ) -> Generator[Pass, Any, R]:
     """Ask for what `finish` makes of the sum that `total` would give.
 
-    `finish` runs once per domain and its result alone is
-    kept.
+    `finish` runs once per domain, and its result alone is kept.
     """
     answer: R = yield Pass(lambda: measure(*args, **kwargs), finish)
     return answer
@@ -109,7 +109,7 @@ def finished(
 
 def prefix(measure: Callable[P, Array], /, *args: P.args, **kwargs: P.kwargs) -> Generator[Pass, Any, Array]:
     """Ask for the sum over the cells that come before this one in the domain's order: tensors by name, then cells."""
-    answer: Array = yield Pass(lambda: measure(*args, **kwargs), None, True)
+    answer: Array = yield Pass(lambda: measure(*args, **kwargs), running=True)
     return answer
 
 
@@ -131,15 +131,13 @@ def advance(
     result = method(*args, **kwargs)
     if not isinstance(result, Generator):
         return result
-    known = iter(answers)
     try:
         asked = next(result)
-        while True:
-            if (answer := next(known, None)) is None:
-                if not whole:
-                    return asked
-                answer = alone(asked)
+        for answer in answers:
             asked = result.send(answer)
+        while whole:
+            asked = result.send(alone(asked))
+        return asked
     except StopIteration as stop:
         merged: R = stop.value
         return merged

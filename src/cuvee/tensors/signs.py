@@ -81,8 +81,8 @@ def disjoint_merge(
         operands: n operands; zero entries never count.
         weights: one factor per operand. A negative one turns the operand's direction around.
         undecided: sign, -1, 0 or 1, of entries whose weighted sum is exactly zero; None lets every sign count.
-        how: ``"mean"`` divides the weighted sum of the entries that count by the sum of their weights, ``"sum"`` does
-            not, ``"max"`` takes the one of largest magnitude.
+        how: ``"mean"`` divides the weighted sum of the entries that count by the sum of their weights' magnitudes,
+            ``"sum"`` does not, ``"max"`` takes the one of largest magnitude.
         scale: factor on the result.
 
     Returns:
@@ -102,7 +102,7 @@ def disjoint_merge(
     mass = torch.zeros_like(merged)
     for term, count, weight in zip(terms, counts, weights, strict=True):
         merged += term.where(count, 0.0)
-        mass += count * weight
+        mass += count * abs(weight)
     if how == "mean":
         merged /= mass.where(mass != 0, 1.0)
     return merged.mul_(scale)

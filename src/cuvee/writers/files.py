@@ -1,13 +1,12 @@
-"""A file that several threads write to at once, at positions of their own. Knows nothing of tensors."""
+"""Making files and folders that last. Knows nothing of tensors."""
 
 import errno
 import io
 import os
-import threading
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["NewFile", "is_full", "sync_folder"]
+__all__ = ["create", "is_full", "sync_folder"]
 
 # The file system cannot reserve space; the space is then taken as it is written.
 CANNOT_RESERVE = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
@@ -30,51 +29,14 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-class NewFile:
-    """A file that did not exist before, of known size.
-
-    Args:
-        path: where to make it.
-        nbytes: its size, reserved at once where the file system can.
+def create(path: Path, nbytes: int) -> None:
+    """Make a file that did not exist before, of a given size, reserved at once where the file system can.
 
     Raises:
         OSError: it exists already, cannot be made, or the disk is full.
     """
-
-    def __init__(self, path: Path, nbytes: int) -> None:
-        self.path = path
-        self._lock = threading.Lock()
-        self._file = io.FileIO(path, "xb")
-        try:
-            _reserve(self._file.fileno(), nbytes)
-        except BaseException:
-            self._file.close()
-            raise
-
-    def write_at(self, view: memoryview | bytes, position: int) -> None:
-        """Write all of `view` at byte `position`.
-
-        Raises:
-            OSError: it cannot be written.
-        """
-        view, done = memoryview(view), 0
-        while done < len(view):
-            done += self._write_once(view[done:], position + done)
-
-    def sync(self) -> None:
-        """Make the bytes last through a loss of power."""
-        os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-    def _write_once(self, view: memoryview, position: int) -> int:
-        if hasattr(os, "pwrite"):
-            return os.pwrite(self._file.fileno(), view, position)
-        with self._lock:  # the position is the file's, not the thread's
-            self._file.seek(position)
-            return self._file.write(view)
+    with io.FileIO(path, "xb") as file:
+        _reserve(file.fileno(), nbytes)
 
 
 def _reserve(descriptor: int, nbytes: int) -> None:

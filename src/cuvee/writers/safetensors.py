@@ -3,6 +3,7 @@
 The output appears by rename when it is whole, or not at all.
 """
 
+import io
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,8 +13,9 @@ from types import TracebackType
 from typing import Self
 
 from cuvee.errors import OutputError
+from cuvee.files import OpenFiles
 from cuvee.writers.account import Account
-from cuvee.writers.files import NewFile, is_full
+from cuvee.writers.files import create, is_full
 from cuvee.writers.shards import DEFAULT_SHARD_BYTES, INDEX, Entries, Shard, index_bytes, shard
 from cuvee.writers.target import Staging, check_target, is_single_file
 
@@ -67,8 +69,9 @@ class SafetensorsWriter:
         self._overwrite = overwrite
         self._account = Account(entries)
         self._staging = Staging(self.out)
-        self._files: list[NewFile] = []
-        self._places: dict[str, tuple[NewFile, int]] = {}
+        self._files = OpenFiles(lambda path: io.FileIO(path, "r+b"))
+        self._written: list[Path] = []
+        self._places: dict[str, tuple[Path, int]] = {}
         self._is_open = False
         self._free_bytes = 0
 
@@ -116,7 +119,7 @@ class SafetensorsWriter:
             return
         file, begin = self._places[name]
         with self._explained():
-            file.write_at(buffer.cast("B"), begin + offset)
+            self._files.write_at(file, buffer.cast("B"), begin + offset)
         self._account.enter(name, offset, buffer.nbytes)
 
     def add_file(self, name: str, data: bytes) -> None:
@@ -153,9 +156,9 @@ class SafetensorsWriter:
             with self._explained():
                 if len(self.shards) > 1:
                     self._add(INDEX, index_bytes(self.shards))
-                for file in self._files:
-                    file.sync()
-                    file.close()
+                for file in self._written:
+                    self._files.sync(file)
+                self._files.close()
                 self._staging.publish(overwrite=self._overwrite)
         except BaseException:
             self._discard()
@@ -163,22 +166,25 @@ class SafetensorsWriter:
         self._is_open = False
 
     def _open(self, part: Shard, header: bytes) -> None:
-        file = NewFile(self._staging.folder / part.file, len(header) + part.nbytes)
-        self._files.append(file)
-        file.write_at(header, 0)
+        file = self._create(part.file, len(header) + part.nbytes)
+        self._files.write_at(file, memoryview(header), 0)
         for name, begin in part.begins.items():
             self._places[name] = file, len(header) + begin
 
     def _add(self, name: str, data: bytes) -> None:
         with self._explained():
-            file = NewFile(self._staging.folder / name, len(data))
-            self._files.append(file)
-            file.write_at(data, 0)
+            self._files.write_at(self._create(name, len(data)), memoryview(data), 0)
+
+    def _create(self, name: str, nbytes: int) -> Path:
+        """Make a file of the output."""
+        path = self._staging.folder / name
+        create(path, nbytes)
+        self._written.append(path)
+        return path
 
     def _discard(self) -> None:
         self._is_open = False
-        for file in self._files:
-            file.close()
+        self._files.close()
         self._staging.discard()
 
     def _check_open(self) -> None:

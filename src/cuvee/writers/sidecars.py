@@ -61,23 +61,24 @@ def _updated(raw: bytes, path: Path, dtype: DType | None, updates: Mapping[str, 
         raise OutputError(f"{path} is not valid JSON: {error}.") from error
     if not isinstance(config, dict):
         raise OutputError(f"{path} is JSON of type {type(config).__name__}; expected an object.")
-    changed = {**config, **updates}
+    changes = dict(updates)
     if dtype is not None and dtype.name in BUILDABLE:
-        if not any(key in changed for key in DTYPE_KEYS):
-            changed[DTYPE_KEYS[0]] = None
-        changed = _with_dtype(changed, dtype.torch_name)
-    if changed == config:
+        changes |= dict.fromkeys(DTYPE_KEYS, dtype.torch_name)
+        if not any(key in config for key in DTYPE_KEYS):
+            config = {**config, DTYPE_KEYS[0]: None}
+    changed = {**_changed(config, changes), **updates}
+    if changed == json.loads(raw):
         return raw
     return (json.dumps(changed, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def _with_dtype(config: Mapping[str, object], torch_name: str) -> dict[str, object]:
+def _changed(config: Mapping[str, object], changes: Mapping[str, object]) -> dict[str, object]:
+    """Replace values wherever their keys stand: at the top, and in the configurations of parts."""
     changed: dict[str, object] = {}
     for key, value in config.items():
-        if key in DTYPE_KEYS:
-            changed[key] = torch_name
-        elif key.endswith(PART_SUFFIX) and key != NOT_A_PART and isinstance(value, dict):
-            changed[key] = _with_dtype(value, torch_name)
+        is_part = key.endswith(PART_SUFFIX) and key != NOT_A_PART
+        if is_part and isinstance(value, dict):
+            changed[key] = _changed(value, changes)
         else:
-            changed[key] = value
+            changed[key] = changes.get(key, value)
     return changed

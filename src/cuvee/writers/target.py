@@ -11,12 +11,14 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from cuvee.errors import OutputError
+from cuvee.errors import OutputError, SourceError
+from cuvee.sources.header import read_header
 from cuvee.writers.files import sync_folder
 
-__all__ = ["Staging", "check_target", "is_single_file"]
+__all__ = ["CODE", "Staging", "check_target", "is_single_file"]
 
 SUFFIX = ".safetensors"
+CODE = "cuvee_code"  # key of the headers' free text under which a merge names the code it copied
 # All that a checkpoint folder holds, by the conventions of transformers. A folder that holds anything else (train.py,
 # notes.txt) is someone's work, and stays.
 CHECKPOINT_FILES = (
@@ -107,8 +109,10 @@ def _check_folder(out: Path, overwrite: bool) -> None:
         raise _exists(out)
     # Overwriting removes the folder. Only one that holds a checkpoint and nothing else goes: not a home folder, not a
     # repository, not a training run with its optimizer, not a cache whose files are links.
+    code = _copied_code(out)
     for entry in entries:
-        if not entry.is_file(follow_symlinks=False) or not _is_checkpoint_file(entry.name):
+        known = _is_checkpoint_file(entry.name) or entry.name in code
+        if not entry.is_file(follow_symlinks=False) or not known:
             raise OutputError(
                 f"{out} will not be overwritten: it holds '{entry.name}', which is no part of a checkpoint. "
                 f"Remove the folder yourself, or choose another place."
@@ -118,6 +122,16 @@ def _check_folder(out: Path, overwrite: bool) -> None:
             f"{out} will not be overwritten: it holds files but no {SUFFIX}, so it is no checkpoint. "
             f"Remove the folder yourself, or choose another place."
         )
+
+
+def _copied_code(folder: Path) -> frozenset[str]:
+    """Return the names of the Python files that a merge copied into a folder, as its weights say; none for others."""
+    for path in sorted(folder.glob("*" + SUFFIX)):
+        try:
+            return frozenset(read_header(path).metadata.get(CODE, "").split("/"))
+        except SourceError:  # no checkpoint of ours, nor of anyone
+            break
+    return frozenset()
 
 
 def _is_checkpoint_file(name: str) -> bool:

@@ -1,0 +1,93 @@
+"""Many files, few of them open."""
+
+import io
+import resource
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+import cuvee
+from cuvee.files import OpenFiles
+from cuvee.writers.save import save_state_dict
+
+
+@pytest.fixture
+def few_descriptors() -> Iterator[None]:
+    """Let this process open some hundred files only."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, len(list(Path("/proc/self/fd").iterdir())) + 150), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files the way Linux does")
+def test_models_and_outputs_of_more_files_than_may_be_open_are_merged(tmp_path: Path, few_descriptors: None) -> None:
+    tensors = {f"t{i:03}": torch.full((4,), float(i)) for i in range(300)}
+    for name in ("a", "b"):
+        save_state_dict(tmp_path / name, tensors, shard_bytes=16)
+    recipe = cuvee.Recipe(
+        method="linear", models=[str(tmp_path / "a"), str(tmp_path / "b")], output=cuvee.Output(shard_size=16)
+    )
+    cuvee.merge(recipe, tmp_path / "out")
+    assert len(list((tmp_path / "out").glob("*.safetensors"))) == 300
+    merged = cuvee.open_source(tmp_path / "out")
+    for name, tensor in tensors.items():
+        data = bytearray(16)
+        merged.read_into(memoryview(data), name)
+        assert torch.equal(torch.frombuffer(data, dtype=torch.float32), tensor)
+
+
+def numbered(folder: Path, count: int) -> list[Path]:
+    paths = [folder / f"{i}" for i in range(count)]
+    for i, path in enumerate(paths):
+        path.write_bytes(bytes([i]) * 100)
+    return paths
+
+
+def test_those_used_longest_ago_are_closed_first(tmp_path: Path) -> None:
+    opened: list[str] = []
+
+    def open_file(path: Path) -> io.FileIO:
+        opened.append(path.name)
+        return io.FileIO(path, "rb")
+
+    paths, buffer = numbered(tmp_path, 3), memoryview(bytearray(1))
+    files = OpenFiles(open_file, most=2)
+    for i in (0, 1, 0, 2, 0, 1):
+        assert files.read_at(paths[i], buffer, 5) == 1
+        assert buffer[0] == i
+    assert opened == ["0", "1", "2", "1"]
+    files.close()
+    with pytest.raises(OSError, match="closed"):
+        files.read_at(paths[0], buffer, 0)
+
+
+def test_threads_share_files_that_come_and_go(tmp_path: Path) -> None:
+    paths = numbered(tmp_path, 6)
+    files = OpenFiles(lambda path: io.FileIO(path, "r+b"), most=2)
+    wrong: list[int] = []
+
+    def work(turn: int) -> None:
+        buffer = memoryview(bytearray(10))
+        for step in range(200):
+            i = (turn + step) % 6
+            if files.read_at(paths[i], buffer, 10 * turn) != 10 or bytes(buffer) != bytes([i]) * 10:
+                wrong.append(i)
+            files.write_at(paths[i], memoryview(bytes([i]) * 10), 10 * turn)
+
+    threads = [threading.Thread(target=work, args=(turn,)) for turn in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    files.sync(paths[0])
+    files.close()
+    assert not wrong
+
+
+def test_a_short_file_gives_what_it_has(tmp_path: Path) -> None:
+    (path,) = numbered(tmp_path, 1)
+    assert OpenFiles(lambda p: io.FileIO(p, "rb")).read_at(path, memoryview(bytearray(30)), 90) == 10
