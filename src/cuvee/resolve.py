@@ -9,6 +9,7 @@ from types import TracebackType
 
 from cuvee.errors import SourceError
 from cuvee.recipe.recipe import BASE, Recipe, Reference
+from cuvee.recipe.yaml_text import Where
 from cuvee.sources.open import open_source, usable_path
 from cuvee.spec import Source
 
@@ -50,19 +51,27 @@ class Sources(AbstractContextManager["Sources"]):
             SourceError: a model cannot be opened; names its label and what was given.
         """
         named = [*recipe.models.items(), *([(BASE, recipe.base)] if recipe.base is not None else [])]
-        return Resolved(recipe, {label: self._get(label, reference, recipe.folder) for label, reference in named})
+        sources = {}
+        for i, (label, reference) in enumerate(named):
+            try:
+                sources[label] = self._get(reference, recipe.folder)
+            except SourceError as error:
+                # A list of models is numbered in the file, a mapping has labels.
+                places: list[Where] = [(BASE,)] if label == BASE else [("models", label), ("models", i), ("models",)]
+                origin = recipe.origin
+                where = next((place for place in places if origin and place in origin.lines), ())
+                before = f"{origin.place(where)}: " if origin else ""
+                raise type(error)(f"{before}model '{label}': {error}") from error
+        return Resolved(recipe, sources)
 
-    def _get(self, label: str, reference: Reference, folder: Path | None) -> Source:
+    def _get(self, reference: Reference, folder: Path | None) -> Source:
         """Open a reference, or return the source it is open as."""
-        try:
-            located = _locate(reference, folder)
-            key: object = os.path.realpath(located) if isinstance(located, str | Path) else id(located)
-            if key not in self._open:
-                self._open[key] = open_source(located)
-                if self._open[key] is not located:
-                    self._owned.append(self._open[key])
-        except SourceError as error:
-            raise type(error)(f"model '{label}': {error}") from error
+        located = _locate(reference, folder)
+        key: object = os.path.realpath(located) if isinstance(located, str | Path) else id(located)
+        if key not in self._open:
+            self._open[key] = open_source(located)
+            if self._open[key] is not located:
+                self._owned.append(self._open[key])
         return self._open[key]
 
     @property
@@ -83,4 +92,4 @@ def _locate(reference: Reference, folder: Path | None) -> Reference:
     if not isinstance(reference, str | Path):
         return reference
     path = usable_path(reference)
-    return path if folder is None else folder / path
+    return path if folder is None else Path(os.path.normpath(folder / path))

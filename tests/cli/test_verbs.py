@@ -63,7 +63,10 @@ def test_workers_and_block_size_do_not_change_the_bytes(cuvee: Any, models: Path
 
 def test_notes_of_the_plan_and_the_run_are_printed(cuvee: Any, models: Path) -> None:
     (models / "recipe.yaml").write_text("cuvee: 1\nmethod: linear\nmodels: [a, b]\nbase: base\n")
-    note = "method 'linear' does not use the base; it lends configuration and tokenizer only."
+    note = (
+        "method 'linear' does not use the base; it lends configuration, tokenizer, "
+        "and what is copied (whole numbers, buffers)."
+    )
     assert f"Note: {note}" in " ".join(cuvee("merge", "recipe.yaml", "--out", "out").err.split())
     assert f"Note: {note}" in " ".join(cuvee("plan", "recipe.yaml").out.split())
     assert cuvee("plan", "recipe.yaml", "--json").json["warnings"] == [note]

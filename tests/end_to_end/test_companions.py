@@ -174,7 +174,7 @@ def test_metadata_of_every_file_has_the_recipe_and_no_path(folders: list[Path], 
         assert written["format"] == "pt"
         canonical = json.loads(written["cuvee"])
         assert (canonical["method"], canonical["parameters"]) == ("ties", {"density": 0.5})
-        assert (canonical["models"], canonical["base"]) == (["a", "b"], "base")
+        assert (canonical["models"], canonical["base"]) == ({"a": "a", "b": "b"}, "base")
         assert "secret" not in "".join(written.values())
         assert str(tmp_path) not in "".join(written.values())
 

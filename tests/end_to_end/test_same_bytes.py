@@ -30,9 +30,8 @@ SMALL = 1 << 10
 ONE_WORKER = Limits(workers=1)
 OTHER_WAYS = [
     # workers, cells in a block (of bfloat16), order of rows
-    (1, 1, 1),
-    (2, 3, 2),
-    (8, 1, 3),
+    (2, 3, 1),
+    (8, 1, 2),
 ]
 
 LargeModels = Mapping[torch.dtype, list[dict[str, torch.Tensor]]]

@@ -107,7 +107,10 @@ def test_averaging_running_statistics_is_what_linear_does_anyway(plan_of: Any, h
 
 
 def test_unused_base_is_reported_unless_something_is_taken_from_it(plan_of: Any, llamas: Any, header: Any) -> None:
-    warning = "method 'linear' does not use the base; it lends configuration and tokenizer only."
+    warning = (
+        "method 'linear' does not use the base; it lends configuration, tokenizer, "
+        "and what is copied (whole numbers, buffers)."
+    )
     base = header(LLAMA)
     assert plan_of(method="linear", base=base, **llamas).warnings == (warning,)
     for rule in (Rule(match=("lm_head.*",), copy="base"), Rule(match=("lm_head.*",), method="ties")):

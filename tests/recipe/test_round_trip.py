@@ -109,8 +109,8 @@ def test_order_of_models_is_kept(tmp_path: Path) -> None:
 
 
 def test_order_of_models_is_part_of_what_the_canonical_form_says() -> None:
+    one, other = (Recipe(method="linear", models=models) for models in ({"a": "x", "b": "y"}, {"b": "y", "a": "x"}))
     assert json.dumps(one.canonical()) != json.dumps(other.canonical())
-    assert one.canonical() != other.canonical()
 
 
 def test_recipe_does_not_change_with_the_values_it_was_made_of() -> None:

@@ -69,9 +69,15 @@ def aligned(headers: Mapping[str, Header], ties: Ties, wanted: Callable[[str], S
             result.untied.append(name)
     if missing:
         raise PlanError(_missing_message(missing, headers))
+    differing = []
     for name in names:
         if name not in result.skipped and name not in result.tied:
-            result.tiles.append(_tile(name, [name, *copies.get(name, [])], wanted(name), donor, headers, ties))
+            tile = _tile(name, [name, *copies.get(name, [])], wanted(name), donor, headers, ties)
+            result.tiles.append(tile)
+            if len({tile.specs[label].shape for label in wanted(name)}) > 1:
+                differing.append(tile)
+    if differing:
+        raise PlanError(_shapes_message(differing, wanted), ("models",))
     return result
 
 
@@ -82,19 +88,26 @@ def _tile(
     held = {label: name if name in headers[label] else ties[label][name] for label in labels}
     specs = {label: headers[label][held[label]] for label in labels}
     first = next(iter(specs.values()))
-    if any(spec.shape != first.shape for spec in specs.values()):
-        shapes = ", ".join(f"'{label}' {spec.shape}" for label, spec in specs.items())
-        raise PlanError(
-            f"{name}: shapes differ: {shapes}. Merge models of equal shapes only; or give a rule for this tensor: "
-            "copy it from one model, or skip it.",
-            ("models",),
-        )
     if donor not in specs and (offered := headers[donor].get(name)) and offered.shape == first.shape:
         held[donor], specs[donor] = name, offered
     return Tile(
         outputs=tuple(View(output, first.shape) for output in outputs),
         inputs={label: View(held[label], first.shape) for label in held},
         specs=specs,
+    )
+
+
+def _shapes_message(tiles: Sequence[Tile], wanted: Callable[[str], Sequence[str]]) -> str:
+    """Say how the first tensor's shapes differ, and which others do."""
+    first = tiles[0]
+    shapes = ", ".join(f"'{label}' {first.specs[label].shape}" for label in wanted(first.name))
+    others = [tile.name for tile in tiles[1:]]
+    more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
+    also = f" So do those of {', '.join(others[:SHOWN])}{more}." if others else ""
+    return (
+        f"{first.name}: shapes differ: {shapes}.{also} Merge models of equal shapes only; or give a rule for "
+        f"{'these tensors: copy them' if others else 'this tensor: copy it'} from one model, or skip "
+        f"{'them' if others else 'it'}."
     )
 
 

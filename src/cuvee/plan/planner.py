@@ -18,6 +18,13 @@ from cuvee.layouts.aligned import Aligned, aligned
 from cuvee.layouts.tile import Tile, split
 from cuvee.methods.declare import Method
 from cuvee.methods.registry import find_method
+from cuvee.plan.account import (
+    differing_companions,
+    names_apart,
+    repeated,
+    rules_without_effect,
+    unlike_configuration,
+)
 from cuvee.plan.pools import pool, split_pools
 from cuvee.plan.rows import CELL, Domain, Input, Job, Row
 from cuvee.plan.treatment import Treatment, common_dtype, treat
@@ -173,14 +180,22 @@ class _Planner:
         try:
             matched = aligned(headers, ties, self._wanted, self.donor)
         except PlanError as error:
-            named = [f"'{label}' is {s.reference}" for label, s in self.sources.items() if f"'{label}'" in str(error)]
+            named = [
+                f"'{label}' is {source.config.get('model_type', '')} {source.reference}".replace("  ", " ")
+                for label, source in self.sources.items()
+                if f"'{label}'" in str(error)
+            ]
             raise PlanError(f"{error} Here {', '.join(named)}." if named else str(error), error.where) from error
-        self._account(matched)
+        self._account(matched, ties[self.donor])
         self._stacks = stacks([tile.name for tile in matched.tiles])
         rows = []
         for tile in matched.tiles:
             rule = self.recipe.rule_for(tile.name)
             rows += [self._row(part, rule) for part in split(tile, rule.parts if rule else 1)]
+        if matched.skipped and not self.outputs:
+            raise PlanError("the rules leave out every tensor; nothing would be written.", ("tensors",))
+        own = self.sources[self.donor]
+        self.warnings += unlike_configuration(self.outputs, matched.skipped, ties[self.donor], self.donor, own)
         return rows
 
     def _wanted(self, name: str) -> Sequence[str]:
@@ -289,43 +304,29 @@ class _Planner:
         name = self.recipe.output.dtype_name
         return DTYPES[name] if name else widest
 
-    def _account(self, matched: Aligned) -> None:
-        """Report names that are not written, written twice, or untied."""
-        self._account_rules([*matched.skipped, *matched.tied, *(tile.name for tile in matched.tiles)])
-        if matched.skipped:
-            self.warnings.append(_listed("left out by a rule", list(matched.skipped)))
-        for name, holder in matched.tied.items():
-            if self.recipe.rule_for(name) != self.recipe.rule_for(holder):
-                self.warnings.append(f"{name} is tied to {holder} and follows its rule.")
+    def _account(self, matched: Aligned, ties: Mapping[str, str]) -> None:
+        """Tell what the user should know before anything is read."""
+        names = [*matched.skipped, *matched.tied, *(tile.name for tile in matched.tiles)]
+        self.warnings += [
+            *rules_without_effect(self.recipe, names, ties),
+            *names_apart(matched, self.recipe),
+            *repeated(self.sources),
+            *differing_companions(self.sources, self.donor),
+        ]
         if matched.untied:
             self.config["tie_word_embeddings"] = False
-            self.warnings.append(_listed("tied in some models only, so written on their own", matched.untied))
         copies = any(rule.copy == BASE for rule in self.recipe.tensors)
         merging = [rule for rule in (None, *self.recipe.tensors) if _merges(rule)]
         if BASE in self.sources and not copies and not any(map(self._needs_base, merging)):
             self.warnings.append(
-                f"method '{self.recipe.method}' does not use the base; it lends configuration and tokenizer only."
+                f"method '{self.recipe.method}' does not use the base; it lends configuration, tokenizer, and what is "
+                "copied (whole numbers, buffers)."
             )
-
-    def _account_rules(self, names: Sequence[str]) -> None:
-        """Report rules that hold for no tensor: misspelt, perhaps."""
-        active = {id(self.recipe.rule_for(name)) for name in names}
-        for i, rule in enumerate(self.recipe.tensors):
-            if id(rule) not in active:
-                hidden = any(map(rule.matches, names))
-                cause = "earlier rules hold for all that it matches" if hidden else "it matches no tensor"
-                self.warnings.append(f"Rule {i + 1} of the recipe ({', '.join(rule.match)}) has no effect: {cause}.")
 
 
 def _merges(rule: Rule | None) -> bool:
     """Say whether a rule (or none) leads to a merge."""
     return rule is None or not (rule.skip or rule.copy is not None)
-
-
-def _listed(what: str, names: Sequence[str]) -> str:
-    """Word a fact about tensors."""
-    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    return f"{len(names)} tensor{'s' if len(names) > 1 else ''} {what}: {shown}."
 
 
 def _cell(method: Method, parameters: Mapping[str, Any], size: int, width: int) -> int:

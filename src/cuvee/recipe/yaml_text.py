@@ -75,15 +75,18 @@ class Origin:
     path: Path
     lines: Mapping[Where, int]
 
+    def place(self, where: Where) -> str:
+        """Return file and line of a place, or of the innermost thing around it that has a line."""
+        inner = (where[:i] for i in range(len(where), -1, -1))
+        return f"{self.path}" + next((f":{self.lines[outer]}" for outer in inner if outer in self.lines), "")
+
     @contextmanager
     def named(self) -> Iterator[None]:
         """Put file and line before errors about what the recipe says."""
         try:
             yield
         except RecipeError as error:
-            inner = (error.where[:i] for i in range(len(error.where), -1, -1))
-            line = next((f":{self.lines[where]}" for where in inner if where in self.lines), "")
-            raise type(error)(f"{self.path}{line}: {error}", error.where) from error
+            raise type(error)(f"{self.place(error.where)}: {error}", error.where) from error
 
 
 def read(path: Path) -> tuple[object, Origin]:

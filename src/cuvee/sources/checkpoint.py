@@ -151,6 +151,8 @@ def _one_file(path: Path) -> Weights:
     if not path.exists():
         raise SourceError(f"{path} does not exist. Expected a checkpoint folder or a safetensors file.")
     refuse_pickle(path)
+    if path.suffix == ".json":
+        raise SourceError(f"{path} is not weights but a file about them. Name its folder, {path.parent}.")
     return Weights((path,), None, {})
 
 

@@ -20,6 +20,7 @@ from cuvee.spec import DTYPES, DType, TensorSpec
 __all__ = ["FileHeader", "Placed", "read_header"]
 
 LENGTH_BYTES = 8
+LFS_START = b"version "  # a pointer that stands for a file kept elsewhere; no header is that long
 FIELDS = ("dtype", "shape", "data_offsets")
 # numpy and torch stop at 64 axes.
 MAX_RANK = 64
@@ -99,6 +100,8 @@ def _header_bytes(file: BinaryIO, file_bytes: int, path: Path) -> bytes:
             f"{path} has {len(start)} bytes; a safetensors file begins with {LENGTH_BYTES} that hold its header's "
             f"length. {ADVICE}"
         )
+    if start == LFS_START:
+        raise FormatError(f"{path} is a git-lfs pointer, not the weights. Run `git lfs pull` in its folder.")
     length = int.from_bytes(start, "little")
     if length > file_bytes - LENGTH_BYTES:
         raise FormatError(

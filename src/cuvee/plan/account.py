@@ -1,0 +1,139 @@
+"""What a plan tells the user: names left out or tied, rules without effect, companions that differ.
+
+Nothing here changes what is merged. Reads no weight; compares configurations, and tokenizer files byte by byte.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+
+from cuvee.architectures.roles import role_of
+from cuvee.layouts.aligned import Aligned
+from cuvee.recipe.recipe import BASE, Recipe
+from cuvee.spec import Source, TensorSpec
+
+__all__ = ["differing_companions", "listed", "names_apart", "repeated", "rules_without_effect", "unlike_configuration"]
+
+SHOWN = 5  # names in one note before it says how many more there are
+# What two saves of one model may differ in without meaning it.
+INCIDENTAL = frozenset({"_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures", "auto_map"})
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "merges.txt", "spiece.model")
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return the first few names, and how many more there are."""
+    all_names = list(names)
+    more = f" and {len(all_names) - SHOWN} more" if len(all_names) > SHOWN else ""
+    return ", ".join(all_names[:SHOWN]) + more
+
+
+def _tensors(names: Sequence[str], what: str) -> str:
+    """Word a fact about tensors."""
+    return f"{len(names)} tensor{'s' if len(names) > 1 else ''} {what}: {listed(names)}."
+
+
+def names_apart(matched: Aligned, recipe: Recipe) -> list[str]:
+    """Report names that are not written, follow another's rule, or are tied in some models only."""
+    notes = []
+    if matched.skipped:
+        notes.append(_tensors(list(matched.skipped), "left out by a rule"))
+    for name, holder in matched.tied.items():
+        if recipe.rule_for(name) != recipe.rule_for(holder):
+            notes.append(f"{name} is tied to {holder} and follows its rule.")
+    if matched.untied:
+        notes.append(_tensors(matched.untied, "tied in some models only, so written on their own"))
+    return notes
+
+
+def rules_without_effect(recipe: Recipe, names: Sequence[str], ties: Mapping[str, str]) -> list[str]:
+    """Report rules that hold for no tensor: misspelt, perhaps, or about a name that is tied to another.
+
+    Args:
+        recipe: the recipe.
+        names: every name that the models store.
+        ties: names that the donor ties to another, stored or not.
+    """
+    active = {id(recipe.rule_for(name)) for name in names}
+    notes = []
+    for i, rule in enumerate(recipe.tensors):
+        if id(rule) in active:
+            continue
+        tied = next((name for name in ties if rule.matches(name)), None)
+        if any(map(rule.matches, names)):
+            cause = "earlier rules hold for all that it matches"
+        elif tied is not None:
+            cause = f"{tied} is tied to {ties[tied]} and not stored; match that"
+        else:
+            cause = "it matches no tensor"
+        notes.append(f"Rule {i + 1} of the recipe ({', '.join(rule.match)}) has no effect: {cause}.")
+    return notes
+
+
+def repeated(sources: Mapping[str, Source]) -> list[str]:
+    """Report sources that are named more than once."""
+    notes = []
+    for (one, first), (other, second) in combinations(sources.items(), 2):
+        if first is second and first.paths:  # what is in memory was handed over knowingly
+            what = (
+                f"'{one}' is the base: its task vector is zero"
+                if other == BASE
+                else f"'{one}' and '{other}' are one model"
+            )
+            notes.append(f"{what} ({first.reference}).")
+    return notes
+
+
+def unlike_configuration(
+    outputs: Mapping[str, TensorSpec], skipped: Iterable[str], ties: Mapping[str, str], donor: str, source: Source
+) -> list[str]:
+    """Report output tensors that the donor's configuration may not describe, so that loading the merge may fail.
+
+    Args:
+        outputs: the tensors that are written.
+        skipped: names left out by a rule.
+        ties: names that the source ties to another, stored or not.
+        donor: label of the source whose configuration goes with the merge.
+        source: that source.
+    """
+    if not source.config:
+        return []
+    lost = [name for name in skipped if (own := source.header.get(name)) and role_of(name, own) != "buffer"]
+    extra = [name for name in outputs if name not in source.header and name not in ties]
+    other = [name for name, spec in outputs.items() if (own := source.header.get(name)) and own.shape != spec.shape]
+    notes = []
+    for names, what in ((lost, "which is left out"), (extra, "which it lacks"), (other, "in another shape")):
+        if names:
+            notes.append(
+                f"The configuration comes from '{donor}', but the merge differs from it by {len(names)} tensor"
+                f"{'s' if len(names) > 1 else ''}, {what}: {listed(names)}. Check config.json "
+                "before you load the merge."
+            )
+    return notes
+
+
+def differing_companions(sources: Mapping[str, Source], donor: str) -> list[str]:
+    """Report settings and tokenizers that differ from the donor's, which go with the merge."""
+    notes = []
+    own = sources[donor]
+    for label, source in sources.items():
+        if source is own:
+            continue
+        if own.config and source.config:
+            keys = sorted({*own.config, *source.config} - INCIDENTAL)
+            differing = [key for key in keys if own.config.get(key) != source.config.get(key)]
+            if differing:
+                shown = [f"{key} ({source.config.get(key)!r}, not {own.config.get(key)!r})" for key in differing]
+                notes.append(
+                    f"'{label}' is configured otherwise than '{donor}', which the merge follows: {listed(shown)}."
+                )
+        files = [name for name in TOKENIZERS if not _same(own.sidecars.get(name), source.sidecars.get(name))]
+        if files:
+            notes.append(f"'{label}' has another tokenizer than '{donor}', whose goes with the merge: {listed(files)}.")
+    return notes
+
+
+def _same(one: Path | None, other: Path | None) -> bool:
+    """Compare two files; one that is missing differs from nothing."""
+    if one is None or other is None or one == other:
+        return True
+    return one.stat().st_size == other.stat().st_size and one.read_bytes() == other.read_bytes()
