@@ -62,8 +62,8 @@ def test_an_output_that_the_configuration_does_not_describe_is_told(
     models = [save(tmp_path / "a"), save(tmp_path / "b", **other)]  # type: ignore[arg-type]
     told = warnings_of(models, cuvee.Rule(**rule))  # type: ignore[arg-type]
     assert told[-1] == (
-        f"The configuration comes from 'm0', but the merge differs from it by 1 tensor, {what}. Check config.json before "
-        "you load the merge."
+        f"The configuration comes from 'm0', but the merge differs from it by 1 tensor, {what}. Check config.json "
+        "before you load the merge."
     )
 
 

@@ -1,12 +1,35 @@
-"""Tables as the terminal shows them."""
+"""Tables as the terminal shows them: what a row is called first, one line for each row, nothing cut."""
+
+import re
+from collections.abc import Iterable
 
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["print_unfolded"]
+__all__ = ["family", "print_unfolded", "table_of"]
+
+
+def table_of(words: Iterable[str], numbers: Iterable[str] = (), more: Iterable[str] = ()) -> Table:
+    """Make an empty table: columns of words, of which the first says what a row is, then of numbers, then of words."""
+    table = Table(box=None, pad_edge=False)
+    for title in words:
+        table.add_column(title, no_wrap=True)
+    for title in numbers:
+        table.add_column(title, justify="right", no_wrap=True)
+    for title in more:
+        table.add_column(title, no_wrap=True)
+    return table
 
 
 def print_unfolded(table: Table) -> None:
-    """Print a table of many rows, one line for each however narrow the terminal, so that it can be searched."""
-    needed = Console(width=10_000).measure(table).maximum
-    Console(width=max(Console().width, needed)).print(table)
+    """Print a table with one line for each row, however narrow the terminal, so that it can be read and searched.
+
+    Rich would leave out the columns for which there is no room. Cells are shown as they are: a name may hold brackets.
+    """
+    needed = Console(width=10_000, markup=False, emoji=False).measure(table).maximum
+    Console(width=max(Console().width, needed), markup=False, emoji=False).print(table)
+
+
+def family(name: str) -> str:
+    """Return a tensor's name with its layer's number, and other numbers between dots, replaced by a star."""
+    return re.sub(r"(?<=\.)\d+(?=\.)", "*", name)
