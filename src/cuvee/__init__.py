@@ -1,4 +1,4 @@
-"""cuvee merges neural networks: several checkpoints into one better one, in bounded memory, at the speed of the disk.
+"""cuvee merges neural networks: several checkpoints into one, in bounded memory, at the speed of the disk.
 
 Public names are found when they are first used, so that ``import cuvee`` is quick and imports no tensor library.
 """
@@ -7,6 +7,8 @@ import sys
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
+
+from cuvee.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from cuvee.errors import CuveeError as CuveeError
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
     from cuvee.recipe.rule import Output as Output
     from cuvee.recipe.rule import Rule as Rule
     from cuvee.sources.open import open_source as open_source
-
-__version__ = "0.1.0.dev0"
 
 _PLACES = {
     "CuveeError": "cuvee.errors",

@@ -28,7 +28,7 @@ FAILURES = [
     # a failed run
     (("merge", "recipe.yaml", "--out", "a"), 1, "The output "),
     (("merge", "recipe.yaml", "--out", "recipe.yaml/out"), 1, ""),
-    (("plan", "no_model.yaml"), 1, "model 'm1': "),
+    (("plan", "no_model.yaml"), 1, "no_model.yaml:3: model 'm1': "),
     (("inspect", "nothing"), 1, "'nothing' is not a local folder or file."),
     (("inspect", "recipe.yaml"), 1, ""),
     (("diff", "a", "nothing"), 1, "'nothing' is not a local folder or file."),
@@ -36,6 +36,7 @@ FAILURES = [
 # Arguments that typer itself refuses, and words it says.
 MISUSES = [
     (("frobnicate",), "No such command 'frobnicate'"),
+    (("merg",), "No such command 'merg'"),
     (("merge", "recipe.yaml"), "Missing option '--out'"),
     (("merge", "--out", "out"), "Missing argument"),
     (("merge", "recipe.yaml", "--out", "out", "--overwrit"), "--overwrite"),
@@ -75,8 +76,12 @@ def test_failure_is_one_paragraph_with_its_exit_code(
 def test_wrong_command_is_explained(cuvee: Any, arguments: tuple[str, ...], words: str) -> None:
     answer = cuvee(*arguments)
     assert (answer.code, answer.out) == (2, "")
+    assert answer.err.startswith("cuvee: ")
     assert words in answer.err
-    assert "--help" in answer.err
+    verb = f"{arguments[0]} " if arguments[0] in ("merge", "plan") else ""
+    assert answer.err.endswith(f" See 'cuvee {verb}--help'.\n")
+    assert answer.err.count("\n") == 1
+    assert "?." not in answer.err
     assert "Traceback" not in answer.err
 
 
@@ -90,6 +95,13 @@ def test_debug_shows_the_traceback_wherever_it_stands(arguments: tuple[str, ...]
     assert err.startswith("Traceback (most recent call last)")
     assert "RecipeError: method 'tise' is not known." in err
     assert err.splitlines()[-1].startswith("cuvee: method 'tise' is not known.")
+
+
+def test_debug_shows_the_traceback_of_a_wrong_option(cuvee: Any) -> None:
+    answer = cuvee("methods", "--frobnicate", "--debug")
+    assert answer.code == 2
+    assert answer.err.startswith("Traceback (most recent call last)")
+    assert answer.err.splitlines()[-1].startswith("cuvee: No such option: --frobnicate")
 
 
 def test_debug_changes_nothing_else(cuvee: Any) -> None:

@@ -2,18 +2,23 @@
 
 import subprocess
 import sys
+from dataclasses import replace
+from importlib import import_module
 from typing import Any
 
 import pytest
 import typer.main
 
+import cuvee as package
 from cuvee.cli import app
+from cuvee.methods.page import needs
 from cuvee.methods.registry import methods
+from cuvee.plan.limits import Limits
 
 # New settings go into the recipe, not here: a recipe is what people share, and what a checkpoint carries.
 # To add a verb or a flag, change this table, and say in the commit why it cannot be in the recipe.
 INTERFACE: dict[str, set[str]] = {
-    "": {"--debug"},
+    "": {"--debug", "--version"},
     "merge": {"recipe", "--out", "--overwrite", "--workers", "--block-size", "--quiet"},
     "plan": {"recipe", "--json", "--rows", "--workers"},
     "methods": {"[name]", "--json"},
@@ -54,9 +59,24 @@ def test_help_of_every_verb_shows_its_flags(cuvee: Any, verb: str) -> None:
         assert flag.strip("[]").lower() in answer.out.lower()
 
 
-def test_help_lists_every_verb(cuvee: Any) -> None:
+def test_help_lists_every_verb_with_all_of_its_summary(cuvee: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    group: Any = typer.main.get_command(app)
     out = cuvee("--help").out
-    assert [verb for verb in INTERFACE if verb not in out] == []
+    for name, verb in group.commands.items():
+        assert [line.split() for line in out.splitlines() if line.split()[:1] == [name]] == [
+            [name, *verb.help.split()]
+        ], name
+
+
+def test_block_size_has_the_default_that_help_says(cuvee: Any) -> None:
+    said = " ".join(cuvee("merge", "--help").out.split())
+    assert f"Most bytes read at a time from one input; by default {Limits().block_bytes}." in said
+
+
+def test_version_is_shown(cuvee: Any) -> None:
+    assert cuvee("--version") == (0, f"cuvee {package.__version__}\n", "")
+    assert cuvee("--version", "merge") == cuvee("--version")
 
 
 def test_bare_command_is_a_wrong_command_and_shows_help(cuvee: Any) -> None:
@@ -79,7 +99,7 @@ def loaded_by(*arguments: str) -> set[str]:
     return set(run.stdout.rpartition("LOADED")[2].split())
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("merge", "--help")])
+@pytest.mark.parametrize("arguments", [("--help",), ("merge", "--help"), ("--version",)])
 def test_help_loads_nothing_heavy(arguments: tuple[str, ...]) -> None:
     assert HEAVY & loaded_by(*arguments) == set()
 
@@ -96,11 +116,53 @@ def test_what_reads_no_weight_loads_no_torch(arguments: tuple[str, ...]) -> None
 def test_list_of_methods_names_every_method_and_its_needs(cuvee: Any) -> None:
     answer = cuvee("methods")
     assert (answer.code, answer.err) == (0, "")
-    lines = answer.out.splitlines()
+    said = " ".join(answer.out.split())
     for name, method in methods().items():
-        assert any(line.startswith(name) and method.summary in line for line in lines), name
-    for need in ("base", "data", "labels", "gradients", "whole-model pass"):
+        assert f"{name} {method.summary}" in said
+    for need in ("base", "data", "labels", "gradients", "whole-model pass", "seed"):
         assert need in answer.out
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100])
+def test_summaries_are_wrapped_below_themselves(cuvee: Any, monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    listed = cuvee("methods").out.split("\n\n")[0].splitlines()
+    width = max(map(len, methods())) + 2
+    assert max(map(len, listed)) <= columns
+    assert [line[:width].strip() for line in listed if line[:width].strip()] == list(methods())
+    assert all(line[width:] for line in listed)
+
+
+def test_needs_that_no_method_has_are_a_line_and_not_columns(cuvee: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert table_of_needs(cuvee)[0] == ["method", "models", "base", "whole-model pass", "seed"]
+    assert "\nNone of them needs data, labels or gradients.\n" in cuvee("methods").out
+    with_data = {"linear": "yes"}
+    monkeypatch.setattr(
+        import_module("cuvee.cli.methods"),
+        "needs",
+        lambda method: needs(method) | {"data": with_data.get(method.name, "no")},
+    )
+    assert table_of_needs(cuvee)[0] == ["method", "models", "base", "data", "whole-model pass", "seed"]
+    assert "\nNone of them needs labels or gradients.\n" in cuvee("methods").out
+
+
+def test_needs_say_whether_the_default_setting_has_them(cuvee: Any) -> None:
+    (_, _, *titles), *rows = table_of_needs(cuvee)
+    for name, _, *said in rows:
+        method = methods()[name]
+        settings = method.defaults(method.models[0])
+        found = dict(zip(titles, said, strict=True))
+        assert (found["whole-model pass"] in ("yes", "default")) == (method.scope(settings) == "model"), name
+        assert (found["base"] in ("yes", "default")) == (method.space(settings) == "deltas"), name
+        assert {need for need, value in found.items() if value in ("default", "if set")} == {
+            need for need in titles if needs(method)[need] not in ("yes", "no")
+        }, name
+
+
+def table_of_needs(cuvee: Any) -> list[list[str]]:
+    """The cells of the table of needs, its titles first."""
+    lines = cuvee("methods").out.split("What each needs:\n\n")[1].split("\n\n")[0].splitlines()
+    return [[cell for cell in map(str.strip, line.split("  ")) if cell] for line in lines]
 
 
 @pytest.mark.parametrize("name", sorted(methods()))
@@ -111,10 +173,32 @@ def test_page_of_a_method_tells_it_all(cuvee: Any, name: str) -> None:
     assert answer.out.startswith(f"{name}\n")
     for heading in ("Parameters", "Needs", "Cost"):
         assert f"\n{heading}\n" in answer.out
+    said = " ".join(answer.out.split())
     for parameter in method.parameters.values():
-        assert parameter.help in answer.out
+        assert parameter.help in said
     if method.paper:
         assert method.paper.url in answer.out
+
+
+@pytest.mark.parametrize("columns", [50, 80, 110])
+@pytest.mark.parametrize("name", sorted(methods()))
+def test_page_of_a_method_is_as_wide_as_the_terminal(
+    cuvee: Any, monkeypatch: pytest.MonkeyPatch, name: str, columns: int
+) -> None:
+    plain = cuvee("methods", name).out
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = cuvee("methods", name).out.splitlines()
+    assert [line for line in lines if len(line) > columns] == []
+    assert " ".join(lines).split() == plain.split()
+
+
+def test_lists_and_formulas_on_a_page_keep_their_lines(cuvee: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    doc = "Merge.\n\nSome text\ngoes on:\n\n* one\n* two\n\n  a = b\n  b = c\nThe end\nof it.\n"
+    monkeypatch.setattr(
+        import_module("cuvee.cli.methods"), "find_method", lambda name: replace(methods()[name], doc=doc)
+    )
+    out = cuvee("methods", "linear").out
+    assert "Merge.\n\nSome text goes on:\n\n* one\n* two\n\n  a = b\n  b = c\nThe end of it.\n" in out
 
 
 def test_methods_as_json_are_what_is_declared(cuvee: Any) -> None:

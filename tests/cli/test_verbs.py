@@ -6,10 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+import yaml
 
+import cuvee as package
+from cuvee.methods.registry import methods
 from cuvee.plan.describe import describe
 from cuvee.plan.limits import Limits
 from cuvee.plan.planner import plan
+from cuvee.writers.card import model_card
+from cuvee.writers.save import save_state_dict
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -142,3 +148,112 @@ def test_merged_checkpoint_can_be_inspected_compared_and_merged_again(cuvee: Any
     assert cuvee("diff", "out", "a", "--json").code == 0
     (models / "again.yaml").write_text("cuvee: 1\nmethod: linear\nmodels: [out, a]\n")
     assert cuvee("merge", "again.yaml", "--out", "again").code == 0
+
+
+@pytest.fixture
+def unlike(models: Path) -> Path:
+    """Beside the others: a checkpoint with more layers, another shape and names full of brackets; a recipe of two."""
+    tensors = {
+        "model.embed_tokens.weight": torch.ones(4, 3),
+        **{f"model.layers.{i}.mlp.weight": torch.ones(2, 2) for i in range(5)},
+        "model.norm.weight": torch.ones(2),
+        "model.[bold]blocks[0].:star:.a_name_that_is_much_longer_than_narrow_terminals": torch.ones(2),
+    }
+    save_state_dict(models / "unlike", tensors)
+    (models / "long.yaml").write_text("cuvee: 1\nmethod: ties\nmodels: [unlike, unlike]\nbase: unlike\n")
+    return models
+
+
+@pytest.mark.parametrize(
+    ("arguments", "labels"),
+    [
+        (("plan", "recipe.yaml"), ["model.layers.*.mlp.weight", "model.norm.weight"]),
+        (
+            ("plan", "long.yaml", "--rows"),
+            ["model.layers.4.mlp.weight", "model.[bold]blocks[0].:star:.a_name_that_is_"],
+        ),
+        (("diff", "a", "b"), ["layer", "before the layers", "model.layers.1", "total"]),
+        (("diff", "a", "b", "--tensors"), ["tensor", "model.layers.1.mlp.weight", "model.norm.weight", "total"]),
+        (("inspect", "unlike"), ["matrix", "embedding"]),
+        (("inspect", "unlike", "--tensors"), ["tensor", "model.[bold]blocks[0].:star:.a_name_that_is_much_longer_"]),
+        (("methods",), ["method", *methods()]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+@pytest.mark.usefixtures("unlike")
+def test_tables_are_the_same_in_narrow_terminals_and_begin_with_the_label(
+    cuvee: Any, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], labels: list[str]
+) -> None:
+    shown = {}
+    for columns in (20, 60, 80, 200):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        lines = [line.rstrip() for line in cuvee(*arguments).out.splitlines()]
+        shown[columns] = [line for line in lines if any(line.startswith(label) for label in labels) and "  " in line]
+        assert [label for label in labels if not any(line.startswith(label) for line in shown[columns])] == []
+    if arguments != ("methods",):  # its summaries are text, which is wrapped
+        assert shown[20] == shown[60] == shown[80] == shown[200]
+
+
+def test_notes_are_one_line_each(cuvee: Any, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    (models / "recipe.yaml").write_text("cuvee: 1\nmethod: linear\nmodels: [a, b]\nbase: base\n")
+    (note,) = cuvee("plan", "recipe.yaml", "--json").json["warnings"]
+    assert len(note) > 60
+    assert f"Note: {note}" in cuvee("plan", "recipe.yaml").out.splitlines()
+    assert f"Note: {note}" in cuvee("merge", "recipe.yaml", "--out", "out").err.splitlines()
+
+
+@pytest.mark.usefixtures("unlike")
+def test_diff_groups_what_cannot_be_compared(cuvee: Any) -> None:
+    long_name = "model.[bold]blocks[0].:star:.a_name_that_is_much_longer_than_narrow_terminals"
+    shape = "model.embed_tokens.weight: shapes differ: "
+    lines = cuvee("diff", "a", "unlike").out.splitlines()
+    assert lines[-3:] == [
+        shape + "F32 (4, 2), F32 (4, 3)",
+        "model.layers.*.mlp.weight (2 tensors): only in the second: F32 (2, 2)",
+        f"{long_name}: only in the second: F32 (2,)",
+    ]
+    lines = cuvee("diff", "unlike", "a").out.splitlines()
+    assert "model.layers.*.mlp.weight (2 tensors): only in the first: F32 (2, 2)" in lines
+    lines = cuvee("diff", "a", "unlike", "--tensors").out.splitlines()
+    assert lines[-4:-1] == [
+        shape + "F32 (4, 2), F32 (4, 3)",
+        "model.layers.3.mlp.weight: only in the second: F32 (2, 2)",
+        "model.layers.4.mlp.weight: only in the second: F32 (2, 2)",
+    ]
+    statuses = {one["name"]: one["status"] for one in cuvee("diff", "a", "unlike", "--json").json["tensors"]}
+    assert [name for name, status in statuses.items() if status == "only_b"] == [
+        "model.layers.3.mlp.weight",
+        "model.layers.4.mlp.weight",
+        long_name,
+    ]
+
+
+def test_diff_names_the_layer_of_a_tensor_that_stands_alone(cuvee: Any, models: Path) -> None:
+    save_state_dict(models / "one_more", {"model.layers.3.mlp.weight": torch.ones(2, 2)})
+    said = "model.layers.3.mlp.weight: only in the second: F32 (2, 2)"
+    assert said in cuvee("diff", "a", "one_more").out.splitlines()
+
+
+def test_model_card_says_the_version_it_was_made_with(cuvee: Any, models: Path) -> None:
+    assert cuvee("merge", "recipe.yaml", "--out", "out").code == 0
+    card = (models / "out" / "README.md").read_text()
+    assert f"Merged with cuvee {package.__version__}, by the method `ties`." in card
+    assert "base_model" not in card
+
+
+def test_model_card_lists_base_models_that_look_like_ids_of_a_hub(models: Path) -> None:
+    (models / "org").mkdir()
+    (models / "org" / "here").mkdir()
+    named = {
+        "base": "org/name-1.5",
+        "a": "org/here",
+        "b": "/data/b",
+        "c": "other/Name",
+        "d": "org/name-1.5",
+        "e": "./e",
+    }
+    card = model_card("title", "linear", named, "cuvee: 1\n", [], version="1").decode()
+    front = yaml.safe_load(card.split("---\n")[1])
+    assert front["base_model"] == ["org/name-1.5", "other/Name"]
+    assert front["tags"] == ["merge", "cuvee"]

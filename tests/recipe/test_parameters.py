@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -94,6 +95,20 @@ def test_whole_numbers_are_not_fractions_and_not_truth() -> None:
         settle(method, {"knob": 10**400}, LABELS)
     with pytest.raises(RecipeError, match="cannot vary over depth"):
         settle(method, {"knob": {"over_depth": [1, 2]}}, LABELS)
+
+
+def test_numbers_of_numpy_are_numbers_and_its_truth_is_not() -> None:
+    whole = with_parameter(int, Range(0, 5))
+    settled = settle(whole, {"knob": np.int64(3)}, LABELS)["knob"]
+    assert (settled, type(settled)) == (3, int)
+    settled = settle(find_method("slerp"), {"t": np.float32(0.5)}, LABELS)["t"]
+    assert (settled, type(settled)) == (0.5, float)
+    assert settle(find_method("slerp"), {"t": np.int64(1)}, LABELS)["t"] == 1.0
+    for method, wrong in ((whole, {"knob": np.float64(3)}), (find_method("slerp"), {"t": np.bool_(True)})):
+        with pytest.raises(RecipeError, match="it must be a"):
+            settle(method, wrong, LABELS)
+    with pytest.raises(RecipeError, match="it must be a finite number"):
+        settle(find_method("slerp"), {"t": np.float32("nan")}, LABELS)
 
 
 def test_text_without_fixed_words_is_taken_as_it_is() -> None:

@@ -6,13 +6,17 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cuvee.errors import OutputError, RecipeError
+from cuvee.recipe.parameters import OverDepth
 from cuvee.recipe.recipe import Recipe
 from cuvee.recipe.rule import Output, Rule
+from cuvee.sources.open import open_source
 from strategies import recipes
 
 few = settings(max_examples=25)  # the first test looks at many
@@ -67,6 +71,44 @@ def test_paths_given_as_path_objects_are_the_same_recipe() -> None:
     assert Recipe(method="linear", models=[Path("a/b")], base=Path("c")) == Recipe(
         method="linear", models=["a/b"], base="c"
     )
+
+
+def test_sources_and_state_dicts_are_kept_as_they_are() -> None:
+    state = {"w": torch.zeros(1), "step": 3}  # opening it will refuse the step
+    source = open_source({"w": torch.zeros(1)})
+    recipe = Recipe(method="linear", models=[state, source], base=state)
+    assert (recipe.models["m0"], recipe.models["m1"], recipe.base) == (state, source, state)
+
+
+def test_numbers_of_numpy_are_the_same_recipe(folder: Path) -> None:
+    recipe = Recipe(
+        method="ties",
+        models=["a", "b"],
+        base="c",
+        parameters={
+            "density": np.float32(0.5),
+            "weight": [np.int64(1), {"over_depth": [np.float64(0.25), 1]}],
+            "scale": OverDepth((np.float16(0.5), 2)),  # type: ignore[arg-type]
+        },
+        tensors=[Rule(match="x", parts=np.int64(2), parameters={"density": np.float64(0.75)})],  # type: ignore[arg-type]
+        seed=np.int64(7),  # type: ignore[arg-type]
+        output=Output(shard_size=np.int32(10)),  # type: ignore[arg-type]
+    )
+    assert recipe == Recipe(
+        method="ties",
+        models=["a", "b"],
+        base="c",
+        parameters={
+            "density": 0.5,
+            "weight": [1, {"over_depth": [0.25, 1]}],
+            "scale": {"over_depth": [0.5, 2]},
+        },
+        tensors=[Rule(match="x", parts=2, parameters={"density": 0.75})],
+        seed=7,
+        output=Output(shard_size=10),
+    )
+    recipe.save(folder / "numpy.yaml")
+    assert Recipe.load(folder / "numpy.yaml") == recipe
 
 
 def test_recipe_from_python_equals_the_one_from_yaml(tmp_path: Path) -> None:
@@ -148,7 +190,7 @@ def test_recipe_that_cannot_be_written_says_where(tmp_path: Path) -> None:
 
 
 def test_recipe_of_models_in_memory_is_not_saved(tmp_path: Path) -> None:
-    recipe = Recipe(method="linear", models={"one": "a", "two": {}})
+    recipe = Recipe(method="linear", models={"one": "a", "two": {"w": torch.zeros(1)}})
     with pytest.raises(RecipeError, match="model 'two' is held in memory"):
         recipe.save(tmp_path / "recipe.yaml")
     assert not list(tmp_path.iterdir())

@@ -1,8 +1,11 @@
 """Rules for some tensors, and what the output looks like."""
 
+import pickle
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from cuvee.errors import RecipeError
 from cuvee.recipe.recipe import Recipe
@@ -28,6 +31,7 @@ from cuvee.spec import DTYPES
 )
 def test_shard_sizes_are_read_as_people_write_them(written: Any, nbytes: int) -> None:
     assert Output.from_mapping({"shard_size": written}).shard_size == nbytes
+    assert Output(shard_size=written) == Output(shard_size=nbytes)
 
 
 def test_output_without_a_word_is_the_default() -> None:
@@ -43,6 +47,41 @@ def test_every_type_of_numbers_can_be_written_and_no_other(dtype: Any) -> None:
     else:
         with pytest.raises(RecipeError, match="is not known"):
             Output(dtype=dtype.torch_name)
+
+
+@pytest.mark.parametrize("dtype", DTYPES.values(), ids=str)
+def test_torchs_own_types_are_taken_by_their_names(dtype: Any) -> None:
+    if dtype.kind == "float":
+        assert Output(dtype=getattr(torch, dtype.torch_name)) == Output(dtype=dtype.torch_name)
+        pickle.dumps(Output(dtype=getattr(torch, dtype.torch_name)))
+    elif hasattr(torch, dtype.torch_name):
+        with pytest.raises(RecipeError, match=f"output dtype '{dtype.torch_name}' is not known"):
+            Output(dtype=getattr(torch, dtype.torch_name))
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("bf16", "bfloat16"),
+        ("BF16", "bfloat16"),
+        ("fp16", "float16"),
+        ("half", "float16"),
+        ("F16", "float16"),
+        ("fp32", "float32"),
+        ("float", "float32"),
+        ("single", "float32"),
+        ("fp64", "float64"),
+        ("double", "float64"),
+        ("F8_E4M3", "float8_e4m3fn"),
+        ("torch.bfloat16", "bfloat16"),
+        ("torch.half", "float16"),
+        (np.dtype("float16"), "float16"),
+    ],
+)
+def test_other_names_of_types_are_refused_with_ours(written: Any, meant: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        Output(dtype=written)
+    assert f"output dtype {written!r} is not known. Did you mean '{meant}'?" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -79,5 +118,6 @@ def test_first_rule_that_matches_is_found() -> None:
 
 def test_one_pattern_may_stand_without_a_list() -> None:
     assert Rule.from_mapping({"match": "a"}) == Rule.from_mapping({"match": ["a"]}) == Rule(match=("a",))
+    assert Rule(match="a").match == ("a",)
     assert Rule(match=("a",)).to_mapping() == {"match": "a"}
     assert Rule(match=("a", "b"), parts=2).to_mapping() == {"match": ["a", "b"], "parts": 2}

@@ -7,7 +7,9 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,19 +37,28 @@ AFTER_TOP = [
     ("seed: !!int x", 4, "'x' cannot be read as int"),
     (f"seed: {'9' * 5000}", 4, "cannot be read as int"),
     ("seed: 2020-01-01", 4, "'seed' is '2020-01-01'"),
-    ("base: 5", 4, "5 is not a path to a model; put a name made of digits in quotes"),
-    ("base: 1e5", 4, "is not a path to a model; put a name made of digits in quotes"),
+    ("base: 5", 4, "model 'base': 5 is not a path to a model (nor, in Python, a state dict or a source). Put a name"),
+    ("base: 1e5", 4, "Put a name made of digits in quotes."),
     ("base: ''", 4, "'' is not a path to a model"),
     ("base: false", 4, "False is not a path to a model"),
+    ("base: {}", 4, "{} is not a path to a model (nor, in Python, a state dict or a source). It is empty."),
     ("base: [a]", 4, "['a'] is not a path to a model"),
-    ("base:\n  model: a", 4, "write the path by itself; settings go under 'parameters'"),
+    ("base:\n  model: a", 4, "Write the path by itself; settings go under 'parameters'."),
+    # keys that people bring from elsewhere, or put one level too high
+    ("base_model: c", 4, "a recipe has no key 'base_model'. Did you mean 'base'?"),
+    ("merge_method: ties", 4, "a recipe has no key 'merge_method'. Did you mean 'method'?"),
+    ("dtype: bfloat16", 4, "a recipe has no key 'dtype'. Say output: {dtype: ...}."),
+    ("shard_size: 5GB", 4, "Say output: {shard_size: ...}."),
+    ("custom_code: true", 4, "Say output: {custom_code: ...}."),
+    ("weight: [1, 2]", 4, "a recipe has no key 'weight'. Say parameters: {weight: ...}."),
+    ("density: 0.3", 4, "a recipe has no key 'density'. Its keys are:"),
     # parameters
     ("parameters: 5", 4, "'parameters' must be a mapping (key: value), not a number"),
     ("parameters: [weight]", 4, "'parameters' must be a mapping (key: value), not a list"),
     ("parameters:\n  wieght: 1", 5, "method 'linear' has no parameter 'wieght'. Did you mean 'weight'?"),
     ("parameters: {weight: 1, weight: 2}", 4, "the key 'weight' is given twice"),
     ("parameters:\n  normalize: 1", 5, "'normalize' is 1; it must be true or false"),
-    ("parameters: {normalize: [true, true]}", 4, "'normalize' is a list; it must be true or false"),
+    ("parameters: {normalize: [true, true]}", 4, "'normalize' is a list; it must be true or false."),
     ("parameters: {normalize: {m0: true}}", 4, "it is not a per-model parameter"),
     ("parameters: {normalize: {over_depth: [1]}}", 4, "'normalize' is not a number and cannot vary over depth"),
     ("parameters:\n  weight: heavy", 5, "'weight' is 'heavy'; it must be a number"),
@@ -105,6 +116,7 @@ AFTER_TOP = [
     ("output: bfloat16", 4, "output must be a mapping (key: value), not text"),
     ("output:\n  dtipe: bfloat16", 5, "output has no key 'dtipe'. Did you mean 'dtype'?"),
     ("output:\n  dtype: bfloat61", 5, "output dtype 'bfloat61' is not known. Did you mean 'bfloat16'?"),
+    ("output:\n  dtype: bf16", 5, "output dtype 'bf16' is not known. Did you mean 'bfloat16'?"),
     ("output:\n  dtype: int8", 5, "output dtype 'int8' is not known."),
     ("output:\n  dtype: [bfloat16]", 5, "output dtype ['bfloat16'] is not known."),
     ("output:\n  dtype: 16", 5, "output dtype 16 is not known."),
@@ -141,9 +153,9 @@ WHOLE = [
     ("cuvee: 1\nmethod: linear\nmodels: {}", 3, "'models' is empty; name at least one model"),
     ("cuvee: 1\nmethod: linear\nmodels:", 3, "'models' must be a list of paths, or label: path for each model"),
     ("cuvee: 1\nmethod: linear\nmodels: a", 3, "'models' must be a list of paths, or label: path for each model"),
-    ("cuvee: 1\nmethod: linear\nmodels:\n- a\n- 12e4", 5, "put a name made of digits in quotes"),
+    ("cuvee: 1\nmethod: linear\nmodels:\n- a\n- 12e4", 5, "Put a name made of digits in quotes."),
     ("cuvee: 1\nmethod: linear\nmodels:\n- a\n-", 5, "None is not a path to a model"),
-    ("cuvee: 1\nmethod: linear\nmodels:\n- model: a\n  parameters: {weight: 1}", 4, "write the path by itself"),
+    ("cuvee: 1\nmethod: linear\nmodels:\n- model: a\n  parameters: {weight: 1}", 4, "Write the path by itself"),
     ("cuvee: 1\nmethod: linear\nmodels:\n  a: x\n  a: y", 5, "the key 'a' is given twice"),
     ("cuvee: 1\nmethod: linear\nmodels:\n  a: x\n  my model: y", 5, "'my model' is not a label for a model"),
     ("cuvee: 1\nmethod: linear\nmodels:\n  base: x", 4, "'base' is not a label for a model"),
@@ -158,6 +170,23 @@ WHOLE = [
         "'norm' is 'larp'; it can be: raw, lerp, first. Did you mean 'lerp'?",
     ),
     ("cuvee: 1\nmethod: slerp\nmodels: [a, b]\nparameters:\n  norm: [raw]", 5, "'norm' is a list; it can be: raw"),
+    (
+        "cuvee: 1\nmethod: slerp\nmodels: [a, b]\nparameters:\n  t: [0, 0.5, 1]",
+        5,
+        "'t' is a list; it must be a number. Values over depth are written {over_depth: [...]}.",
+    ),
+    (
+        "cuvee: 1\nmethod: linear\nmodels: [a, b]\nparameters:\n  weight: [1, [0, 1]]",
+        5,
+        "Values over depth are written {over_depth: [...]}.",
+    ),
+    (
+        "models:\n- model: a\nmerge_method: ties\nbase_model: b\ndtype: bfloat16",
+        3,
+        "this looks like a mergekit configuration, which cuvee does not read yet; a recipe of its own begins with "
+        "'cuvee: 1' and 'method: NAME'.",
+    ),
+    ("cuvee: 1\nmethod: [ties]\nmodels: [a]\ndensity: 1", 4, "a recipe has no key 'density'. Its keys are:"),
     ("cuvee: 1\nmethod: slerp\nmodels: [a, b]\nparameters:\n  t: {m0: 1}", 5, "it is not a per-model parameter"),
     ("cuvee: 1\nmethod: slerp\nmodels: [a, b]\nparameters:\n  norm: {over_depth: [raw]}", 5, "cannot vary over depth"),
     ("cuvee: 1\n---\nmethod: linear", None, "not a recipe: line 2: but found another document"),
@@ -258,6 +287,47 @@ def test_recipes_from_python_are_checked_alike(make: Any, words: str) -> None:
     with pytest.raises(RecipeError) as caught:
         make()
     assert words in str(caught.value)
+
+
+EXPECTED = "is not a path to a model (nor, in Python, a state dict or a source)."
+
+
+@pytest.mark.parametrize(
+    ("reference", "said"),
+    [
+        (3, f"3 {EXPECTED} Put a name made of digits in quotes."),
+        (True, f"True {EXPECTED}"),
+        (None, f"None {EXPECTED}"),
+        ("", f"'' {EXPECTED}"),
+        (b"models/math", f"a bytes {EXPECTED}"),
+        ({}, f"{{}} {EXPECTED} It is empty."),
+        (np.zeros(3), f"a ndarray {EXPECTED} Name it in a state dict, or merge single tensors"),
+        (torch.zeros(3), f"a Tensor {EXPECTED} Name it in a state dict"),
+        (torch.nn.Linear(2, 2), f"a Linear {EXPECTED} Call its .state_dict()."),
+        ({"step": 1, "net": {"w": torch.ones(1)}}, f"{EXPECTED} Give the state dict itself, which it has under"),
+        ({"model": "a"}, f"{{'model': 'a'}} {EXPECTED} Write the path by itself; settings go under 'parameters'."),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_no_model_is_refused_by_its_label_when_the_recipe_is_made(reference: Any, said: str) -> None:
+    for models, label, where in (
+        ({"good": "a", "bad": reference}, "bad", ("models", "bad")),
+        (["a", reference], "m1", ("models", 1)),
+    ):
+        with pytest.raises(RecipeError) as caught:
+            Recipe(method="linear", models=models)
+        assert str(caught.value).startswith(f"model '{label}': ")
+        assert said in str(caught.value)
+        assert caught.value.where == where
+    if reference is not None:
+        with pytest.raises(RecipeError, match="model 'base': ") as caught:
+            Recipe(method="linear", models=["a"], base=reference)
+        assert caught.value.where == ("base",)
+
+
+def test_mergekit_configuration_given_as_plain_values_is_recognised() -> None:
+    with pytest.raises(RecipeError, match="looks like a mergekit configuration"):
+        Recipe.from_mapping({"merge_method": "linear", "slices": []})
 
 
 plain = st.recursive(

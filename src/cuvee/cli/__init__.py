@@ -1,12 +1,14 @@
 """The command line: one command, one verb for each thing people do. Verbs import what they need when they run."""
 
+import os
 import signal
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, NoReturn, cast
 
 import typer
+import typer.main
 
 from cuvee.errors import CuveeError
 
@@ -14,7 +16,7 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="cuvee",
-    help="Merge neural networks: several checkpoints into one better one.",
+    help="Merge neural networks: several checkpoints into one.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -26,12 +28,27 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Workers = Annotated[int | None, typer.Option(help="Threads; by default one for each core, at most 8.")]
 Tensors = Annotated[bool, typer.Option("--tensors", help="List every tensor.")]
 
+# What typer raises for wrong arguments. It exports this subclass only; the class itself has moved from click to typer.
+_UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__base__)
+
+
+def _print_version(asked: bool) -> None:
+    """Print the version and leave."""
+    if asked:
+        from cuvee import __version__
+
+        print(f"cuvee {__version__}")
+        raise typer.Exit
+
 
 @app.callback()
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; may stand anywhere.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and leave.", is_eager=True, callback=_print_version)
+    ] = False,
 ) -> None:
-    """Merge neural networks: several checkpoints into one better one."""
+    """Merge neural networks: several checkpoints into one."""
 
 
 @app.command()
@@ -40,7 +57,9 @@ def merge(
     out: Annotated[Path, typer.Option(help="Folder to write, or a .safetensors file for the weights alone.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a checkpoint that is there.")] = False,
     workers: Workers = None,
-    block_size: Annotated[int | None, typer.Option(help="Bytes read at a time from one input.")] = None,
+    block_size: Annotated[
+        int | None, typer.Option(help="Most bytes read at a time from one input; by default 8388608.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
 ) -> None:
     """Merge models into a checkpoint, as a recipe says."""
@@ -66,7 +85,7 @@ def plan(
 def methods(
     name: Annotated[str | None, typer.Argument(help="A method, for its page.")] = None, as_json: Json = False
 ) -> None:
-    """List the merge methods and what they need, or show one method's page."""
+    """List the merge methods, or show one in full."""
     from cuvee.cli.methods import run
 
     run(name, as_json=as_json)
@@ -102,7 +121,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for the models and merges.")] = Path("demo-output"),
     seed: Annotated[int, typer.Option(help="Decides the data split, the training and the random merges.")] = 0,
 ) -> None:
-    """Train a small base and four experts, merge them by several methods, and score them all."""
+    """Train small models, merge them by several methods, and score all."""
     from cuvee.cli.demo import run
 
     run(out, seed)
@@ -123,22 +142,49 @@ def _comes_of(error: BaseException | None, kind: type[BaseException]) -> bool:
     return error is not None
 
 
+def _run(arguments: list[str]) -> int:
+    """Run one command and return its exit code; unlike typer, let every exception through."""
+    command = typer.main.get_command(app)
+    try:
+        with command.make_context("cuvee", arguments) as context:
+            command.invoke(context)
+    except typer.Exit as leaving:  # after --help or --version
+        return leaving.exit_code
+    return 0
+
+
+def _misuse(error: typer.BadParameter) -> str:
+    """Say in one line what typer found wrong with the arguments, and where help is."""
+    said = " ".join(error.format_message().split())
+    end = "" if said.endswith((".", "?")) else "."
+    return f"{said}{end} See '{error.ctx.command_path if error.ctx else 'cuvee'} --help'."
+
+
 def main() -> None:
     """Run the command line: 0 if all went well, 2 for a wrong recipe or command, 1 for a failed run."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as after Ctrl-C
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
     try:
-        app(args=arguments, prog_name="cuvee")
+        code = _run(list(arguments))
+        sys.stdout.flush()  # here, and not as Python ends, we can tell whether somebody still reads
     except CuveeError as error:
         _fail(error, str(error), error.exit_code, debug)
+    except _UsageError as error:
+        if not arguments:  # what typer says then is the help
+            error.show()
+            raise SystemExit(2) from None
+        _fail(error, _misuse(error), 2, debug)
+    except KeyboardInterrupt as error:
+        _fail(error, "interrupted; nothing was left half-written.", 130, debug)
+    except BrokenPipeError:  # the reader of our output (head, less) has gone; nothing is wrong
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python writes as it ends
+        raise SystemExit(0) from None
     except SystemExit as leaving:
-        # typer and rich have made exit codes of these.
-        if _comes_of(leaving, BrokenPipeError):  # the reader of our output (head, less) has gone; nothing is wrong
+        if _comes_of(leaving, BrokenPipeError):  # the same; rich has made an exit code of it
             raise SystemExit(0) from None
-        if _comes_of(leaving, KeyboardInterrupt):
-            _fail(leaving, "interrupted; nothing was left half-written.", 130, debug)
         raise
     except Exception as error:  # noqa: BLE001 - an error of ours; users get a sentence, --debug the traceback
         message = f"unexpected {type(error).__name__}: {error}. Run again with --debug and report what it prints."
         _fail(error, message, 1, debug)
+    raise SystemExit(code)

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from math import isfinite
 from typing import Any
@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from cuvee.cli.tables import print_unfolded
+from cuvee.cli.tables import family, print_unfolded, table_of
 from cuvee.evaluate.difference import Sums, TensorDifference, by_layer, difference, total
 from cuvee.sources.open import open_source
 from cuvee.spec import Source, TensorSpec
@@ -46,7 +46,7 @@ def diff(a: str, b: str, *, as_json: bool, tensors: bool) -> None:
         a: checkpoint folder or safetensors file, the reference for relative distances.
         b: the other one.
         as_json: print JSON instead of tables.
-        tensors: list every tensor in a table.
+        tensors: list every tensor, in a table and in what is said of those that could not be compared.
 
     Raises:
         SourceError: a checkpoint cannot be read.
@@ -60,7 +60,7 @@ def diff(a: str, b: str, *, as_json: bool, tensors: bool) -> None:
     if as_json:
         print(json.dumps(_described(first.reference, second.reference, found), indent=2))
         return
-    _print(Console(), first.reference, second.reference, found, tensors)
+    _print(Console(emoji=False), first.reference, second.reference, found, tensors)
 
 
 def _compared(a: Source, b: Source) -> list[TensorDifference]:
@@ -125,7 +125,7 @@ def _print(console: Console, a: str, b: str, found: list[TensorDifference], tens
         if tensors:
             print_unfolded(_table("tensor", compared))
             console.print()
-        console.print(_table("layer", layers))
+        print_unfolded(_table("layer", layers))
         same = sum(sums.identical for sums in compared.values())
         left_out = layers["total"].non_finite
         note = f" Elements left out, being NaN or infinite: {left_out:,}." if left_out else ""
@@ -133,21 +133,29 @@ def _print(console: Console, a: str, b: str, found: list[TensorDifference], tens
     statuses = Counter(one.status for one in found)
     if statuses["equal"]:
         console.print(f"Equal tensors of integers or the like: {statuses['equal']:,}.", highlight=False)
+    for line in _uncompared(found, tensors):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _uncompared(found: Iterable[TensorDifference], every: bool) -> list[str]:
+    """Say what could not be compared: a line for each tensor, or for those that differ only in their layer's number."""
+    groups: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     for one in found:
         if one.status in _SAID:
             specs = ", ".join(f"{spec.dtype} {spec.shape}" for spec in (one.a, one.b) if spec is not None)
-            console.print(f"{one.name}: {_SAID[one.status]}: {specs}", markup=False, highlight=False, soft_wrap=True)
+            groups[one.name if every else family(one.name), f"{_SAID[one.status]}: {specs}"].append(one.name)
+    return [
+        f"{names[0]}: {said}" if len(names) == 1 else f"{name} ({len(names):,} tensors): {said}"
+        for (name, said), names in groups.items()
+    ]
 
 
 def _table(title: str, rows: Mapping[str, Sums]) -> Table:
-    """Make a table of measures, the names last, where they have room."""
-    table = Table(box=None, pad_edge=False)
-    for column in ("elements", "distance", "relative", "cosine", "equal sign", "largest"):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column(title, overflow="fold")
+    """Make a table of measures."""
+    table = table_of((title,), ("elements", "distance", "relative", "cosine", "equal sign", "largest"))
     for name, sums in rows.items():
         measures = (f"{sums.distance:.4g}", f"{sums.relative_distance:.4g}", f"{sums.cosine:.6f}")
         signs = f"{sums.sign_agreement:.2%}"
         shown = ("identical", "", "", "", "") if sums.identical else (*measures, signs, f"{sums.largest:.3g}")
-        table.add_row(f"{sums.size:,}", *(cell.replace("nan%", "-").replace("nan", "-") for cell in shown), name)
+        table.add_row(name, f"{sums.size:,}", *(cell.replace("nan%", "-").replace("nan", "-") for cell in shown))
     return table

@@ -12,7 +12,7 @@ from cuvee.architectures.layers import depth_of, layer_of, stacks
 from cuvee.architectures.packed import refuse_packed
 from cuvee.architectures.roles import ROLES, role_of
 from cuvee.architectures.tied import stored_twice, tied_names
-from cuvee.cli.tables import print_unfolded
+from cuvee.cli.tables import print_unfolded, table_of
 from cuvee.cli.units import size
 from cuvee.errors import UnsupportedError
 from cuvee.sources.open import open_source
@@ -81,7 +81,7 @@ def inspect(path: str, *, as_json: bool, tensors: bool) -> None:
     if as_json:
         print(json.dumps(described, indent=2))
         return
-    console = Console()
+    console = Console(emoji=False)
     _print_summary(console, described)
     if tensors:
         console.print()
@@ -163,7 +163,7 @@ def _obstacle(source: Source) -> str | None:
 def _print_summary(console: Console, described: Description) -> None:
     """Print everything but the list of tensors."""
     tensors = described["tensors"]
-    console.print(described["reference"], markup=False, highlight=False, style="bold")
+    console.print(described["reference"], markup=False, highlight=False, style="bold", soft_wrap=True)
     console.print(
         f"{len(tensors):,} tensors, {described['parameters']:,} parameters, {size(described['bytes'])} in "
         f"{len(described['files']):,} file{'s' if len(described['files']) != 1 else ''}.",
@@ -181,15 +181,15 @@ def _print_summary(console: Console, described: Description) -> None:
             start = f"{title}: " if index == 0 else " " * (len(title) + 2)
             console.print(f"{start}{entry}", markup=False, highlight=False, soft_wrap=True)
     console.print()
-    console.print(_role_table(tensors))
+    print_unfolded(_role_table(tensors))
     if len(described["files"]) > 1:
         console.print()
-        console.print(_file_table(described["files"]))
+        print_unfolded(_file_table(described["files"]))
 
 
 def _role_table(tensors: Sequence[Tensor]) -> Table:
     """Make the table of roles and element types."""
-    table = _table(("role", "type"), ("tensors", "elements", "size"))
+    table = table_of(("role", "type"), ("tensors", "elements", "size"))
     pairs = [f"{tensor['role']} {tensor['dtype']}" for tensor in tensors]
     groups = _grouped(tensors, pairs)
     order: dict[str, int] = {role: place for place, role in enumerate(ROLES)}
@@ -201,28 +201,16 @@ def _role_table(tensors: Sequence[Tensor]) -> Table:
 
 def _file_table(files: Mapping[str, Group]) -> Table:
     """Make the table of files."""
-    table = _table((), ("tensors", "size"), ("file",))
+    table = table_of(("file",), ("tensors", "size"))
     for name, group in files.items():
-        table.add_row(f"{group['tensors']:,}", size(group["bytes"]), name)
+        table.add_row(name, f"{group['tensors']:,}", size(group["bytes"]))
     return table
 
 
 def _tensor_table(tensors: Iterable[Tensor]) -> Table:
     """Make the table of all tensors."""
-    table = _table(("role", "type", "shape"), ("size",), ("tensor",))
+    table = table_of(("tensor", "role", "type", "shape"), ("size",))
     for tensor in tensors:
         shape = " × ".join(map(str, tensor["shape"])) or "scalar"
-        table.add_row(tensor["role"], tensor["dtype"], shape, size(tensor["bytes"]), tensor["name"])
-    return table
-
-
-def _table(words: Iterable[str], numbers: Iterable[str], names: Iterable[str] = ()) -> Table:
-    """Make an empty table: columns of words, then of numbers, then of names, which alone may take several lines."""
-    table = Table(box=None, pad_edge=False)
-    for title in words:
-        table.add_column(title, no_wrap=True)
-    for title in numbers:
-        table.add_column(title, justify="right", no_wrap=True)
-    for title in names:
-        table.add_column(title, overflow="fold")
+        table.add_row(tensor["name"], tensor["role"], tensor["dtype"], shape, size(tensor["bytes"]))
     return table

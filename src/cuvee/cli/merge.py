@@ -27,11 +27,11 @@ def run(recipe: Path, out: Path, *, overwrite: bool, workers: int | None, block_
     """Merge and say what it cost."""
     chosen = {"workers": workers, "block_bytes": block_size}
     limits = Limits(**{name: value for name, value in chosen.items() if value is not None})
-    console = Console(stderr=True, quiet=quiet)
+    console = Console(stderr=True, quiet=quiet, emoji=False)
     with progress_bar(console) as progress:
         report = merge(recipe, out, overwrite=overwrite, limits=limits, progress=progress)
     for note in report.notes:
-        console.print(f"Note: {note}", markup=False, highlight=False)
+        console.print(f"Note: {note}", markup=False, highlight=False, soft_wrap=True)
     console.print(
         f"Wrote {out}: {size(report.bytes_read)} read, {size(report.bytes_written)} written in {report.seconds:.1f} s "
         f"({report.cpu_seconds:.1f} s of processor), peak memory {size(report.peak_memory)}.",

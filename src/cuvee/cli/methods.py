@@ -1,7 +1,6 @@
 """``cuvee methods``."""
 
 import json
-import re
 import textwrap
 from collections.abc import Mapping, Sequence
 
@@ -67,16 +66,22 @@ def _listed(words: Sequence[str]) -> str:
 
 
 def _reflowed(text: str) -> str:
-    """Wrap a page to the terminal: paragraphs anew, indented lines one by one, with their indent kept."""
-    joined = re.sub(r"(?<=[^\n])\n(?=[^\s*-])", " ", text)  # a line that goes on, neither indented nor of a list
-    # Headings stand between a blank line and an indented one; a paragraph's lines are joined by now.
-    lines = (_wrapped(line, re.match(r"\s*", line)[0]) for line in joined.splitlines())  # type: ignore[index]
-    return "\n".join(lines)
+    """Wrap a page to the terminal: paragraphs anew, indented lines and items of a list one by one."""
+    lines: list[str] = []
+    for line in text.splitlines():
+        if lines and _goes_on(lines[-1]) and _goes_on(line):
+            lines[-1] += f" {line}"
+        else:
+            lines.append(line)
+    return "\n".join(_wrapped(line, " " * (len(line) - len(line.lstrip()))) for line in lines)
+
+
+def _goes_on(line: str) -> bool:
+    """Say whether a line is part of a paragraph, not blank, indented or an item of a list."""
+    return bool(line) and line[0] not in " *-"
 
 
 def _wrapped(text: str, indent: str = "") -> str:
     """Wrap a line at words, the lines after the first with an indent."""
     width = min(max(Console().width, NARROWEST), WIDEST)
-    return textwrap.fill(
-        text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
-    )
+    return textwrap.fill(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)

@@ -1,7 +1,6 @@
 """``cuvee plan``."""
 
 import json
-import re
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from cuvee.cli.tables import print_unfolded
+from cuvee.cli.tables import family, print_unfolded, table_of
 from cuvee.cli.units import size
 from cuvee.plan.describe import describe
 from cuvee.plan.limits import Limits
@@ -24,7 +23,7 @@ def run(recipe: Path, *, as_json: bool, every_row: bool, workers: int | None) ->
     if as_json:
         print(json.dumps(described, indent=2))
         return
-    console = Console()
+    console = Console(emoji=False)
     print_unfolded(_table(described["rows"], every_row))
     console.print(
         f"{len(described['rows'])} rows. At most {size(described['bytes_read'])} to read and "
@@ -33,21 +32,18 @@ def run(recipe: Path, *, as_json: bool, every_row: bool, workers: int | None) ->
         highlight=False,
     )
     for warning in described["warnings"]:
-        console.print(f"Note: {warning}", markup=False, highlight=False)
+        console.print(f"Note: {warning}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _table(rows: list[dict[str, Any]], every_row: bool) -> Table:
     """Make the table: a line for each row, or for rows that differ in numbers in their names only."""
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
-        name = row["tensor"] if every_row else re.sub(r"(?<=\.)\d+(?=\.)", "*", row["tensor"])
+        name = row["tensor"] if every_row else family(row["tensor"])
         method = f"{row['method']}{': ' + row['fallback'] if row['fallback'] else ''}"
         shape = " × ".join(map(str, row["shape"])) or "scalar"
         groups[name, shape, row["dtype"], method, row["scope"] or "", row["readings"], row["lane"]].append(row)
-    table = Table(box=None, pad_edge=False)
-    for title in ("rows", "shape", "type", "method", "scope", "readings", "lane"):
-        table.add_column(title, justify="right" if title in ("rows", "readings") else "left", no_wrap=title != "method")
-    table.add_column("tensor", overflow="fold")
+    table = table_of(("tensor",), ("rows", "readings"), ("shape", "type", "method", "scope", "lane"))
     for (name, shape, dtype, method, scope, readings, lane), members in groups.items():
-        table.add_row(str(len(members)), shape, dtype, method, scope, str(readings), lane, name)
+        table.add_row(name, str(len(members)), str(readings), shape, dtype, method, scope, lane)
     return table

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cuvee.errors import CuveeWarning, OutputError, PlanError, RecipeError
 from cuvee.execute.run import Report, execute
@@ -14,6 +14,7 @@ from cuvee.plan.limits import Limits
 from cuvee.plan.planner import Plan, make_plan
 from cuvee.recipe.recipe import Recipe
 from cuvee.resolve import Resolved, Sources
+from cuvee.version import __version__
 from cuvee.writers.card import model_card
 from cuvee.writers.memory import MemoryWriter
 from cuvee.writers.safetensors import SafetensorsWriter
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = ["merge", "merge_state_dicts", "merge_tensors", "merge_variants"]
+
+Out = TypeVar("Out", bound=str | Path)  # a mapping's keys must be of one type exactly: text, paths, or either
 
 
 def merge(
@@ -62,7 +65,7 @@ def merge(
 
 
 def merge_variants(
-    recipes: Mapping[str | Path, Recipe | str | Path | Mapping[str, Any]] | Mapping[Path, Any],
+    recipes: Mapping[Out, Recipe | str | Path | Mapping[str, Any]],
     *,
     overwrite: bool = False,
     limits: Limits | None = None,
@@ -150,6 +153,7 @@ def _companions(plan: Plan, variant: int, title: str, notes: Sequence[str]) -> d
         recipe.to_yaml(),
         list(citations.values()),
         notes,
+        version=__version__,
     )
     return files
 
@@ -183,8 +187,7 @@ def merge_state_dicts(
         {'w': tensor([2., 4.])}
     """
     seed = parameters.pop("seed", 0)
-    labelled: Any = models  # the recipe labels a sequence itself
-    recipe = Recipe(method=method, models=labelled, base=base, parameters=parameters, seed=seed)
+    recipe = Recipe(method=method, models=models, base=base, parameters=parameters, seed=seed)
     with Sources() as sources:
         resolved = sources.resolve(recipe)
         plan = make_plan([resolved])

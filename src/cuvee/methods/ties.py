@@ -10,7 +10,8 @@ authors' code (https://github.com/prateeky2806/ties-merging) decides them:
 * If that vote is a draw, ``paper`` gives zero; ``reference`` takes the negative entries (mean and sum) or zero (max).
 
 Also: a weight per model, 1 in the paper; and the trim can be taken per tensor, which most tools do, and is another
-algorithm.
+algorithm; the vote is then taken per tensor, too. (Tam et al., https://arxiv.org/abs/2409.18314, trim over the model
+and vote per tensor: not offered.)
 """
 
 from collections.abc import Mapping

@@ -4,14 +4,15 @@ import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
+from numbers import Integral, Real
 from typing import Any
 
 from cuvee.errors import RecipeError, nearest
 from cuvee.methods.declare import Method, Parameter
+from cuvee.recipe.yaml_text import Where
 
-__all__ = ["OverDepth", "Settings", "at_depth", "settle"]
+__all__ = ["OverDepth", "Settings", "at_depth", "plain_number", "settle"]
 
-Where = tuple[str | int, ...]
 Settings = Mapping[str, Any]
 """A value, or an `OverDepth`, for each parameter; for a per-model parameter a tuple of them in the order of the
 models."""
@@ -70,6 +71,13 @@ def settle(method: Method, given: Mapping[str, object], labels: Sequence[str], w
             _per_model(parameter, value, labels, place) if parameter.per_model else _one(parameter, value, place)
         )
     return {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+
+
+def plain_number(value: Any) -> Any:
+    """Return another library's number (a scalar of numpy) as Python's own, which can be saved; all else as it is."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return value
+    return int(value) if isinstance(value, Integral) else float(value)
 
 
 def at_depth(settings: Settings, depth: float) -> dict[str, Any]:
@@ -141,11 +149,14 @@ def _scalar(parameter: Parameter, value: object, where: Where) -> Any:
                 where,
             )
         return value
+    value = plain_number(value)
     numeric = isinstance(value, int | float) and not isinstance(value, bool)
     fits = numeric if parameter.type is float else type(value) is parameter.type
     if not fits:
         words = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}[parameter.type]
-        raise RecipeError(f"'{parameter.name}' is {_shown(value)}; it must be {words}.", where)
+        listed = parameter.interpolates and isinstance(value, list | tuple)
+        hint = " Values over depth are written {over_depth: [...]}." if listed else ""
+        raise RecipeError(f"'{parameter.name}' is {_shown(value)}; it must be {words}.{hint}", where)
     if parameter.type is float:
         value = _finite(parameter, value, where)
     if parameter.bounds and not parameter.bounds.low <= value <= parameter.bounds.high:  # type: ignore[operator]

@@ -1,7 +1,5 @@
 """The recipe: a frozen statement of what to merge. Checks all that can be checked without opening a model."""
 
-import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
@@ -11,31 +9,32 @@ from typing import Any
 
 from cuvee.errors import OutputError, RecipeError, nearest
 from cuvee.methods.declare import Method
-from cuvee.methods.registry import find_method
-from cuvee.recipe.parameters import settle
+from cuvee.methods.registry import find_method, methods
+from cuvee.recipe.parameters import plain_number, settle
+from cuvee.recipe.references import BASE, Models, Reference, checked, labelled, written
 from cuvee.recipe.rule import Output, Rule
 from cuvee.recipe.values import frozen_items, inside, keys_of, list_of, mapping_of, thawed
-from cuvee.recipe.yaml_text import Origin, Where, dump, read
-from cuvee.spec import Source
+from cuvee.recipe.yaml_text import Origin, dump, read
 
 __all__ = ["BASE", "SCHEMA", "Recipe", "Reference"]
 
 SCHEMA = 1
-BASE = "base"
-
-Reference = str | Path | Mapping[str, Any] | Source
-"""What a model is called: a folder, a safetensors file, a state dict, or a source that is open already."""
-
 _KEYS = ("cuvee", "method", "models", "base", "parameters", "tensors", "seed", "output")
+_HINTS = {
+    "base_model": "Did you mean 'base'?",
+    "merge_method": "Did you mean 'method'?",
+    **{f.name: f"Say output: {{{f.name}: ...}}." for f in fields(Output)},
+}
+_PLAIN_OUTPUT = Output()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, init=False)
 class Recipe:
     """What to merge, and how.
 
     Attributes:
         method: name of the method.
-        models: label to reference, in order; a sequence of references is labelled m0, m1, ...
+        models: label to reference, in order. May be given as a sequence, whose labels are m0, m1, ...
         base: the common ancestor, for methods that work on task vectors; also the donor of configuration and tokenizer.
         parameters: values for the method's parameters; see `settle`.
         tensors: rules for some tensors, the first match holds.
@@ -54,20 +53,38 @@ class Recipe:
 
     method: str
     models: Mapping[str, Reference]
-    base: Reference | None = None
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    tensors: Sequence[Rule] = ()
-    seed: int = 0
-    output: Output = field(default_factory=Output)
-    folder: Path | None = field(default=None, compare=False, repr=False)
-    origin: Origin | None = field(default=None, compare=False, repr=False)
+    base: Reference | None
+    parameters: Mapping[str, Any]
+    tensors: tuple[Rule, ...]
+    seed: int
+    output: Output
+    folder: Path | None = field(compare=False, repr=False)
+    origin: Origin | None = field(compare=False, repr=False)
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        *,
+        method: str,
+        models: Models,
+        base: Reference | None = None,
+        parameters: Mapping[str, Any] = MappingProxyType({}),
+        tensors: Sequence[Rule] = (),
+        seed: int = 0,
+        output: Output = _PLAIN_OUTPUT,
+        folder: Path | None = None,
+        origin: Origin | None = None,
+    ) -> None:
         """Freeze and check everything that can be checked without opening a model."""
-        object.__setattr__(self, "models", MappingProxyType(_labelled(self.models)))
-        object.__setattr__(self, "base", _plain(self.base))
-        object.__setattr__(self, "parameters", frozen_items(self.parameters))
-        object.__setattr__(self, "tensors", tuple(self.tensors))
+        references = MappingProxyType(labelled(models))
+        donor = None if base is None else checked(BASE, base, (BASE,))
+        seed = plain_number(seed)
+        values = (method, references, donor, frozen_items(parameters), tuple(tensors), seed, output, folder, origin)
+        for f, value in zip(fields(self), values, strict=True):
+            object.__setattr__(self, f.name, value)
+        self._check()
+
+    def _check(self) -> None:
+        """Check everything that can be checked without opening a model."""
         if not isinstance(self.seed, int) or isinstance(self.seed, bool):
             raise RecipeError(f"'seed' is {self.seed!r}; it must be a whole number.", ("seed",))
         if not isinstance(self.method, str):
@@ -162,7 +179,7 @@ class Recipe:
         Raises:
             RecipeError: something in it is wrong.
         """
-        top = keys_of(content, _KEYS, "a recipe", ())
+        top = keys_of(content, _KEYS, "a recipe", (), _hints(content))
         _check_version(top.get("cuvee"))
         for key in ("method", "models"):
             if key not in top:
@@ -175,8 +192,8 @@ class Recipe:
             output = Output.from_mapping(top.get("output"))
         return cls(
             method=top["method"],
-            models=_references(top["models"]),
-            base=None if top.get("base") is None else _reference(top["base"], ("base",)),
+            models=top["models"],
+            base=top.get("base"),
             parameters=mapping_of(top.get("parameters"), ("parameters",)),
             tensors=tuple(rules),
             seed=top.get("seed", 0),
@@ -187,9 +204,9 @@ class Recipe:
     def to_mapping(self) -> dict[str, object]:
         """Return plain values that `from_mapping` reads back to an equal recipe, if its models are paths."""
         content: dict[str, object] = {"cuvee": SCHEMA, "method": self.method}
-        content["models"] = {label: _written(reference) for label, reference in self.models.items()}
+        content["models"] = {label: written(reference) for label, reference in self.models.items()}
         rest = {
-            "base": None if self.base is None else _written(self.base),
+            "base": None if self.base is None else written(self.base),
             "parameters": thawed(self.parameters),
             "tensors": [rule.to_mapping() for rule in self.tensors],
             "seed": self.seed,
@@ -214,55 +231,23 @@ def _check_version(version: object) -> None:
         raise RecipeError(f"a recipe begins with 'cuvee: {SCHEMA}', the version of its format; {found}.", ("cuvee",))
 
 
-def _references(value: object) -> Any:
-    """Read the models: a list of references, or label: reference."""
-    if isinstance(value, Mapping):
-        return {label: _reference(reference, ("models", str(label))) for label, reference in value.items()}
-    if isinstance(value, list | tuple):
-        return [_reference(reference, ("models", i)) for i, reference in enumerate(value)]
-    raise RecipeError("'models' must be a list of paths, or label: path for each model.", ("models",))
+def _hints(content: object) -> Mapping[str, str]:
+    """Say what to write instead of keys that people bring from elsewhere, or put one level too high.
 
-
-def _reference(value: Any, where: Where) -> Reference:
-    """Read a reference to a model."""
-    is_plain = isinstance(value, Mapping) and not any(hasattr(tensor, "dtype") for tensor in value.values())
-    if is_plain or value in (None, "") or isinstance(value, bool | int | float | list):
-        hint = {
-            dict: "write the path by itself; settings go under 'parameters'",
-            int: "put a name made of digits in quotes",
-            float: "put a name made of digits in quotes",
-        }.get(type(value), "name a checkpoint folder or a safetensors file")
-        raise RecipeError(f"{value!r} is not a path to a model; {hint}.", where)
-    reference: Reference = value
-    return reference
-
-
-def _plain(reference: Any) -> Any:
-    """Return a path as text, as recipes have it; what is not a path as it is."""
-    return os.fspath(reference) if isinstance(reference, Path) else reference
-
-
-def _written(reference: Reference) -> str:
-    """Write a reference down; what is held in memory has no name."""
-    return str(reference) if isinstance(reference, str | Path) else "(held in memory)"
-
-
-def _labelled(models: Any) -> dict[str, Reference]:
-    """Give labels to a sequence of references; check the labels of a mapping."""
-    if isinstance(models, Sequence) and not isinstance(models, str):
-        models = {f"m{i}": reference for i, reference in enumerate(models)}
-    if not isinstance(models, Mapping):
-        raise RecipeError("'models' must be a list of paths, or label: path for each model.", ("models",))
-    if not models:
-        raise RecipeError("'models' is empty; name at least one model: a list of paths, or label: path.", ("models",))
-    for label in models:
-        if not isinstance(label, str) or not re.fullmatch(r"[\w.-]+", label) or label in (BASE, "over_depth"):
-            raise RecipeError(
-                f"{label!r} is not a label for a model: use letters, digits, '_', '-' and '.'; 'base' and "
-                "'over_depth' have another meaning.",
-                ("models", str(label)),
-            )
-    return {label: _plain(reference) for label, reference in models.items()}
+    Raises:
+        RecipeError: the whole is a configuration of mergekit.
+    """
+    if not isinstance(content, Mapping):
+        return {}
+    if "merge_method" in content and "cuvee" not in content:
+        raise RecipeError(
+            "this looks like a mergekit configuration, which cuvee does not read yet; a recipe of its own begins with "
+            f"'cuvee: {SCHEMA}' and 'method: NAME'.",
+            ("merge_method",),
+        )
+    name = content.get("method")
+    method = methods().get(name) if isinstance(name, str) else None
+    return {key: f"Say parameters: {{{key}: ...}}." for key in (method.parameters if method else ())} | _HINTS
 
 
 def _check_count(method: Method, count: int) -> None:

@@ -2,66 +2,79 @@
 
 import re
 import reprlib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from fnmatch import fnmatchcase
 from functools import partial
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from cuvee.errors import RecipeError, nearest
+from cuvee.recipe.parameters import plain_number
 from cuvee.recipe.values import frozen_items, keys_of, mapping_of, thawed
 from cuvee.spec import BY_TORCH_NAME
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["Output", "Rule"]
 
 SHARD_BYTES = 5_000_000_000
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
 _DTYPE_NAMES = {torch_name: dtype.name for torch_name, dtype in BY_TORCH_NAME.items() if dtype.kind == "float"}
+_OTHER_NAMES = {name.lower(): torch_name for torch_name, name in _DTYPE_NAMES.items()} | {
+    "fp16": "float16",
+    "half": "float16",
+    "fp32": "float32",
+    "float": "float32",
+    "single": "float32",
+    "fp64": "float64",
+    "double": "float64",
+}
+"""What element types are called elsewhere; we take torch's names only, and point to them."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, init=False)
 class Output:
     """What the merged checkpoint looks like.
 
     Attributes:
-        dtype: element type of merged tensors, a torch name such as ``"bfloat16"``; None keeps each tensor's own.
-        shard_size: bytes per file, at most, unless one tensor alone is larger.
+        dtype: element type of merged tensors, a torch name such as ``"bfloat16"``; None keeps each tensor's own. May be
+            given as torch's type itself.
+        shard_size: bytes per file, at most, unless one tensor alone is larger. May be given as text, such as ``"5GB"``.
         custom_code: also copy the Python files that come with the base (or the first model).
+
+    Raises:
+        RecipeError: a value is wrong; says what, and what would be right.
+
+    Example:
+        >>> Output(dtype="bfloat16", shard_size="2GB").shard_size
+        2000000000
     """
 
-    dtype: str | None = None
-    shard_size: int = SHARD_BYTES
-    custom_code: bool = False
+    dtype: str | None
+    shard_size: int
+    custom_code: bool
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        *,
+        dtype: "str | torch.dtype | None" = None,
+        shard_size: int | str = SHARD_BYTES,
+        custom_code: bool = False,
+    ) -> None:
         """Check the values."""
-        if self.dtype is not None and self.dtype not in list(_DTYPE_NAMES):  # a list, for what cannot be hashed
-            raise RecipeError(
-                f"output dtype {self.dtype!r} is not known.{nearest(str(self.dtype), _DTYPE_NAMES)} "
-                f"It can be: {', '.join(_DTYPE_NAMES)}.",
-                ("dtype",),
-            )
-        if not isinstance(self.shard_size, int) or isinstance(self.shard_size, bool) or self.shard_size <= 0:
-            raise RecipeError(
-                f"shard_size is {self.shard_size!r}; it must be a positive number of bytes.", ("shard_size",)
-            )
-        if not isinstance(self.custom_code, bool):
-            raise RecipeError(f"custom_code is {self.custom_code!r}; it must be true or false.", ("custom_code",))
+        object.__setattr__(self, "dtype", _dtype(dtype))
+        object.__setattr__(self, "shard_size", _num_bytes(shard_size))
+        if not isinstance(custom_code, bool):
+            raise RecipeError(f"custom_code is {custom_code!r}; it must be true or false.", ("custom_code",))
+        object.__setattr__(self, "custom_code", custom_code)
 
     @classmethod
     def from_mapping(cls, value: object) -> "Output":
-        """Read the block from plain values; nothing is the default. A size may be written ``5GB`` or ``5e9``."""
-        content = dict(keys_of({} if value is None else value, ("dtype", "shard_size", "custom_code"), "output", ()))
-        if isinstance(size := content.get("shard_size"), str):
-            found = re.fullmatch(r"\s*(\d{1,18}(?:\.\d{1,18})?)\s*([A-Za-z]*)\s*", size)
-            if not found or found[2].upper() not in _UNITS:
-                raise RecipeError(
-                    f"shard_size is {reprlib.repr(size)}; write it as 5GB, 500MB or a number of bytes.", ("shard_size",)
-                )
-            content["shard_size"] = int(float(found[1]) * _UNITS[found[2].upper()])
-        elif isinstance(size, float) and size.is_integer():
-            content["shard_size"] = int(size)  # 5e9
-        return cls(**content)
+        """Read the block from plain values; nothing is the default."""
+        known = ("dtype", "shard_size", "custom_code")
+        return cls(**keys_of({} if value is None else value, known, "output", ()))
 
     def to_mapping(self) -> dict[str, object]:
         """Return plain values, without what is default."""
@@ -74,12 +87,44 @@ class Output:
         return None if self.dtype is None else _DTYPE_NAMES[self.dtype]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+def _dtype(given: object) -> str | None:
+    """Return torch's name of an element type."""
+    # Told by its class's name: torch is not imported for the sake of a recipe.
+    is_torch = (type(given).__module__, type(given).__name__) == ("torch", "dtype")
+    dtype = str(given).removeprefix("torch.") if is_torch else given
+    if dtype is None or (isinstance(dtype, str) and dtype in _DTYPE_NAMES):
+        return dtype
+    meant = _OTHER_NAMES.get(str(dtype).lower().removeprefix("torch."))
+    raise RecipeError(
+        f"output dtype {dtype!r} is not known.{nearest(meant or str(dtype), _DTYPE_NAMES)} "
+        f"It can be: {', '.join(_DTYPE_NAMES)}.",
+        ("dtype",),
+    )
+
+
+def _num_bytes(size: object) -> int:
+    """Return a size in bytes, which may be written ``5GB`` or ``5e9``."""
+    size = plain_number(size)
+    if isinstance(size, str):
+        found = re.fullmatch(r"\s*(\d{1,18}(?:\.\d{1,18})?)\s*([A-Za-z]*)\s*", size)
+        if not found or found[2].upper() not in _UNITS:
+            raise RecipeError(
+                f"shard_size is {reprlib.repr(size)}; write it as 5GB, 500MB or a number of bytes.", ("shard_size",)
+            )
+        size = int(float(found[1]) * _UNITS[found[2].upper()])
+    elif isinstance(size, float) and size.is_integer():
+        size = int(size)  # 5e9
+    if not isinstance(size, int) or isinstance(size, bool) or size <= 0:
+        raise RecipeError(f"shard_size is {size!r}; it must be a positive number of bytes.", ("shard_size",))
+    return size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, init=False)
 class Rule:
     """What is done otherwise for the tensors whose names match. The first rule that matches a name holds.
 
     Attributes:
-        match: patterns of tensor names, with ``*``, ``?`` and ``[...]``; any of them may match.
+        match: patterns of tensor names, with ``*``, ``?`` and ``[...]``; any of them may match. May be given as one.
         method: another method for these tensors.
         parameters: values for its parameters; without `method`, they replace those of the recipe one by one.
         copy: label of the model (or ``"base"``) whose tensors are taken unchanged.
@@ -89,28 +134,43 @@ class Rule:
     """
 
     match: tuple[str, ...]
-    method: str | None = None
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    copy: str | None = None
-    skip: bool = False
-    parts: int = 1
+    method: str | None
+    parameters: Mapping[str, Any]
+    copy: str | None
+    skip: bool
+    parts: int
 
-    def __post_init__(self) -> None:
-        """Check that the rule says one thing."""
-        match: object = (self.match,) if isinstance(self.match, str) else self.match
-        if not isinstance(match, list | tuple) or not match or not all(p and isinstance(p, str) for p in match):
+    def __init__(
+        self,
+        *,
+        match: str | Sequence[str],
+        method: str | None = None,
+        parameters: Mapping[str, Any] = MappingProxyType({}),
+        copy: str | None = None,
+        skip: bool = False,
+        parts: int = 1,
+    ) -> None:
+        """Freeze the values, and check that the rule says one thing."""
+        patterns: object = (match,) if isinstance(match, str) else match
+        if (
+            not isinstance(patterns, list | tuple)
+            or not patterns
+            or not all(p and isinstance(p, str) for p in patterns)
+        ):
             raise RecipeError("a rule needs 'match': a pattern of tensor names, or a list of them.", ("match",))
-        object.__setattr__(self, "match", tuple(match))
-        object.__setattr__(self, "parameters", frozen_items(self.parameters))
-        for key, value in (("method", self.method), ("copy", self.copy)):
+        for key, value in (("method", method), ("copy", copy)):
             if not isinstance(value, str | None):
                 raise RecipeError(f"'{key}' is {value!r}; it must be a name.", (key,))
-        if not isinstance(self.skip, bool):
-            raise RecipeError(f"'skip' is {self.skip!r}; it must be true or false.", ("skip",))
-        if (self.copy is not None) + self.skip + bool(self.method or self.parameters) > 1:
+        if not isinstance(skip, bool):
+            raise RecipeError(f"'skip' is {skip!r}; it must be true or false.", ("skip",))
+        if (copy is not None) + skip + bool(method or parameters) > 1:
             raise RecipeError("a rule says one of: copy, skip, or another method and parameters.", ("match",))
-        if not isinstance(self.parts, int) or isinstance(self.parts, bool) or self.parts < 1:
-            raise RecipeError(f"'parts' is {self.parts!r}; it must be a whole number from 1.", ("parts",))
+        parts = plain_number(parts)
+        if not isinstance(parts, int) or isinstance(parts, bool) or parts < 1:
+            raise RecipeError(f"'parts' is {parts!r}; it must be a whole number from 1.", ("parts",))
+        values = (tuple(patterns), method, frozen_items(parameters), copy, skip, parts)
+        for f, checked in zip(fields(self), values, strict=True):
+            object.__setattr__(self, f.name, checked)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel between processes as plain values."""

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 from cuvee.errors import RecipeError, nearest
-from cuvee.recipe.parameters import OverDepth
+from cuvee.recipe.parameters import OverDepth, plain_number
 from cuvee.recipe.yaml_text import Where
 
 __all__ = ["frozen", "frozen_items", "inside", "keys_of", "kind_of", "list_of", "mapping_of", "thawed"]
@@ -30,13 +30,25 @@ def inside(*where: str | int) -> Iterator[None]:
         raise
 
 
-def keys_of(value: object, known: Sequence[str], what: str, where: Where) -> Mapping[str, Any]:
-    """Check that a value is a mapping with known keys only."""
+def keys_of(
+    value: object, known: Sequence[str], what: str, where: Where, hints: Mapping[str, str] = MappingProxyType({})
+) -> Mapping[str, Any]:
+    """Check that a value is a mapping with known keys only.
+
+    Args:
+        value: what should be one.
+        known: the keys it may have.
+        what: what to call it in messages.
+        where: its place in the recipe.
+        hints: wrong keys that people bring from elsewhere, and a sentence that says what to write instead.
+    """
     content = mapping_of(value, where, what)
     for key in content:
         if key not in known:
             raise RecipeError(
-                f"{what} has no key '{key}'.{nearest(key, known)} Its keys are: {', '.join(known)}.", (*where, key)
+                f"{what} has no key '{key}'.{f' {hints[key]}' if key in hints else nearest(key, known)} "
+                f"Its keys are: {', '.join(known)}.",
+                (*where, key),
             )
     return content
 
@@ -61,13 +73,15 @@ def list_of(value: object, where: Where) -> Sequence[object]:
 
 def frozen(value: Any) -> Any:
     """Copy parameters so that later changes to the caller's objects do not reach the recipe."""
+    if isinstance(value, OverDepth):
+        return OverDepth(tuple(plain_number(v) for v in value.values))
     if isinstance(value, Mapping):
         if set(value) == {"over_depth"} and isinstance(value["over_depth"], list | tuple):
-            return OverDepth(tuple(value["over_depth"]))
+            return OverDepth(tuple(plain_number(v) for v in value["over_depth"]))
         return MappingProxyType({key: frozen(v) for key, v in value.items()})
     if isinstance(value, Sequence) and not isinstance(value, str):
         return tuple(frozen(v) for v in value)
-    return value
+    return plain_number(value)
 
 
 def frozen_items(parameters: Mapping[str, Any]) -> Mapping[str, Any]:

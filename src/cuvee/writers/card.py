@@ -1,19 +1,21 @@
 """The model card (README.md) of a merged checkpoint: what it is made of, the recipe, what to cite."""
 
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 __all__ = ["model_card"]
 
 TEMPLATE = """---
 library_name: transformers
-tags:
+{bases}tags:
 - merge
 - cuvee
 ---
 
 # {title}
 
-Merged with cuvee, by the method `{method}`.
+Merged with cuvee {version}, by the method `{method}`.
 
 ## Models
 
@@ -29,6 +31,8 @@ Merged with cuvee, by the method `{method}`.
 {citations}
 """
 
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+
 
 def model_card(
     title: str,
@@ -37,16 +41,20 @@ def model_card(
     recipe: str,
     citations: Sequence[str],
     notes: Sequence[str] = (),
+    *,
+    version: str,
 ) -> bytes:
     """Write a model card.
 
     Args:
         title: name of the merged model.
         method: name of the method.
-        models: label to what the recipe calls the model, base included.
+        models: label to what the recipe calls the model, base included; what looks like a hub's id (org/name) and is no
+            local path is listed as a base model in the front matter, too.
         recipe: the recipe's text.
         citations: references of the methods used, one BibTeX entry or line each.
         notes: what the plan and the run warned of.
+        version: version of cuvee that merged it.
 
     Returns:
         The card, UTF-8.
@@ -54,5 +62,15 @@ def model_card(
     listed = "\n".join(f"- `{label}`: `{reference}`" for label, reference in models.items())
     remarks = "\n## Notes\n\n" + "\n".join(f"- {note}" for note in notes) + "\n" if notes else ""
     cited = "\n".join(f"```bibtex\n{entry}```" for entry in citations) or "The methods used have no paper of their own."
-    text = TEMPLATE.format(title=title, method=method, models=listed, recipe=recipe, notes=remarks, citations=cited)
+    hub = [name for name in dict.fromkeys(models.values()) if HUB_ID.fullmatch(name) and not Path(name).exists()]
+    text = TEMPLATE.format(
+        version=version,
+        bases="base_model:\n" + "".join(f"- {name}\n" for name in hub) if hub else "",
+        title=title,
+        method=method,
+        models=listed,
+        recipe=recipe,
+        notes=remarks,
+        citations=cited,
+    )
     return text.encode("utf-8", "replace")  # paths may hold bytes that are no text

@@ -1,0 +1,105 @@
+"""What a recipe calls its models: labels, and references to checkpoints, state dicts and sources. Opens none."""
+
+import os
+import re
+import reprlib
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from cuvee.errors import RecipeError
+from cuvee.recipe.yaml_text import Where
+from cuvee.spec import Source
+
+__all__ = ["BASE", "Models", "Reference", "checked", "labelled", "written"]
+
+BASE = "base"
+
+Reference = str | os.PathLike[str] | Mapping[str, Any] | Source
+"""What a model is called: a folder, a safetensors file, a state dict, or a source that is open already."""
+Models = Mapping[str, Reference] | Sequence[Reference]
+"""What a recipe may be given: references by label, or in order."""
+
+
+def labelled(models: Models) -> dict[str, Reference]:
+    """Check labels and references, and give labels to a sequence of references.
+
+    Raises:
+        RecipeError: there is no model, or a label or a reference is none.
+    """
+    places: dict[str, str | int] = {}
+    if isinstance(models, Sequence) and not isinstance(models, str):
+        places = {f"m{i}": i for i in range(len(models))}
+        models = dict(zip(places, models, strict=True))
+    if not isinstance(models, Mapping):
+        raise RecipeError("'models' must be a list of paths, or label: path for each model.", ("models",))
+    if not models:
+        raise RecipeError("'models' is empty; name at least one model: a list of paths, or label: path.", ("models",))
+    for label in models:
+        if not isinstance(label, str) or not re.fullmatch(r"[\w.-]+", label) or label in (BASE, "over_depth"):
+            raise RecipeError(
+                f"{label!r} is not a label for a model: use letters, digits, '_', '-' and '.'; 'base' and "
+                "'over_depth' have another meaning.",
+                ("models", str(label)),
+            )
+    return {
+        label: checked(label, reference, ("models", places.get(label, label))) for label, reference in models.items()
+    }
+
+
+def checked(label: str, reference: object, where: Where) -> Reference:
+    """Return a reference, a path as text.
+
+    Args:
+        label: the model's, for messages.
+        reference: what should be one.
+        where: its place in the recipe.
+
+    Raises:
+        RecipeError: it is none; says what it is, and what to give instead.
+    """
+    path = os.fspath(reference) if isinstance(reference, os.PathLike) else reference
+    if isinstance(path, str) and path:
+        return path
+    if isinstance(reference, Mapping) and _has_tensors(reference):
+        return reference
+    if hasattr(reference, "header") and hasattr(reference, "read_into"):
+        return cast(Source, reference)
+    raise RecipeError(
+        f"model '{label}': {_shown(reference)} is not a path to a model (nor, in Python, a state dict or a source)."
+        f"{_hint(reference)}",
+        where,
+    )
+
+
+def written(reference: Reference) -> str:
+    """Write a reference down; what is held in memory has no name."""
+    return reference if isinstance(reference, str) else "(held in memory)"
+
+
+def _has_tensors(value: object) -> bool:
+    """Say whether a value is a mapping that holds tensors itself; what else it holds is refused when it is opened."""
+    return isinstance(value, Mapping) and any(hasattr(tensor, "dtype") for tensor in value.values())
+
+
+def _shown(reference: object) -> str:
+    """Show a value in a message: a plain one as it is, anything else by its kind."""
+    is_plain = isinstance(reference, str | int | float | list | tuple | dict | None)
+    return reprlib.repr(reference) if is_plain else f"a {type(reference).__name__}"
+
+
+def _hint(reference: object) -> str:
+    """Say what to do about a value that is no reference."""
+    if isinstance(reference, Mapping) and not reference:
+        return " It is empty."
+    if isinstance(reference, Mapping):
+        inner = next((key for key, value in reference.items() if _has_tensors(value)), None)
+        if inner is not None:
+            return f" Give the state dict itself, which it has under {inner!r}."
+        return " Write the path by itself; settings go under 'parameters'."
+    if isinstance(reference, int | float) and not isinstance(reference, bool):
+        return " Put a name made of digits in quotes."
+    if hasattr(reference, "state_dict"):
+        return " Call its .state_dict()."
+    if hasattr(reference, "dtype"):
+        return " Name it in a state dict, or merge single tensors with cuvee.merge_tensors."
+    return ""
