@@ -35,7 +35,7 @@ _UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__base__)
 def _print_version(asked: bool) -> None:
     """Print the version and leave."""
     if asked:
-        from cuvee import __version__
+        from cuvee.version import __version__
 
         print(f"cuvee {__version__}")
         raise typer.Exit
