@@ -1,6 +1,7 @@
 """Checkpoints that tests of this folder share, each built when it is first asked for."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -29,3 +30,12 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
         return save(model, tmp_path_factory.mktemp(f"{family}-{expert}-"), max_shard_size)
 
     return saved
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """Leave bytes in the system's cache: hundreds of small merges need not survive a loss of power."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(os, "fsync", lambda _: None)
+    yield
+    patch.undo()
