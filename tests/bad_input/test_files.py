@@ -67,25 +67,25 @@ FILES: dict[str, tuple[Any, bytes, int | None, tuple[str, ...]]] = {
 
 @pytest.mark.parametrize("kind", FILES)
 @pytest.mark.parametrize("place", ["model", "base"])
-def test_malformed_file_is_refused(folder: Path, refused: Refused, kind: str, place: str) -> None:
+def test_malformed_file_is_refused(folder: Path, assert_refused: Refused, kind: str, place: str) -> None:
     table, data, length, words = FILES[kind]
     write_file(folder / "bad.safetensors", table, data, length)
     keys = {"base": "bad.safetensors"} if place == "base" else {"models": {"one": "a", "two": "bad.safetensors"}}
     label = "base" if place == "base" else "two"
-    refused(recipe_of(**keys), "bad.safetensors", f"model '{label}'", *words, cli=place == "model")
+    assert_refused(recipe_of(**keys), "bad.safetensors", f"model '{label}'", *words, cli=place == "model")
 
 
-def test_file_of_no_bytes_is_refused(folder: Path, refused: Refused) -> None:
+def test_file_of_no_bytes_is_refused(folder: Path, assert_refused: Refused) -> None:
     (folder / "b" / "model.safetensors").write_bytes(b"")
-    refused(recipe_of(), "b/model.safetensors", "model 'two'", "has 0 bytes")
+    assert_refused(recipe_of(), "b/model.safetensors", "model 'two'", "has 0 bytes")
 
 
 @pytest.mark.parametrize("cut", [1, 60])
-def test_truncated_shard_is_refused(folder: Path, refused: Refused, cut: int) -> None:
+def test_truncated_shard_is_refused(folder: Path, assert_refused: Refused, cut: int) -> None:
     save_state_dict(folder / "shards", state(1), shard_bytes=70)
     shard = folder / "shards" / "model-00002-of-00003.safetensors"
     shard.write_bytes(shard.read_bytes()[:-cut])
-    refused(recipe_of(models=["a", "shards"]), str(shard.name), "model 'm1'", "truncated")
+    assert_refused(recipe_of(models=["a", "shards"]), str(shard.name), "model 'm1'", "truncated")
 
 
 @pytest.fixture
@@ -134,12 +134,12 @@ INDEXES: dict[str, tuple[Callable[[dict[str, Any]], None], tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("kind", INDEXES)
-def test_index_that_does_not_fit_is_refused(refused: Refused, shards: Any, kind: str) -> None:
+def test_index_that_does_not_fit_is_refused(assert_refused: Refused, shards: Any, kind: str) -> None:
     change, words = INDEXES[kind]
     shards(change)
-    refused(recipe_of(models=["a", "shards"]), "shards", "model 'm1'", *words)
+    assert_refused(recipe_of(models=["a", "shards"]), "shards", "model 'm1'", *words)
 
 
-def test_packed_weights_are_refused(folder: Path, refused: Refused) -> None:
+def test_packed_weights_are_refused(folder: Path, assert_refused: Refused) -> None:
     save_state_dict(folder / "packed", state(1, model__layers__0__mlp__qweight=torch.zeros(2, 2, dtype=torch.int32)))
-    refused(recipe_of(models={"one": "a", "two": "packed"}), "packed", "model 'two'", "mlp.qweight", "GPTQ")
+    assert_refused(recipe_of(models={"one": "a", "two": "packed"}), "packed", "model 'two'", "mlp.qweight", "GPTQ")

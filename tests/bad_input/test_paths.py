@@ -7,39 +7,41 @@ import pytest
 from bad_input.merges import Refused, recipe_of
 
 
-def test_link_out_of_the_folder_is_not_followed_by_the_output(folder: Path, refused: Refused) -> None:
+def test_link_out_of_the_folder_is_not_followed_by_the_output(folder: Path, assert_refused: Refused) -> None:
     (folder / "b" / "model.safetensors").unlink()
     (folder / "b" / "model.safetensors").symlink_to(folder / "nowhere")
-    refused(recipe_of(), "model 'two'")
+    assert_refused(recipe_of(), "model 'two'")
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "model.ckpt"])
-def test_pickles_are_refused(folder: Path, refused: Refused, name: str) -> None:
+def test_pickles_are_refused(folder: Path, assert_refused: Refused, name: str) -> None:
     (folder / "pickled").mkdir()
     (folder / "pickled" / name).write_bytes(b"\x80\x02}.")
-    refused(recipe_of(models=["a", "pickled"]), f"pickled/{name}", "model 'm1'", "run code when opened", "convert it")
-    refused(recipe_of(models=["a", f"pickled/{name}"]), f"pickled/{name}", "run code when opened")
+    assert_refused(
+        recipe_of(models=["a", "pickled"]), f"pickled/{name}", "model 'm1'", "run code when opened", "convert it"
+    )
+    assert_refused(recipe_of(models=["a", f"pickled/{name}"]), f"pickled/{name}", "run code when opened")
 
 
 @pytest.mark.parametrize("path", ["nothing", "aa", "a/nothing.safetensors"])
-def test_model_that_is_not_there_is_named(refused: Refused, path: str) -> None:
-    refused(recipe_of(models={"one": "a", "two": path}), path, "model 'two'")
+def test_model_that_is_not_there_is_named(assert_refused: Refused, path: str) -> None:
+    assert_refused(recipe_of(models={"one": "a", "two": path}), path, "model 'two'")
 
 
-def test_link_to_nowhere_is_named_with_its_target(folder: Path, refused: Refused) -> None:
+def test_link_to_nowhere_is_named_with_its_target(folder: Path, assert_refused: Refused) -> None:
     (folder / "link").symlink_to("nowhere")
     (folder / "loop").symlink_to("loop")
-    refused(recipe_of(models=["a", "link"]), "model 'm1'", "is a link to 'nowhere', which is not there")
-    refused(recipe_of(models=["a", "loop"]), "model 'm1'", "is a link to 'loop', which is not there")
+    assert_refused(recipe_of(models=["a", "link"]), "model 'm1'", "is a link to 'nowhere', which is not there")
+    assert_refused(recipe_of(models=["a", "loop"]), "model 'm1'", "is a link to 'loop', which is not there")
 
 
 @pytest.mark.parametrize(
     "path", ["~nobody-of-this-name/model", "a\0b", "x" * 5000, "/dev/null", "a/model.safetensors/x"]
 )
-def test_path_that_can_be_no_model_is_refused(refused: Refused, path: str) -> None:
-    refused(recipe_of(models=["a", path]), "model 'm1'", repr(path)[1:-1])
+def test_path_that_can_be_no_model_is_refused(assert_refused: Refused, path: str) -> None:
+    assert_refused(recipe_of(models=["a", path]), "model 'm1'", repr(path)[1:-1])
 
 
-def test_folder_without_weights_is_named(folder: Path, refused: Refused) -> None:
+def test_folder_without_weights_is_named(folder: Path, assert_refused: Refused) -> None:
     (folder / "void").mkdir()
-    refused(recipe_of(models={"one": "a", "two": "void"}), "void", "model 'two'", "holds no .safetensors file")
+    assert_refused(recipe_of(models={"one": "a", "two": "void"}), "void", "model 'two'", "holds no .safetensors file")

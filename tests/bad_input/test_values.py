@@ -51,36 +51,38 @@ def merging_methods() -> Iterator[Any]:
 @pytest.mark.parametrize(("method", "label"), [*merging_methods()])
 @pytest.mark.parametrize("value", ["nan", "inf"])
 def test_weight_that_is_not_finite_is_refused(
-    folder: Path, refused: Refused, method: str, label: str, value: str
+    folder: Path, assert_refused: Refused, method: str, label: str, value: str
 ) -> None:
     spoil(folder, WHERE[label], VALUES[value])
     place = f"{WHERE[label]}/model.safetensors: tensor '{WEIGHT}' of model '{label}' is {value} at flat index 7"
-    refused(recipe_of(method), place, "repair that model, or give a rule for this tensor", cli=False)
+    assert_refused(recipe_of(method), place, "repair that model, or give a rule for this tensor", cli=False)
 
 
 @pytest.mark.parametrize("value", VALUES)
 @pytest.mark.parametrize("label", WHERE)
 def test_command_line_names_the_weight_that_is_not_finite(
-    folder: Path, refused: Refused, label: str, value: str
+    folder: Path, assert_refused: Refused, label: str, value: str
 ) -> None:
     spoil(folder, WHERE[label], VALUES[value])
-    refused(recipe_of("ties"), f"tensor '{WEIGHT}' of model '{label}' is {value} at flat index 7")
+    assert_refused(recipe_of("ties"), f"tensor '{WEIGHT}' of model '{label}' is {value} at flat index 7")
 
 
 @pytest.mark.parametrize(("method", "parameters", "label"), HIDING, ids=[f"{m} {p} {w}" for m, p, w in HIDING])
 @pytest.mark.parametrize("value", ["nan", "inf"])
 def test_mask_does_not_hide_a_weight_that_is_not_finite(
-    folder: Path, refused: Refused, method: str, parameters: dict[str, Any], label: str, value: str
+    folder: Path, assert_refused: Refused, method: str, parameters: dict[str, Any], label: str, value: str
 ) -> None:
     spoil(folder, WHERE[label], VALUES[value])
     words = (WHERE[label], WEIGHT, f"of model '{label}' is {value} at flat index 7")
-    refused(recipe_of(method, parameters=parameters), *words, cli=False)
+    assert_refused(recipe_of(method, parameters=parameters), *words, cli=False)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16, torch.float8_e5m2])
-def test_weight_that_is_not_finite_is_found_in_every_type(folder: Path, refused: Refused, dtype: torch.dtype) -> None:
+def test_weight_that_is_not_finite_is_found_in_every_type(
+    folder: Path, assert_refused: Refused, dtype: torch.dtype
+) -> None:
     spoil(folder, "b", float("inf"), dtype)
-    refused(recipe_of(), "b/model.safetensors", WEIGHT, "of model 'two' is inf at flat index 7")
+    assert_refused(recipe_of(), "b/model.safetensors", WEIGHT, "of model 'two' is inf at flat index 7")
 
 
 def test_rule_gets_around_a_weight_that_is_not_finite(folder: Path) -> None:
@@ -98,35 +100,35 @@ def test_copy_moves_bytes_whatever_they_mean(folder: Path) -> None:
     assert merged[length[0] :] == model[length[1] :]
 
 
-def test_first_of_several_workers_that_fails_stops_the_rest(folder: Path, refused: Refused) -> None:
+def test_first_of_several_workers_that_fails_stops_the_rest(folder: Path, assert_refused: Refused) -> None:
     for name in ("base", "a", "b"):
         spoil(folder, name, float("nan"))
-    refused(recipe_of("ties"), WEIGHT, "is nan at flat index 7")
+    assert_refused(recipe_of("ties"), WEIGHT, "is nan at flat index 7")
 
 
-def test_result_too_large_for_the_output_type_is_refused(folder: Path, refused: Refused) -> None:
+def test_result_too_large_for_the_output_type_is_refused(folder: Path, assert_refused: Refused) -> None:
     spoil(folder, "b", 3e5)
     words = (
         f"{WEIGHT}: method 'linear' gives ",
         "at flat index 7, which does not fit into F16; choose a wider output dtype",
         "Models: one, two.",
     )
-    refused(recipe_of(output={"dtype": "float16"}), *words)
+    assert_refused(recipe_of(output={"dtype": "float16"}), *words)
     assert torch.isfinite(merged_by(folder, recipe_of(output={"dtype": "bfloat16"}))[WEIGHT]).all()
 
 
 @pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz"])
-def test_result_too_large_for_eight_bits_is_refused(folder: Path, refused: Refused, dtype: str) -> None:
+def test_result_too_large_for_eight_bits_is_refused(folder: Path, assert_refused: Refused, dtype: str) -> None:
     spoil(folder, "b", 3e5)
-    refused(recipe_of(output={"dtype": dtype}), WEIGHT, "does not fit into F8_", "choose a wider output dtype")
+    assert_refused(recipe_of(output={"dtype": dtype}), WEIGHT, "does not fit into F8_", "choose a wider output dtype")
 
 
-def test_result_too_large_for_any_type_is_refused(folder: Path, refused: Refused) -> None:
+def test_result_too_large_for_any_type_is_refused(folder: Path, assert_refused: Refused) -> None:
     spoil(folder, "b", 3e38)
     words = (f"{WEIGHT}: method 'linear' gives inf at flat index 7", "comes of finite inputs; lower the weights")
-    refused(recipe_of(parameters={"weight": 10, "normalize": False}), *words)
+    assert_refused(recipe_of(parameters={"weight": 10, "normalize": False}), *words)
 
 
-def test_doubles_too_large_for_float32_arithmetic_are_refused(folder: Path, refused: Refused) -> None:
+def test_doubles_too_large_for_float32_arithmetic_are_refused(folder: Path, assert_refused: Refused) -> None:
     spoil(folder, "b", 1e300, torch.float64)
-    refused(recipe_of(), "b/model.safetensors", WEIGHT, "of model 'two'", "1e+300", "flat index 7")
+    assert_refused(recipe_of(), "b/model.safetensors", WEIGHT, "of model 'two'", "1e+300", "flat index 7")

@@ -12,7 +12,7 @@ def t(*values: float) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.float32)
 
 
-def check(method: str, tensors: list[torch.Tensor], base: Any, expected: torch.Tensor, **parameters: Any) -> None:
+def check_merge(method: str, tensors: list[torch.Tensor], base: Any, expected: torch.Tensor, **parameters: Any) -> None:
     torch.testing.assert_close(merge_tensors(method, tensors, base, **parameters), expected, rtol=1e-5, atol=1e-6)
 
 
@@ -26,7 +26,7 @@ def check(method: str, tensors: list[torch.Tensor], base: Any, expected: torch.T
     ],
 )
 def test_linear(parameters: dict[str, Any], expected: tuple[float, ...]) -> None:
-    check("linear", [t(1, 2, -3), t(3, -2, 1)], None, t(*expected), **parameters)
+    check_merge("linear", [t(1, 2, -3), t(3, -2, 1)], None, t(*expected), **parameters)
 
 
 def test_linear_refuses_weights_that_cancel() -> None:
@@ -47,7 +47,7 @@ def test_linear_refuses_weights_that_cancel() -> None:
     ],
 )
 def test_slerp(parameters: dict[str, Any], expected: tuple[float, ...]) -> None:
-    check("slerp", [t(2, 0), t(0, 1)], None, t(*expected), **parameters)
+    check_merge("slerp", [t(2, 0), t(0, 1)], None, t(*expected), **parameters)
 
 
 def test_slerp_takes_its_angle_over_the_scope() -> None:
@@ -71,13 +71,13 @@ def test_slerp_by_rows_interpolates_each_row_alone() -> None:
 
 def test_slerp_of_task_vectors_moves_around_the_base() -> None:
     base = t(1, 1)
-    check("slerp", [base + t(2, 0), base + t(0, 1)], base, base + t(1.414214, 0.707107), vectors="task")
+    check_merge("slerp", [base + t(2, 0), base + t(0, 1)], base, base + t(1.414214, 0.707107), vectors="task")
 
 
 def test_slerp_of_parallel_and_opposite_models_is_the_straight_line() -> None:
-    check("slerp", [t(1, 2), t(2, 4)], None, t(1.25, 2.5), t=0.25)
+    check_merge("slerp", [t(1, 2), t(2, 4)], None, t(1.25, 2.5), t=0.25)
     with pytest.warns(CuveeWarning, match="opposite directions"):
-        check("slerp", [t(1, 2), t(-1, -2)], None, t(0.5, 1), t=0.25)
+        check_merge("slerp", [t(1, 2), t(-1, -2)], None, t(0.5, 1), t=0.25)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_slerp_of_parallel_and_opposite_models_is_the_straight_line() -> None:
     [([(2, 0), (0, 1)], (1.788854, 0.894427)), ([(3, 0), (0, 4), (-1, 2)], (1.264911, 3.794733))],
 )
 def test_mlerp(models: list[tuple[float, float]], expected: tuple[float, float]) -> None:
-    check("mlerp", [t(*model) for model in models], None, t(*expected))
+    check_merge("mlerp", [t(*model) for model in models], None, t(*expected))
 
 
 @pytest.mark.parametrize(("norm", "length"), [("raw", 2.0), ("lerp", 2.0), ("first", 1.0)])
@@ -97,7 +97,7 @@ def test_slerp_has_its_norm_on_both_sides_of_straight(norm: str, length: float, 
 
 def test_slerp_with_a_zero_model_is_the_straight_line_whatever_the_norm() -> None:
     for norm in ("raw", "lerp", "first"):
-        check("slerp", [t(0, 0), t(4, 0)], None, t(1, 0), norm=norm, t=0.25)
+        check_merge("slerp", [t(0, 0), t(4, 0)], None, t(1, 0), norm=norm, t=0.25)
 
 
 def test_mlerp_of_two_models_of_equal_norm_is_slerp_halfway() -> None:
@@ -111,8 +111,8 @@ def test_mlerp_refuses_models_that_cancel() -> None:
 
 
 def test_task_arithmetic() -> None:
-    check("task_arithmetic", [t(2, 1), t(1, -1)], t(1, 1), t(1.4, 0.2), scale=0.4)
-    check("task_arithmetic", [t(2, 1), t(1, -1)], t(1, 1), t(2, 3), weight=[1, -1])
+    check_merge("task_arithmetic", [t(2, 1), t(1, -1)], t(1, 1), t(1.4, 0.2), scale=0.4)
+    check_merge("task_arithmetic", [t(2, 1), t(1, -1)], t(1, 1), t(2, 3), weight=[1, -1])
 
 
 VECTORS = [
@@ -131,11 +131,11 @@ VECTORS = [
     ],
 )
 def test_ties_keeping_two_of_five(merge: str, expected: tuple[float, ...]) -> None:
-    check("ties", VECTORS, torch.zeros(5), t(*expected), density=0.4, merge=merge)
+    check_merge("ties", VECTORS, torch.zeros(5), t(*expected), density=0.4, merge=merge)
 
 
 def test_ties_keeping_three_of_five_outvotes_two_by_one_large_entry() -> None:
-    check("ties", VECTORS, torch.zeros(5), t(0.9, 0.6, -0.95, 0, -0.75), density=0.6)
+    check_merge("ties", VECTORS, torch.zeros(5), t(0.9, 0.6, -0.95, 0, -0.75), density=0.6)
 
 
 ZERO_SUM = [t(0.5, 0.25, -0.75, -1, 1), t(0.25, -0.25, 0.25, -0.5, 0.5)]
@@ -205,22 +205,22 @@ def test_ties_weights_the_mean_by_the_weights_that_agree() -> None:
 def test_ties_takes_the_mean_by_magnitudes_of_weights(
     vectors: list[tuple[float, ...]], weight: list[float], expected: tuple[float, ...]
 ) -> None:
-    check("ties", [t(*v) for v in vectors], torch.zeros(2), t(*expected), weight=weight, density=1.0)
+    check_merge("ties", [t(*v) for v in vectors], torch.zeros(2), t(*expected), weight=weight, density=1.0)
 
 
 def test_dare_rescales_the_survivors(monkeypatch: pytest.MonkeyPatch) -> None:
     keep = torch.tensor([False, True, False, True])
     monkeypatch.setattr("cuvee.tensors.random.survives", lambda *_: keep)
     vector = t(0.2, -0.4, 0.6, 0.8)
-    check("dare_linear", [vector], torch.zeros(4), t(0, -0.8, 0, 1.6), density=0.5)
-    check("dare_linear", [vector], torch.zeros(4), t(0, -0.4, 0, 0.8), density=0.5, rescale=False)
+    check_merge("dare_linear", [vector], torch.zeros(4), t(0, -0.8, 0, 1.6), density=0.5)
+    check_merge("dare_linear", [vector], torch.zeros(4), t(0, -0.4, 0, 0.8), density=0.5, rescale=False)
 
 
 @pytest.mark.parametrize(("density", "factor"), [(1.0, 1.0), (0.0, 0.0)])
 def test_dare_at_the_ends_keeps_all_or_nothing(density: float, factor: float) -> None:
     vector = t(0.2, -0.4, 0.6, 0.8)
     for method in ("dare_linear", "dare_ties"):
-        check(method, [vector], torch.zeros(4), factor * vector, density=density)
+        check_merge(method, [vector], torch.zeros(4), factor * vector, density=density)
 
 
 def test_dare_is_unbiased_and_has_the_variance_of_its_draws() -> None:
@@ -235,18 +235,18 @@ def test_dare_is_unbiased_and_has_the_variance_of_its_draws() -> None:
 
 def test_breadcrumbs_drops_the_top_and_keeps_the_next() -> None:
     vector = t(1, -9, 3, 10, -5, 6, 7, 8, 2, -4)
-    check("breadcrumbs", [vector], torch.zeros(10), t(0, -9, 0, 0, 0, 0, 7, 8, 0, 0), density=0.3, outliers=0.1)
+    check_merge("breadcrumbs", [vector], torch.zeros(10), t(0, -9, 0, 0, 0, 0, 7, 8, 0, 0), density=0.3, outliers=0.1)
 
 
 def test_breadcrumbs_by_rows_takes_the_shares_of_each_row() -> None:
     matrix = torch.tensor([[1.0, 2.0, 3.0, 4.0], [80.0, 70.0, 60.0, 50.0]])
     expected = torch.tensor([[0.0, 2.0, 3.0, 0.0], [0.0, 70.0, 60.0, 0.0]])
-    check("breadcrumbs", [matrix], torch.zeros(2, 4), expected, density=0.5, outliers=0.25, scope="row")
+    check_merge("breadcrumbs", [matrix], torch.zeros(2, 4), expected, density=0.5, outliers=0.25, scope="row")
 
 
 def test_breadcrumbs_keeps_small_tensors() -> None:
     """A share of less than one entry drops none, and does not empty the mask."""
-    check("breadcrumbs", [t(3, 1)], torch.zeros(2), t(3, 0), density=0.5, outliers=0.01)
+    check_merge("breadcrumbs", [t(3, 1)], torch.zeros(2), t(3, 0), density=0.5, outliers=0.01)
 
 
 def test_breadcrumbs_refuses_shares_beyond_one() -> None:
@@ -266,7 +266,7 @@ def test_copy_takes_the_one_model_and_any_type() -> None:
 
 def test_average_equals_task_arithmetic_with_one_over_n() -> None:
     models, base = [t(1, 2, 3), t(3, -1, 0), t(0, 0, 9)], t(7, -7, 1)
-    check("task_arithmetic", models, base, merge_tensors("linear", models), scale=1 / 3)
+    check_merge("task_arithmetic", models, base, merge_tensors("linear", models), scale=1 / 3)
 
 
 B = torch.tensor([[1, -2, 0.5, 3], [0, 4, -1, 2]])
@@ -308,4 +308,4 @@ def test_methods_agree_with_what_a_widely_used_tool_computes(
 
     (Its mean divides by the sum of signed weights, so that a negative one has no effect; ours by their magnitudes.)
     """
-    check(method, list(models), base, torch.tensor(expected), **parameters)
+    check_merge(method, list(models), base, torch.tensor(expected), **parameters)

@@ -31,7 +31,7 @@ def models_of(data: dict[str, torch.Tensor], count: int) -> list[dict[str, torch
     return [part(data, f"model{i}/") for i in range(count)]
 
 
-def check(actual: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], *, exact: bool) -> None:
+def check_equal(actual: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], *, exact: bool) -> None:
     assert actual.keys() == expected.keys()
     for name, tensor in expected.items():
         # -0.0 equals 0.0 here, as the data's README asks. Sums of seven and eight models may differ by one unit in the
@@ -56,7 +56,7 @@ def test_ties_matches_the_authors_code(path: Path, merge: str, percent: int, sca
         rule="reference",
         merge=MERGES[merge],
     )
-    check(merged, part(data, f"k{percent}/{merge}/lambda{scale}/"), exact="ties_ties" in path.stem)
+    check_equal(merged, part(data, f"k{percent}/{merge}/lambda{scale}/"), exact="ties_ties" in path.stem)
 
 
 @pytest.mark.parametrize("path", TIES, ids=lambda path: path.stem)
@@ -75,10 +75,10 @@ def test_ties_without_election_matches_the_authors_code(path: Path, percent: int
 def test_task_arithmetic_and_the_mean_match_the_ties_authors_code(path: Path) -> None:
     data = load_file(path)
     models = models_of(data, int(path.stem.rpartition("n")[2]))
-    check(merge_state_dicts("linear", models), part(data, "mean/"), exact=False)
+    check_equal(merge_state_dicts("linear", models), part(data, "mean/"), exact=False)
     for scale in (1.0, 0.4):
         merged = merge_state_dicts("task_arithmetic", models, part(data, "base/"), scale=scale)
-        check(merged, part(data, f"task_arithmetic/lambda{scale}/"), exact=False)
+        check_equal(merged, part(data, f"task_arithmetic/lambda{scale}/"), exact=False)
 
 
 def edge_cases() -> list[tuple[str, str]]:
@@ -196,16 +196,16 @@ def test_merges_after_dare_match_its_authors_code(
         rescale=bool(rescale),
         **settings,
     )
-    check(merged, expected, exact=False)
+    check_equal(merged, expected, exact=False)
 
 
 @pytest.mark.parametrize("count", [2, 3])
 def test_merges_without_dare_match_the_dare_authors_code(dare: dict[str, torch.Tensor], count: int) -> None:
     models, base = models_of(dare, count), part(dare, "base/")
-    check(merge_state_dicts("linear", models), part(dare, f"plain/average/n{count}/"), exact=False)
+    check_equal(merge_state_dicts("linear", models), part(dare, f"plain/average/n{count}/"), exact=False)
     for scale in (1.0, 0.4):
         merged = merge_state_dicts("task_arithmetic", models, base, scale=scale)
-        check(merged, part(dare, f"plain/task_arithmetic/lambda{scale}/n{count}/"), exact=False)
+        check_equal(merged, part(dare, f"plain/task_arithmetic/lambda{scale}/n{count}/"), exact=False)
     for rate in (0.5, 0.8):
         merged = merge_state_dicts("ties", models, base, density=kept_after_dropping(rate), rule="reference")
-        check(merged, part(dare, f"plain/ties/droprate{rate}/lambda1.0/n{count}/"), exact=False)
+        check_equal(merged, part(dare, f"plain/ties/droprate{rate}/lambda1.0/n{count}/"), exact=False)

@@ -45,7 +45,7 @@ def merge(
     return cuvee.merge_state_dicts(method.name, models, base if needs_base else None, seed=seed, **parameters)
 
 
-def close(actual: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor], **tolerance: float) -> None:
+def check_close(actual: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor], **tolerance: float) -> None:
     assert actual.keys() == expected.keys()
     for name in expected:
         torch.testing.assert_close(actual[name], expected[name], **tolerance)
@@ -56,7 +56,7 @@ def test_equal_models_merge_into_themselves(method: Method) -> None:
     count = num_models(method)
     model, base = state_dicts(1)
     merged = merge(method, [model] * count, base, method.identity(count))
-    close(merged, model, rtol=1e-6, atol=1e-6)
+    check_close(merged, model, rtol=1e-6, atol=1e-6)
 
 
 @every_method
@@ -67,7 +67,7 @@ def test_the_order_of_the_models_does_not_matter_where_declared(method: Method) 
     backward = dict(reversed(forward.items()))
     first, second = merge(method, forward, base, {}), merge(method, backward, base, {})
     if method.symmetric:
-        close(first, second, rtol=1e-5, atol=1e-6)
+        check_close(first, second, rtol=1e-5, atol=1e-6)
     else:
         shifted = dict(alternatives(method)[:1])
         first, second = merge(method, forward, base, shifted), merge(method, backward, base, shifted)
@@ -80,7 +80,7 @@ def test_inputs_are_not_modified(method: Method) -> None:
     before = [{name: tensor.clone() for name, tensor in model.items()} for model in inputs]
     merge(method, inputs[:-1], inputs[-1], {})
     for model, copy in zip(inputs, before, strict=True):
-        close(model, copy, rtol=0, atol=0)
+        check_close(model, copy, rtol=0, atol=0)
 
 
 @every_method
@@ -104,7 +104,7 @@ def test_narrow_inputs_give_what_widening_first_gives_rounded_once(method: Metho
         {name: tensor.float() for name, tensor in base.items()},
         {},
     )
-    close(narrow, {name: tensor.to(dtype) for name, tensor in wide.items()}, rtol=0, atol=0)
+    check_close(narrow, {name: tensor.to(dtype) for name, tensor in wide.items()}, rtol=0, atol=0)
 
 
 @every_method
@@ -126,7 +126,7 @@ def test_permuting_units_permutes_the_result(method: Method) -> None:
 def test_only_a_random_method_depends_on_the_seed(method: Method) -> None:
     *models, base = state_dicts(num_models(method))
     first, again, other = (merge(method, models, base, {}, seed=seed) for seed in (1, 1, 2))
-    close(first, again, rtol=0, atol=0)
+    check_close(first, again, rtol=0, atol=0)
     assert any(not torch.equal(first[name], other[name]) for name in first) == method.random
 
 
