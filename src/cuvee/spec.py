@@ -9,7 +9,18 @@ from math import prod
 from pathlib import Path
 from typing import Literal, Protocol
 
-__all__ = ["BY_TORCH_NAME", "DTYPES", "PAIRED", "DType", "Header", "Sink", "Source", "TensorSpec", "View"]
+__all__ = [
+    "BY_TORCH_NAME",
+    "DEFAULT_SHARD_BYTES",
+    "DTYPES",
+    "PAIRED",
+    "DType",
+    "Header",
+    "Sink",
+    "Source",
+    "TensorSpec",
+    "View",
+]
 
 Kind = Literal["float", "integer", "boolean", "complex", "packed"]
 
@@ -96,6 +107,10 @@ class TensorSpec:
 
 Header = Mapping[str, TensorSpec]
 """Name and specification of every tensor of a source, in the order in which its bytes are stored."""
+
+
+DEFAULT_SHARD_BYTES = 5_000_000_000
+"""Bytes of tensors in one file of an output, at most, unless told otherwise."""
 
 
 @dataclass(frozen=True, slots=True)

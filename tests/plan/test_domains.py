@@ -60,4 +60,4 @@ def test_bytes_count_every_reading(plan_of: Any, header: Any) -> None:
     assert plan.bytes_read == 2 * 2 * nbytes
     plan = plan_of(method="ties", models=[model, header(tensors)], base=header(tensors))
     assert plan.bytes_read == 5 * 3 * nbytes
-    assert [plan.passes(row.jobs[0]) for row in plan.rows] == [5, 5]
+    assert [plan.readings(row.jobs[0]) for row in plan.rows] == [5, 5]

@@ -15,10 +15,11 @@ from cuvee.recipe.recipe import Recipe
 from cuvee.studies.demo import data, merges, run
 from cuvee.studies.demo.data import GROUPS, STYLES, TASKS, UNSEEN, Cell, Examples, draw, drawn_cell, pretraining
 from cuvee.studies.demo.merges import TRIALS, Trial, choose
-from cuvee.studies.demo.network import load_network, new_network, one_thread, save_network
+from cuvee.studies.demo.network import load_network, new_network, save_network
 from cuvee.studies.demo.run import Effort
 from cuvee.studies.demo.table import Row, render
 from cuvee.studies.demo.train import Job, train, train_all
+from cuvee.tensors.framework import single_threaded
 
 SHORT = Effort(base_steps=8, expert_steps=3, copies=1, processes=0)
 
@@ -101,7 +102,7 @@ def test_one_thread_gives_the_threads_back() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        with one_thread():
+        with single_threaded():
             assert torch.get_num_threads() == 1
         assert torch.get_num_threads() == 3
     finally:

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cuvee.errors import OutputError
-from cuvee.spec import DTYPES, TensorSpec
+from cuvee.spec import DEFAULT_SHARD_BYTES, DTYPES, TensorSpec
 from cuvee.writers import shards as module
-from cuvee.writers.shards import DEFAULT_SHARD_BYTES, Shard, index_bytes, shard
+from cuvee.writers.shards import Shard, index_bytes, shard
 
 specs = st.builds(
     TensorSpec, st.lists(st.integers(0, 5), max_size=3).map(tuple), st.sampled_from(list(DTYPES.values()))

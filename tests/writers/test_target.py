@@ -168,6 +168,7 @@ def test_output_that_is_an_input_file_is_refused(tmp_path: Path) -> None:
 
 def test_output_beside_inputs_is_fine(checkpoint: Path) -> None:
     write(checkpoint.parent / "model-2", inputs=[checkpoint, checkpoint.parent / "absent"])
+    assert (checkpoint.parent / "model-2").is_dir()
 
 
 def test_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,8 +18,8 @@ def describe(plan: Plan, limits: Limits) -> dict[str, object]:
 
     Returns:
         Keys ``variants`` (recipes, without paths), ``rows`` (one per row and variant), ``bytes_read`` and
-        ``bytes_written`` (of tensors),
-        ``peak_memory`` (resident bytes, predicted), ``workers``, ``block_bytes`` and ``warnings``.
+        ``bytes_written`` (of tensors), ``peak_memory`` (resident bytes, predicted), ``workers``, ``block_bytes`` and
+        ``warnings``.
     """
     return {
         "variants": [resolved.recipe.canonical() for resolved in plan.variants],
@@ -46,7 +46,7 @@ def _row(plan: Plan, row: Row, job: Job) -> Mapping[str, object]:
         "parameters": dict(job.parameters),
         "models": list(job.labels),
         "scope": plan.domains[job.domain].scope if job.method.passes(job.parameters) else None,
-        "readings": plan.passes(job),
+        "readings": plan.readings(job),
         "lane": job.lane,
         "fallback": job.reason or None,
     }

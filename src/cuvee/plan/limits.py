@@ -14,8 +14,6 @@ INTERPRETER = 60 << 20  # resident bytes of Python, numpy and this package
 FRAMEWORK = 224 << 20  # resident bytes that torch adds
 ROW = 5 << 10  # bytes of a row: its plan, the headers of its inputs, the account of its output
 FLOAT = 4  # bytes of a float32 element
-
-
 MOST_WORKERS = 8  # by default: more would take memory and, reading from one disk, gain nothing
 
 

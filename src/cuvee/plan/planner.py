@@ -57,7 +57,7 @@ class Plan:
     config: Sequence[Mapping[str, object]]
     warnings: Sequence[str]
 
-    def passes(self, job: Job) -> int:
+    def readings(self, job: Job) -> int:
         """Return how often a job reads its row, at most: once per pass and once to merge."""
         return 1 + (0 if self.domains[job.domain].whole else job.method.passes(job.parameters))
 
@@ -71,7 +71,7 @@ class Plan:
         passes = dict.fromkeys(range(len(row.inputs)), 0)
         for job in row.jobs:
             for i in used(job):
-                passes[i] = max(passes[i], self.passes(job))
+                passes[i] = max(passes[i], self.readings(job))
         return sum(passes[i] * row.inputs[i].nbytes for i in passes)
 
     @property

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 from cuvee.errors import RecipeError, nearest
 from cuvee.recipe.parameters import plain_number
 from cuvee.recipe.values import frozen_items, keys_of, mapping_of, thawed
-from cuvee.spec import BY_TORCH_NAME
+from cuvee.spec import BY_TORCH_NAME, DEFAULT_SHARD_BYTES
 
 if TYPE_CHECKING:
     import torch
 
 __all__ = ["Output", "Rule"]
 
-SHARD_BYTES = 5_000_000_000
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
 _DTYPE_NAMES = {torch_name: dtype.name for torch_name, dtype in BY_TORCH_NAME.items() if dtype.kind == "float"}
 _OTHER_NAMES = {name.lower(): torch_name for torch_name, name in _DTYPE_NAMES.items()} | {
@@ -60,7 +59,7 @@ class Output:
         self,
         *,
         dtype: "str | torch.dtype | None" = None,
-        shard_size: int | str = SHARD_BYTES,
+        shard_size: int | str = DEFAULT_SHARD_BYTES,
         custom_code: bool = False,
     ) -> None:
         """Check the values."""

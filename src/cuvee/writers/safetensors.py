@@ -14,9 +14,10 @@ from typing import Self
 
 from cuvee.errors import OutputError
 from cuvee.files import OpenFiles
+from cuvee.spec import DEFAULT_SHARD_BYTES
 from cuvee.writers.account import Account
 from cuvee.writers.files import create, is_full
-from cuvee.writers.shards import DEFAULT_SHARD_BYTES, INDEX, Entries, Shard, index_bytes, shard
+from cuvee.writers.shards import INDEX, Entries, Shard, index_bytes, shard
 from cuvee.writers.target import Staging, check_target, is_single_file
 
 __all__ = ["SafetensorsWriter"]

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from cuvee.sources.memory import Memory
+from cuvee.spec import DEFAULT_SHARD_BYTES
 from cuvee.writers.safetensors import SafetensorsWriter
-from cuvee.writers.shards import DEFAULT_SHARD_BYTES
 
 if TYPE_CHECKING:
     import torch

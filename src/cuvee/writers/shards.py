@@ -5,14 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cuvee.errors import OutputError
-from cuvee.spec import TensorSpec
+from cuvee.spec import DEFAULT_SHARD_BYTES, TensorSpec
 
-__all__ = ["DEFAULT_SHARD_BYTES", "INDEX", "SINGLE", "Entries", "Shard", "index_bytes", "shard"]
+__all__ = ["INDEX", "SINGLE", "Entries", "Shard", "index_bytes", "shard"]
 
 Entries = Sequence[tuple[str, TensorSpec]]
 
 # What transformers writes: 5 GB, decimal.
-DEFAULT_SHARD_BYTES = 5_000_000_000
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 

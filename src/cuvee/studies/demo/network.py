@@ -1,8 +1,6 @@
 """The demo's network: a small convolutional classifier, and its life as a checkpoint folder."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +12,7 @@ from cuvee.sources.open import open_source
 from cuvee.tensors.convert import from_bytes
 from cuvee.writers.save import save_state_dict
 
-__all__ = ["DigitNetwork", "load_network", "new_network", "one_thread", "save_network"]
+__all__ = ["DigitNetwork", "load_network", "new_network", "save_network"]
 
 CHANNELS = 16
 FEATURES = 64
@@ -95,14 +93,3 @@ def load_network(folder: Path) -> DigitNetwork:
     network = new_network(0)
     network.load_state_dict(state)
     return network
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch compute on one thread: networks this small are slower on two, and results must not depend on it."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

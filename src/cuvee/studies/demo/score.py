@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 
 from cuvee.studies.demo.data import Cell, Examples
-from cuvee.studies.demo.network import load_network, one_thread
+from cuvee.studies.demo.network import load_network
+from cuvee.tensors.framework import single_threaded
 
 __all__ = ["accuracies", "mean"]
 
@@ -22,7 +23,7 @@ def accuracies(folder: Path, cells: Mapping[Cell, Examples]) -> dict[str, float]
         Accuracy in [0, 1] by the cell's name, in the order of `cells`.
     """
     network = load_network(folder)
-    with one_thread(), torch.inference_mode():
+    with single_threaded(), torch.inference_mode():
         return {
             cell.name: (network(examples.images).argmax(1) == examples.labels).double().mean().item()
             for cell, examples in cells.items()

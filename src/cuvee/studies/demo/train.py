@@ -17,7 +17,8 @@ import torch
 from torch.nn import functional
 
 from cuvee.studies.demo.data import GROUPS, Cell, drawn_cell, pretraining, seed_for
-from cuvee.studies.demo.network import load_network, new_network, one_thread, save_network
+from cuvee.studies.demo.network import load_network, new_network, save_network
+from cuvee.tensors.framework import single_threaded
 
 __all__ = ["Job", "Report", "train", "train_all"]
 
@@ -90,7 +91,7 @@ def train(job: Job, tick: Callable[[int], None]) -> None:
     network = new_network(seed_for(job.seed, "weights")) if job.start is None else load_network(job.start)
     optimizer = torch.optim.Adam([parameter for parameter in network.parameters() if parameter.requires_grad])
     generator = torch.Generator().manual_seed(seed_for(job.seed, f"batches {job.out.name}"))
-    with one_thread():
+    with single_threaded():
         examples = (
             pretraining(job.seed, job.copies)
             if job.cell is None
