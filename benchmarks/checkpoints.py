@@ -2,8 +2,9 @@
 
     python benchmarks/checkpoints.py --out bench --billions 1.1 --models 3 --seed 0
 
-Tensors are named and shaped as in Llama and stored as bfloat16. A model is the base plus a small random difference, so
-its differences take few values, many of them equal, as those of real fine-tuned models do.
+Tensors are named and shaped as in Llama and stored as bfloat16; with ``--tensors N`` they are that many, equally large,
+and named as in a mixture of experts. A model is the base plus a small random difference, so its differences take few
+values, many of them equal, as those of real fine-tuned models do.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from inputs import place
 
 from cuvee.spec import DTYPES, TensorSpec
 from cuvee.writers.safetensors import SafetensorsWriter
@@ -23,6 +25,7 @@ BASE, DIFFERENCE = 0.02, 0.002  # standard deviations
 BLOCK = 1 << 21  # elements drawn at a time
 SHARD_BYTES = 5_000_000_000
 HEAD = 128  # elements in a head of attention
+EXPERTS, EXPERT_HIDDEN = 64, 64  # experts in a layer, columns of their matrices
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -74,11 +77,34 @@ def shapes(of: Mapping[str, object]) -> Shapes:
     return names | {"model.norm.weight": (hidden,), "lm_head.weight": (vocabulary, hidden)}
 
 
-def write(folder: Path, names: Shapes, seed: int, model: int, settings: Mapping[str, object] | None = None) -> None:
+def expert_config() -> dict[str, object]:
+    """Return as much of the configuration of a mixture of experts as a merge looks at."""
+    return {
+        "architectures": ["Qwen3MoeForCausalLM"],
+        "model_type": "qwen3_moe",
+        "tie_word_embeddings": False,
+        "torch_dtype": "bfloat16",
+    }
+
+
+def expert_shapes(billions: float, num_tensors: int) -> Shapes:
+    """Return name and shape of that many tensors of a mixture of experts, equally large but for the last norm."""
+    num_matrices = max(num_tensors - 1, 1)
+    rows = max(round(billions * 1e9 / num_matrices / EXPERT_HIDDEN), 1)
+    names: dict[str, tuple[int, ...]] = {}
+    for i in range(num_matrices):
+        expert, part = divmod(i, 3)
+        layer, expert = divmod(expert, EXPERTS)
+        name = f"model.layers.{layer}.mlp.experts.{expert}.{('gate', 'up', 'down')[part]}_proj.weight"
+        names[name] = (EXPERT_HIDDEN, rows) if part == 2 else (rows, EXPERT_HIDDEN)
+    return names | {"model.norm.weight": (EXPERT_HIDDEN,)}
+
+
+def write(folder: Path, names: Shapes, settings: Mapping[str, object], seed: int, model: int) -> None:
     """Write one checkpoint: the base (model 0), or a model that differs a little from it everywhere."""
     entries = [(name, TensorSpec(shape, DTYPES["BF16"])) for name, shape in names.items()]
     with SafetensorsWriter(folder, entries, SHARD_BYTES) as writer:
-        writer.add_file("config.json", json.dumps(settings or config(0.1)).encode())
+        writer.add_file("config.json", json.dumps(settings).encode())
         for k, (name, spec) in enumerate(entries):
             for offset in range(0, spec.size, BLOCK):
                 count = min(BLOCK, spec.size - offset)
@@ -93,25 +119,27 @@ def _normal(key: list[int], count: int) -> np.ndarray:
     return np.random.Generator(np.random.SFC64(key)).standard_normal(count, np.float32)
 
 
-def make(root: Path, billions: float, models: Iterable[int], seed: int) -> Path:
-    """Write models of this size that are not there yet, 0 being the base; return their folder."""
-    settings = config(billions)
-    folder = root / f"{billions:g}B-{seed}"
+def make(folder: Path, names: Shapes, settings: Mapping[str, object], models: Iterable[int], seed: int) -> None:
+    """Write models that are not there yet, 0 being the base."""
+    missing = [model for model in models if not (folder / f"m{model}").exists()]
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        missing = [model for model in models if not (folder / f"m{model}").exists()]
-        list(pool.map(lambda model: write(folder / f"m{model}", shapes(settings), seed, model, settings), missing))
-    return folder
+        list(pool.map(lambda model: write(folder / f"m{model}", names, settings, seed, model), missing))
 
 
 def main() -> None:
-    """Read the options and write."""
+    """Read the options, write, and print the folder."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--billions", type=float, default=1.1)
-    parser.add_argument("--models", type=int, default=3)
+    parser.add_argument("--out", type=Path, required=True, help="folder; the models go into one below it")
+    parser.add_argument("--billions", type=float, default=1.1, help="parameters of each model, in 10^9")
+    parser.add_argument("--models", type=int, default=3, help="besides the base")
+    parser.add_argument("--tensors", type=int, help="a mixture of experts with this many tensors")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    print(make(options.out, options.billions, range(options.models + 1), options.seed))
+    settings = expert_config() if options.tensors else config(options.billions)
+    names = expert_shapes(options.billions, options.tensors) if options.tensors else shapes(settings)
+    folder = place(options.out, options.billions, options.tensors, options.seed)
+    make(folder, names, settings, range(options.models + 1), options.seed)
+    print(folder)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import cuvee
 from cuvee.errors import NonFiniteError, PlanError
 from cuvee.execute.run import execute
 from cuvee.plan import planner
-from cuvee.plan.limits import Limits
+from cuvee.plan.limits import Limits, budget_of
 from cuvee.plan.planner import make_plan
 from cuvee.recipe.recipe import Recipe
 from cuvee.resolve import Sources
@@ -38,7 +38,7 @@ def together(recipes: Recipes, limits: Limits) -> list[Weights]:
     with Sources() as sources:
         plan = make_plan([sources.resolve(Recipe.of(recipe)) for recipe in recipes])
         writers = [MemoryWriter(list(outputs.items())) for outputs in plan.outputs]
-        execute(plan, writers, limits)
+        execute(plan, writers, budget_of(plan, limits))
     return [writer.tensors() for writer in writers]
 
 

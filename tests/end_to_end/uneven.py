@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from cuvee.execute.run import execute
-from cuvee.plan.limits import Limits
+from cuvee.plan.limits import Limits, budget_of
 from cuvee.plan.planner import make_plan
 from cuvee.recipe.recipe import Recipe
 from cuvee.resolve import Sources
@@ -73,7 +73,7 @@ def merged(recipe: Mapping[str, Any], limits: Limits, shuffle: int | None = None
             random.Random(shuffle).shuffle(rows)
             plan = replace(plan, rows=rows)
         writer = MemoryWriter(list(plan.outputs[0].items()))
-        execute(plan, [writer], limits)
+        execute(plan, [writer], budget_of(plan, limits))
     return writer.tensors()
 
 

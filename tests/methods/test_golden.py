@@ -13,6 +13,7 @@ from cuvee.plan.rows import CELL
 from cuvee.spec import DTYPES
 from cuvee.tensors import random as draws
 from cuvee.tensors.convert import from_bytes
+from cuvee.tensors.kernels import program
 from cuvee.tensors.operands import Block
 from cuvee.tensors.passes import Position, advance
 from cuvee.tensors.selection import Trimmed, largest
@@ -124,7 +125,8 @@ def dare() -> dict[str, torch.Tensor]:
 
 @pytest.fixture
 def stored_masks(dare: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch) -> dict[draws.Key, torch.Tensor]:
-    """Let the drop follow stored masks, by key, instead of the generator."""
+    """Let the drop follow stored masks, by key, instead of the generator, which compiled kernels have built in."""
+    monkeypatch.setattr(program, "kernel", lambda: None)
     masks: dict[draws.Key, torch.Tensor] = {}
     monkeypatch.setattr(draws, "survives", lambda key, start, count, density: masks[key][start : start + count])
     return masks

@@ -3,11 +3,13 @@
 import inspect
 from collections.abc import Mapping
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
 
 import cuvee
+from cuvee.execute.shelf import Shelf
 from cuvee.methods.declare import Method
 from cuvee.methods.page import as_mapping, needs, page
 from cuvee.methods.registry import methods
@@ -174,24 +176,29 @@ def test_every_parameter_changes_something(method: Method, name: str, value: obj
 
 @every_method
 def test_passes_asked_do_not_exceed_those_declared(method: Method, tmp_path: Any) -> None:
-    """A big tensor of few values: cuts tie, so that even the pass that breaks ties is taken."""
+    """A big tensor of few values, which a sample names; and one of many, which it cannot."""
     generator = torch.Generator().manual_seed(5)
     count = num_models(method)
-    models = [{"w": torch.randint(-3, 4, (BIG,), generator=generator) / 4} for _ in range(count)]
+    few = [{"w": torch.randint(-3, 4, (BIG,), generator=generator) / 4} for _ in range(count)]
+    many = [{"w": torch.randn(BIG, generator=generator)} for _ in range(count)]
     base = {"w": torch.zeros(BIG)}
     for name, value in [("", None), *alternatives(method)]:
         parameters = {name: value} if name else {}
         settings = settle(method, parameters, [f"m{i}" for i in range(count)])
         if method.check(settings) or (name == "scope" and value == "row"):
             continue
-        recipe = cuvee.Recipe(method=method.name, models=models, base=base, parameters=parameters)
-        report = cuvee.merge(recipe, tmp_path / f"{name}{value}.safetensors", limits=Limits(workers=1))
         inputs = count + (method.space(settings) == "deltas")
-        readings = report.bytes_read / (inputs * BIG * 4)
-        assert readings == int(readings)
-        assert readings <= 1 + method.passes(settings)
-        if not name:
-            assert readings == 1 + method.passes(settings)
+        limits = Limits(workers=1, memory=1 << 30)
+        for models in (few, many):
+            recipe = cuvee.Recipe(method=method.name, models=models, base=base, parameters=parameters)
+            out = tmp_path / f"{name}{value}.safetensors"
+            with mock.patch("cuvee.execute.run.Shelf", return_value=Shelf(0)):  # nothing is kept: every pass reads
+                report = cuvee.merge(recipe, out, overwrite=True, limits=limits)
+            readings = report.bytes_read / (inputs * BIG * 4)
+            assert readings - int(readings) < 0.1  # what samples read
+            assert int(readings) <= 1 + method.passes(settings)
+            if models is few:
+                assert int(readings) == 1 + method.usual(settings)
 
 
 @every_method

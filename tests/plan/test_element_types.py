@@ -14,7 +14,7 @@ def test_whole_numbers_are_copied_and_compared(plan_of: Any, header: Any, job_of
         job = job_of(plan, name)
         assert job.method.name == "copy"
         assert job.reason == f"{dtype} is copied, not averaged"
-        assert job.lane == "bytes"
+        assert job.moves
         assert [item.label for item in row_of(plan, name).inputs] == ["base", "m0", "m1"]
         assert (job.operands, job.compare) == ((0,), (1, 2))
         assert str(plan.outputs[0][name].dtype) == dtype
@@ -65,10 +65,10 @@ def test_doubles_are_said_to_be_merged_as_floats(plan_of: Any, header: Any) -> N
 
 def test_copy_moves_bytes_unless_the_type_changes(plan_of: Any, header: Any, job_of: Any) -> None:
     model = header({"w": ((2,), "BF16")})
-    for dtype, lane in ((None, "bytes"), ("bfloat16", "bytes"), ("float32", "float32")):
+    for dtype, moves in ((None, True), ("bfloat16", True), ("float32", False)):
         plan = plan_of(method="copy", models=[model], output=Output(dtype=dtype))
-        assert job_of(plan, "w").lane == lane
-    assert job_of(plan_of(method="linear", models=[model]), "w").lane == "float32"
+        assert job_of(plan, "w").moves == moves
+    assert not job_of(plan_of(method="linear", models=[model]), "w").moves
 
 
 def test_bytes_written_are_of_the_output_type(plan_of: Any, header: Any) -> None:

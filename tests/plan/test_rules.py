@@ -44,7 +44,7 @@ def test_rule_that_copies_reads_one_model(plan_of: Any, llamas: Any, job_of: Any
     plan = plan_of(method="linear", tensors=[Rule(match=("lm_head.*",), copy="b")], **llamas)
     job = job_of(plan, "lm_head.weight")
     assert [item.label for item in row_of(plan, "lm_head.weight").inputs] == ["b"]
-    assert (job.method.name, job.labels, job.lane, job.reason) == ("copy", ("b",), "bytes", "")
+    assert (job.method.name, job.labels, job.moves, job.reason) == ("copy", ("b",), True, "")
     assert plan.warnings == ()
 
 
@@ -112,3 +112,16 @@ def test_rule_that_names_a_method_has_the_last_word(plan_of: Any, header: Any, j
     model = header({"bn.running_mean": (2,), "inv_freq": (2,), "ids": ((2,), "I64")})
     plan = plan_of(method="slerp", models=[model, model], tensors=[Rule(match=("*",), method="mlerp")])
     assert [job_of(plan, name).method.name for name in model.header] == ["mlerp", "mlerp", "copy"]
+
+
+def test_work_that_is_the_same_for_many_tensors_is_done_once(
+    plan_of: Any, llamas: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, str]] = []
+    matches = Rule.matches
+    monkeypatch.setattr(Rule, "matches", lambda rule, name: asked.append((id(rule), name)) or matches(rule, name))
+    rules = [Rule(match=("*.0.*",), parameters={"weight": 2}), Rule(match=("*proj*",), parameters={"weight": 3})]
+    plan = plan_of(method="linear", tensors=rules, **llamas)
+    assert len(asked) == len(set(asked)) <= len(rules) * len(LLAMA)
+    jobs = [row.jobs[0] for row in plan.rows]
+    assert len({id(job.parameters) for job in jobs}) == len({job.parameters["weight"][0] for job in jobs})

@@ -1,5 +1,7 @@
+import gc
 import os
 import re
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -199,3 +201,30 @@ def test_pipe_is_refused_without_waiting_for_a_writer(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(SourceError, match="pipe is not an ordinary file"):
         read_header(tmp_path / "pipe")
+
+
+@pytest.mark.parametrize("extent", [True, 1.0])
+def test_extent_that_equals_an_integer_is_refused_even_after_that_integer(extent: object, write_file: Any) -> None:
+    table = {"a": tensor("U8", (1, 2), (0, 2)), "b": tensor("U8", (extent, 2), (2, 4))}
+    with pytest.raises(FormatError, match=rf"tensor 'b': shape holds {extent}; expected integers"):
+        read_header(write_file(table, bytes(4)))
+
+
+def test_equal_specifications_are_one_object(write_file: Any) -> None:
+    table = {"a": tensor("U8", (1, 2), (0, 2)), "b": tensor("U8", (1, 2), (2, 4))}
+    tensors = read_header(write_file(table, bytes(4))).tensors
+    assert tensors["a"].spec is tensors["b"].spec
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+@pytest.mark.parametrize("table", [{}, {"w": tensor(dtype="Q")}])
+def test_collection_of_garbage_goes_on_as_before(enabled: bool, table: dict[str, Any], write_file: Any) -> None:
+    path = write_file(table)
+    before = gc.isenabled()
+    (gc.enable if enabled else gc.disable)()
+    try:
+        with nullcontext() if not table else pytest.raises(FormatError):
+            read_header(path)
+        assert gc.isenabled() == enabled
+    finally:
+        (gc.enable if before else gc.disable)()

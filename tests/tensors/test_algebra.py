@@ -1,5 +1,9 @@
 """Sums, inner products, signs and conversions, against float64."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +15,7 @@ from cuvee.tensors.framework import single_threaded
 from cuvee.tensors.framework import torch as lazy
 from cuvee.tensors.operands import Block, TaskVector
 from cuvee.tensors.passes import advance
-from cuvee.tensors.signs import How, disjoint_merge, elect_and_merge, sign_vote
+from cuvee.tensors.signs import Agreed, How, disjoint_merge, elect_and_merge, sign_vote
 
 FLOATS = [dtype for dtype in DTYPES.values() if dtype.kind == "float"]
 
@@ -24,19 +28,21 @@ def block(values: list[list[float]]) -> Block:
 def test_a_weighted_sum_adds_in_the_order_of_the_operands() -> None:
     """1e8 + 1 - 1e8 is 0 in float32 from the left, 1 in any other order."""
     operands = [block([[1e8]]), block([[1.0]]), block([[-1e8]])]
-    assert weighted_sum(operands, [1, 1, 1]).item() == 0
-    assert weighted_sum([operands[i] for i in (0, 2, 1)], [1, 1, 1]).item() == 1
+    assert weighted_sum(operands, [1, 1, 1]).tensor.item() == 0
+    assert weighted_sum([operands[i] for i in (0, 2, 1)], [1, 1, 1]).tensor.item() == 1
 
 
 def test_a_weighted_sum_takes_weights_by_row() -> None:
     operands = [block([[1.0, 2.0], [3.0, 4.0]]), block([[10.0, 10.0], [10.0, 10.0]])]
     merged = weighted_sum(operands, np.array([[1.0, 2.0], [0.0, 0.5]]))
-    assert merged.tolist() == [[1, 2], [11, 13]]
+    assert merged.tensor.tolist() == [[1, 2], [11, 13]]
 
 
 def test_a_weighted_sum_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one"):
         weighted_sum([], [])
+    with pytest.raises(ValueError, match="1 operands and 2 weights"):
+        weighted_sum([block([[1.0]])], [1, 1])
 
 
 def test_the_gram_matrix_is_taken_in_float64_for_each_row() -> None:
@@ -62,11 +68,11 @@ def test_the_vote_counts_signs_of_weighted_sums() -> None:
 def test_a_negative_weight_turns_a_model_around() -> None:
     operands = [block([[1.0, 1.0]]), block([[3.0, -3.0]])]
     merged = disjoint_merge(operands, [1.0, -1.0], 0, how="sum", scale=1.0)
-    assert merged.tolist() == [[-3, 4]]
+    assert merged.tensor.tolist() == [[-3, 4]]
 
 
 def test_where_nothing_counts_the_mean_is_zero() -> None:
-    assert disjoint_merge([block([[0.0]])], [1.0], 0, how="mean", scale=1.0).tolist() == [[0]]
+    assert disjoint_merge([block([[0.0]])], [1.0], 0, how="mean", scale=1.0).tensor.tolist() == [[0]]
 
 
 def test_without_election_every_entry_that_is_not_zero_counts() -> None:
@@ -74,8 +80,8 @@ def test_without_election_every_entry_that_is_not_zero_counts() -> None:
     expected: dict[How, list[float]] = {"mean": [-1, 5], "sum": [-2, 5], "max": [-3, 5]}
     for how, values in expected.items():
         merged = advance(elect_and_merge, [], True, operands, [1.0, 1.0], how=how, elect=False)
-        assert isinstance(merged, torch.Tensor)
-        assert merged.tolist() == [values]
+        assert isinstance(merged, Agreed)
+        assert merged.tensor.tolist() == [values]
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
@@ -95,11 +101,29 @@ def test_the_first_value_that_is_not_finite_is_found() -> None:
     assert first_non_finite(torch.tensor([1.0, float("nan")]).to(torch.float8_e4m3fn)) == 1
 
 
-def test_threads_are_set_back_and_left_alone_when_not_needed() -> None:
-    before = torch.get_num_threads()
-    with single_threaded():
-        assert torch.get_num_threads() == 1
-    assert torch.get_num_threads() == before
-    with single_threaded(False):
-        assert torch.get_num_threads() == before
+def test_threads_are_set_back() -> None:
+    torch.set_num_threads(2)
+    try:
+        with single_threaded():
+            assert torch.get_num_threads() == 1
+            with single_threaded():
+                assert torch.get_num_threads() == 1
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
     assert lazy.float32 is torch.float32
+
+
+def test_torch_that_is_imported_inside_has_one_thread_too_and_gets_its_own_back() -> None:
+    script = (
+        "import sys\n"
+        "from cuvee.tensors.framework import single_threaded, torch\n"
+        "with single_threaded():\n"
+        "    assert 'torch' not in sys.modules\n"
+        "    assert torch.get_num_threads() == 1\n"
+        "import os, torch\n"
+        "assert torch.get_num_threads() == min(2, os.cpu_count()), torch.get_num_threads()\n"
+    )
+    threads = {"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"}
+    subprocess.run([sys.executable, "-c", script], check=True, env={**os.environ, **threads})

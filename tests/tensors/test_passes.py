@@ -6,19 +6,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cuvee.tensors.passes import Array, Pass, Passes, Position, advance, finished, prefix, total
+from cuvee.tensors.passes import Array, Pass, Passes, Position, advance, finished, prefix, sampled, total
 
 
 def asks(values: Array) -> Generator[Pass, Any, list[object]]:
-    """Ask for a sum, for what is made of a sum, and for a running sum."""
+    """Ask for a sum, for what is made of a sum, for a running sum, and for a sample."""
     plain = yield from total(np.sum, values, keepdims=True)
     made = yield from finished(lambda total: float(total[0]) * 10, np.sum, values, keepdims=True)
-    before = yield from prefix(np.sum, values, keepdims=True)
-    return [plain.tolist(), made, before.tolist()]
+    before, own, grown = yield from prefix(lambda total: int(total[0]) + 1, np.sum, values, keepdims=True)
+    seen = yield from sampled(np.sort, np.flip, values)
+    return [plain.tolist(), made, before.tolist(), own.tolist(), grown, seen.tolist()]
 
 
 def test_a_cell_that_is_its_domain_answers_itself() -> None:
-    assert advance(asks, [], True, np.array([1, 2])) == [[3], 30.0, [0]]
+    assert advance(asks, [], True, np.array([1, 2])) == [[3], 30.0, [0], [3], 4, [1, 2]]
 
 
 def test_passes_are_asked_one_after_the_other() -> None:
@@ -34,8 +35,13 @@ def test_passes_are_asked_one_after_the_other() -> None:
     answers.append(70.0)
     asked = advance(asks, answers, False, values)
     assert isinstance(asked, Pass)
-    assert asked.running
-    assert advance(asks, [*answers, np.array([4])], False, values) == [[7], 70.0, [4]]
+    assert asked.kind == "running"
+    answers.append((np.array([4]), np.array([3]), asked.answer(np.array([7]))))
+    asked = advance(asks, answers, False, values)
+    assert isinstance(asked, Pass)
+    assert (asked.kind, asked.measure().tolist()) == ("sample", [2, 1])
+    answers.append(asked.answer(np.array([2, 1, 0])))
+    assert advance(asks, answers, False, values) == [[7], 70.0, [4], [3], 8, [0, 1, 2]]
 
 
 def test_what_is_measured_is_not_computed_when_the_answer_is_known() -> None:

@@ -50,10 +50,12 @@ def run_over_cells(vectors: Sequence[torch.Tensor], counts: Sequence[int], cell:
                 masks.append(torch.cat(trimmed) != 0)
         if asked is None:
             return torch.cat(masks, 1)
+        put_together = np.concatenate(parts[:1], -1) if asked.kind == "sample" else np.sum(parts, 0)
+        answer = asked.answer(put_together)  # of a sample: of the first cell alone, so that guesses may fail
         before = np.zeros_like(parts[0])
         for k, part in enumerate(parts):
-            answers[k].append(before.copy() if asked.running else asked.answer(np.sum(parts, 0)))
-            before += part
+            answers[k].append((before.copy(), part, answer) if asked.kind == "running" else answer)
+            before = before + part if asked.kind == "running" else before
 
 
 few_values = st.sampled_from([-2.0, -1.0, -0.5, 0.5, 1.0, 1.0 + 2**-23, 2.0, 1e-30, -1e30])

@@ -52,10 +52,12 @@ _BESIDE = {
     "codebooks": {"codes": "AQLM"},
     "centroids": {"indices": "VPTQ"},
 }
+_FACTORS = ("lora", "lokr_", "hada_w", "ia3_l", "oft_", "vera_lambda_")  # how components of an adapter's names begin
 _ADAPTER = re.compile(
     r"(?P<module>.+?)\.(?:lora_(?:A|B|embedding_A|embedding_B|magnitude_vector|up|down)|lora\.(?:up|down)|lokr_\w+|"
     r"hada_w\w+|ia3_l|oft_[rR]|vera_lambda_[bd])(?:\..+)?"
 )
+_SCALES = ("scale", "scales")
 _CONFIG_KEYS = ("quantization_config", "compression_config")
 
 
@@ -93,12 +95,23 @@ def refuse_packed(header: Header, config: Mapping[str, object], reference: str) 
 
 def _findings(header: Header) -> Iterator[tuple[str, str]]:
     """Yield names of packed tensors, each with what packed it."""
+    # Tens of thousands of names are made of a few hundred words, most of them harmless.
+    suspects = set(filter(_is_suspect, set(".".join(header).split("."))))
     for name, spec in header.items():
+        is_suspect = bool(suspects) and not suspects.isdisjoint(name.split("."))
+        if not is_suspect and spec.dtype.kind == "float":
+            continue
         cause = _named_cause(header, name) or _typed_cause(name, spec)
         if cause:
             yield name, cause
         elif _is_adapter(header, name):
             yield name, "adapter"
+
+
+def _is_suspect(word: str) -> bool:
+    """Tell a component of names without which none is that of a packed tensor or an adapter's factor."""
+    known = word in _LEAVES or word in _INSIDE or word in _BESIDE or word in _SCALES
+    return known or word.endswith("_blocks") or word.startswith(_FACTORS)
 
 
 def _named_cause(header: Header, name: str) -> str:
@@ -115,7 +128,7 @@ def _named_cause(header: Header, name: str) -> str:
     if name.endswith("_blocks") and f"{name.removesuffix('_blocks')}_scales" in header:
         return "MXFP4"
     weight = header.get(f"{module}.weight")
-    if leaf in ("scale", "scales") and weight is not None and weight.dtype.bits == 8:
+    if leaf in _SCALES and weight is not None and weight.dtype.bits == 8:
         return "8-bit weights beside their scale"  # DeepSeek's own format
     return ""
 

@@ -26,7 +26,7 @@ from typing import Literal, get_args
 from cuvee.architectures.layers import layer_of
 from cuvee.spec import TensorSpec
 
-__all__ = ["ROLES", "Role", "role_of"]
+__all__ = ["ROLES", "Role", "measured", "role_of"]
 
 Role = Literal[
     "matrix", "expert", "router", "embedding", "head", "conv", "norm", "bias", "statistic", "buffer", "other"
@@ -78,12 +78,12 @@ def role_of(name: str, spec: TensorSpec) -> Role:
         >>> role_of("model.layers.0.mlp.experts.gate_up_proj", TensorSpec((8, 128, 64), DTYPES["BF16"]))
         'expert'
     """
+    unlearned = measured(name, spec)
+    if unlearned is not None:
+        return unlearned
     *path, leaf = name.split(".")
     modules = [part for part in path if not part.isdigit()]
     module = modules[-1] if modules else ""
-    measured = _measured(module, leaf, spec)
-    if measured is not None:
-        return measured
     rank = sum(extent != 1 for extent in spec.shape)
     if rank <= 1 and (_NORM.fullmatch(module) or _NORM.fullmatch(leaf)):
         return "norm"
@@ -96,15 +96,26 @@ def role_of(name: str, spec: TensorSpec) -> Role:
     return _role_of_weight(name, modules, leaf, spec)
 
 
-def _measured(module: str, leaf: str, spec: TensorSpec) -> Role | None:
-    """Return "buffer" or "statistic" for what training does not learn."""
+def measured(name: str, spec: TensorSpec) -> Literal["buffer", "statistic"] | None:
+    """Return the role of what training does not learn, and None for what it does.
+
+    Args:
+        name: full name of the tensor.
+        spec: its shape and element type.
+    """
+    path, _, leaf = name.rpartition(".")
     if spec.dtype.kind in ("integer", "boolean") or _BUFFER.fullmatch(leaf):
         return "buffer"
     if leaf == "bias" and _is_causal_mask(spec.shape):
         return "buffer"
-    if _STATISTIC.fullmatch(leaf) or (module == "codebook" and leaf == "embed"):
+    if _STATISTIC.fullmatch(leaf) or (leaf == "embed" and _last_module(path) == "codebook"):
         return "statistic"
     return None
+
+
+def _last_module(path: str) -> str:
+    """Return the last component that is not a number, or an empty string."""
+    return next((part for part in reversed(path.split(".")) if not part.isdigit()), "")
 
 
 def _is_causal_mask(shape: tuple[int, ...]) -> bool:

@@ -45,6 +45,7 @@ _HEADS = ("lm_head", "embed_out", "output_projection", "vocab_projector", "lm_lo
 _HEAD_PARTS = ("lm_head", "mlm_head", "predictions", "pred_layer")
 _INSIDE_HEAD = ("decoder", "out_proj", "proj")
 _HEADS_AT_TOP = ("head", "output", "proj_out", "decoder")
+_TIED = _EMBEDDINGS.union(_HEADS, _INSIDE_HEAD, _HEADS_AT_TOP)
 # Classes, and names of embeddings, that come with a head called lm_head where none is stored. Heads of other names are
 # resolved when another source has them.
 _GENERATES = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
@@ -74,7 +75,9 @@ def tied_names(
     """
     aliases = _from_storage(header, shared)
     untied = _declared(config) is False
-    for members in _ties([*header, *elsewhere, *_evident(header, config)], header):
+    own = _can_be_tied(header)
+    others = _can_be_tied(name for name in elsewhere if name not in header)
+    for members in _ties([*own, *others, *_evident(own, header, config)], header):
         stored = next((name for name in members if name in header), None)
         if stored is None:
             continue
@@ -98,7 +101,7 @@ def stored_twice(header: Header, config: Mapping[str, object]) -> Mapping[str, s
     if _declared(config) is not True:
         return {}
     pairs: dict[str, str] = {}
-    for members in _ties(header, header):
+    for members in _ties(_can_be_tied(header), header):
         stored = [name for name in members if name in header]
         pairs |= {name: stored[0] for name in stored[1:] if header[name] == header[stored[0]]}
     return pairs
@@ -119,11 +122,24 @@ def _from_storage(header: Header, shared: Sequence[Sequence[str]]) -> dict[str, 
         apart = [other for other in groups if not other & group]
         groups = [*apart, group.union(*(other for other in groups if other & group))]
     aliases: dict[str, str] = {}
-    position = {name: index for index, name in enumerate(header)}
+    position = {name: index for index, name in enumerate(header)} if groups else {}
     for group in groups:
         canonical, *others = sorted(group, key=lambda name: (_rank(name), position[name])) or [""]
         aliases |= {name: canonical for name in others if header[name] == header[canonical]}
     return aliases
+
+
+def _can_be_tied(names: Iterable[str]) -> list[str]:
+    """Return the names that may be an embedding's, a head's or a head's bias: few of a model's tens of thousands."""
+    return [name for name in names if _ends_as_tied(name)]
+
+
+def _ends_as_tied(name: str) -> bool:
+    """Tell names that can be in a tie, and few others, by their last words."""
+    word, leaf = ("", *name.rsplit(".", 2))[-2:]
+    if leaf == "weight":
+        return word in _TIED or word.endswith("_lm_head")
+    return leaf == "bias" and (word == "decoder" or word in _HEAD_PARTS)
 
 
 def _modules(name: str) -> list[str]:
@@ -219,21 +235,27 @@ def _has_part(header: Header, part: str) -> bool:
     return any(name.startswith(f"{part}.") for name in header)
 
 
-def _evident(header: Header, config: Mapping[str, object]) -> list[str]:
-    """Return names the model has, judging by its other parts, that may not be stored because they are tied."""
+def _evident(likely: Sequence[str], header: Header, config: Mapping[str, object]) -> list[str]:
+    """Return names the model has, judging by its other parts, that may not be stored because they are tied.
+
+    Args:
+        likely: the names of the header that can be tied.
+        header: the source's header.
+        config: the model's configuration.
+    """
     found = []
-    for owner in (name for name in header if _rank(name) == 0):
+    for owner in (name for name in likely if _rank(name) == 0):
         parts = [owner.removesuffix("shared.weight") + part for part in ("encoder", "decoder")]
         found += [f"{part}.embed_tokens.weight" for part in parts if _has_part(header, part)]
-    if _declared(config) is not True or any(map(_is_head, header)):
+    if _declared(config) is not True or any(map(_is_head, likely)):
         return found
     # The masked language models' heads have a map of their own before the tied one, and a bias.
-    stems = [name.removesuffix(".bias") for name in header if name.endswith(".bias")]
+    stems = [name.removesuffix(".bias") for name in likely if name.endswith(".bias")]
     heads = [stem for stem in stems if stem.split(".")[-1] in _HEAD_PARTS]
     decoders = [stem for stem in heads if _has_part(header, f"{stem}.dense") or _has_part(header, f"{stem}.transform")]
     if decoders:
         return found + [f"{stem}.decoder.{leaf}" for stem in decoders for leaf in ("weight", "bias")]
     classes = config.get("architectures")
     generates = isinstance(classes, list | tuple) and any(str(name).endswith(_GENERATES) for name in classes)
-    has_embedding = any(_WITH_LM_HEAD.fullmatch(".".join(_modules(name))) for name in header)
+    has_embedding = any(_WITH_LM_HEAD.fullmatch(".".join(_modules(name))) for name in likely)
     return [*found, "lm_head.weight"] if generates and has_embedding else found

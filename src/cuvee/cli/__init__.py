@@ -26,6 +26,11 @@ app = typer.Typer(
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe, a YAML file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Workers = Annotated[int | None, typer.Option(help="Threads; by default one for each core, at most 8.")]
+BlockSize = Annotated[str | None, typer.Option(help="Most bytes read at a time from one input; by default 1MiB.")]
+Memory = Annotated[
+    str | None,
+    typer.Option(help="Most memory it may take, interpreter included: 400MB, 2GB. By default no limit."),
+]
 Tensors = Annotated[bool, typer.Option("--tensors", help="List every tensor.")]
 
 # What typer raises for wrong arguments. It exports this subclass only; the class itself has moved from click to typer.
@@ -56,16 +61,17 @@ def merge(
     recipe: RecipePath,
     out: Annotated[Path, typer.Option(help="Folder to write, or a .safetensors file for the weights alone.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a checkpoint that is there.")] = False,
+    sync: Annotated[bool, typer.Option("--sync", help="Wait until the output would survive a loss of power.")] = False,
+    memory: Memory = None,
     workers: Workers = None,
-    block_size: Annotated[
-        int | None, typer.Option(help="Most bytes read at a time from one input; by default 8388608.")
-    ] = None,
+    block_size: BlockSize = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
 ) -> None:
     """Merge models into a checkpoint, as a recipe says."""
+    from cuvee.cli.limits import limits
     from cuvee.cli.merge import run
 
-    run(recipe, out, overwrite=overwrite, workers=workers, block_size=block_size, quiet=quiet)
+    run(recipe, out, overwrite=overwrite, sync=sync, limits=limits(workers, block_size, memory), quiet=quiet)
 
 
 @app.command()
@@ -73,12 +79,16 @@ def plan(
     recipe: RecipePath,
     as_json: Json = False,
     rows: Annotated[bool, typer.Option("--rows", help="List every row instead of one line per kind.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Where the output would go, to see how fast that disk is.")] = None,
+    memory: Memory = None,
     workers: Workers = None,
+    block_size: BlockSize = None,
 ) -> None:
-    """Say what a merge will do and cost, from headers alone."""
+    """Say what a merge will do, from headers, and what it will cost here, from quick measurements."""
+    from cuvee.cli.limits import limits
     from cuvee.cli.plan import run
 
-    run(recipe, as_json=as_json, every_row=rows, workers=workers)
+    run(recipe, as_json=as_json, every_row=rows, limits=limits(workers, block_size, memory), out=out)
 
 
 @app.command()

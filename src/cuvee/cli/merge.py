@@ -18,26 +18,36 @@ from rich.progress import (
 
 from cuvee.cli.units import size
 from cuvee.execute.merge import merge
+from cuvee.execute.report import Report
 from cuvee.plan.limits import Limits
+from cuvee.tensors.kernels.machine_code import on_compile
 
 __all__ = ["progress_bar", "run"]
 
 
-def run(recipe: Path, out: Path, *, overwrite: bool, workers: int | None, block_size: int | None, quiet: bool) -> None:
+def run(recipe: Path, out: Path, *, overwrite: bool, sync: bool, limits: Limits, quiet: bool) -> None:
     """Merge and say what it cost."""
-    chosen = {"workers": workers, "block_bytes": block_size}
-    limits = Limits(**{name: value for name, value in chosen.items() if value is not None})
     console = Console(stderr=True, quiet=quiet, emoji=False)
+    on_compile(lambda: console.print("Compiling for this machine; this happens once and takes some seconds."))
     with progress_bar(console) as progress:
-        report = merge(recipe, out, overwrite=overwrite, limits=limits, progress=progress)
+        report = merge(recipe, out, overwrite=overwrite, sync=sync, limits=limits, progress=progress)
     for note in report.notes:
         console.print(f"Note: {note}", markup=False, highlight=False, soft_wrap=True)
-    console.print(
+    console.print(_cost(out, report), markup=False, highlight=False, soft_wrap=True)
+
+
+def _cost(out: Path, report: Report) -> str:
+    """Say what a merge cost, and what was expected."""
+    said = (
         f"Wrote {out}: {size(report.bytes_read)} read, {size(report.bytes_written)} written in {report.seconds:.1f} s "
-        f"({report.cpu_seconds:.1f} s of processor), peak memory {size(report.peak_memory)}.",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
+        f"({report.cpu_seconds:.1f} s of processor), peak memory {size(report.peak_memory)}."
+    )
+    if report.expected is None:
+        return said
+    expected = report.expected
+    return (
+        f"{said} Expected: {size(expected.bytes_read)} read in {expected.seconds:.1f} s, at most "
+        f"{size(expected.budget.peak_memory)}."
     )
 
 

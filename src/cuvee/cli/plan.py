@@ -9,26 +9,29 @@ from rich.console import Console
 from rich.table import Table
 
 from cuvee.cli.tables import family, print_unfolded, table_of
-from cuvee.cli.units import size
-from cuvee.plan.describe import describe
+from cuvee.cli.units import duration, size
+from cuvee.execute.describe import predict
 from cuvee.plan.limits import Limits
-from cuvee.plan.planner import plan
+from cuvee.tensors.kernels.machine_code import on_compile
 
 __all__ = ["run"]
 
 
-def run(recipe: Path, *, as_json: bool, every_row: bool, workers: int | None) -> None:
+def run(recipe: Path, *, as_json: bool, every_row: bool, limits: Limits, out: Path | None) -> None:
     """Plan and print."""
-    described: Any = describe(plan(recipe), Limits() if workers is None else Limits(workers=workers))
+    on_compile(lambda: Console(stderr=True).print("Compiling for this machine; once, for some seconds."))
+    described: Any = predict(recipe, limits, out)
     if as_json:
         print(json.dumps(described, indent=2))
         return
     console = Console(emoji=False)
     print_unfolded(_table(described["rows"], every_row))
+    most = described["bytes_read_at_most"]
     console.print(
-        f"{len(described['rows'])} rows. At most {size(described['bytes_read'])} to read and "
-        f"{size(described['bytes_written'])} to write; about {size(described['peak_memory'])} of memory with "
-        f"{described['workers']} workers.",
+        f"{len(described['rows'])} rows. {size(described['bytes_read'])} to read"
+        f"{f' (at most {size(most)})' if most > described['bytes_read'] else ''} and "
+        f"{size(described['bytes_written'])} to write; about {duration(described['seconds'])}, and at most "
+        f"{size(described['peak_memory'])} of memory with {described['workers']} workers.",
         highlight=False,
     )
     for warning in described["warnings"]:

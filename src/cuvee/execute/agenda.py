@@ -1,17 +1,18 @@
-"""Which block is worked on next.
+"""Which blocks are worked on next.
 
 Rows whose jobs share domains form a group and go through their passes in step: a *sweep* reads all of the group's
-unfinished rows once. Groups are independent. Blocks are handed out in stored order; a worker that finds nothing in the
-groups under way begins the next group, and waits only when there is none.
+unfinished rows once. Groups are independent. Blocks are handed out in stored order, small ones several at a time; a
+worker that finds nothing in the groups under way begins the next group, and waits only when there is none.
 """
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from cuvee.plan.rows import Row
 
-__all__ = ["Agenda", "Block"]
+__all__ = ["Agenda", "Block", "Group"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,22 +39,29 @@ class Group:
         rows: the rows, in stored order.
         cells_per_block: for a row, how many cells are read at a time.
         unfinished: says whether a row has jobs that have not merged yet.
+
+    Attributes:
+        rows: the rows.
+        sweeps: how many sweeps have begun.
     """
 
     def __init__(
         self, rows: Sequence[Row], cells_per_block: Callable[[Row], int], unfinished: Callable[[Row], bool]
     ) -> None:
         self.rows = rows
+        self.sweeps = 0
         self._cells_per_block = cells_per_block
         self._unfinished = unfinished
-        self.begin()
+        self._next: Block | None = None
+        self._under_way = 0
 
-    def begin(self) -> None:
-        """Begin a sweep."""
+    def begin(self) -> bool:
+        """Begin a sweep; say whether it has anything to do."""
         self._blocks: Iterator[Block] = self._sweep([row for row in self.rows if row.cells and self._unfinished(row)])
         self._next = next(self._blocks, None)
-        self._under_way = 0
         self._left: dict[int, int] = {}
+        self.sweeps += 1
+        return self._next is not None
 
     def _sweep(self, rows: Sequence[Row]) -> Iterator[Block]:
         """Cut rows into blocks."""
@@ -77,59 +85,84 @@ class Group:
         self._left[id(block.row)] = left
         return left == 0, self._next is None and self._under_way == 0
 
-    @property
-    def empty(self) -> bool:
-        """Whether the sweep has nothing to hand out from its start: the group is finished."""
-        return self._next is None and self._under_way == 0
-
 
 class Agenda:
     """Hands out blocks to several workers.
 
     Args:
         groups: in stored order.
+        batch: elements that a worker gets at a time, if there are so many; one block at least.
         end_row: called when all cells of a row have been worked on in a sweep.
         end_sweep: called when all rows of a group have been; what it decides holds for the next sweep.
+        end_group: called when all rows of a group are finished.
     """
 
     def __init__(
-        self, groups: Sequence[Group], end_row: Callable[[Group, Row], None], end_sweep: Callable[[Group], None]
+        self,
+        groups: Sequence[Group],
+        batch: int,
+        end_row: Callable[[Group, Row], None],
+        end_sweep: Callable[[Group], None],
+        end_group: Callable[[Group], None],
     ) -> None:
         self._waiting = iter(groups)
-        self._begun: list[Group] = []
+        self._open: deque[Group] = deque()  # with blocks to hand out
+        self._begun = 0  # groups that are not finished
+        self._batch = batch
         self._end_row = end_row
         self._end_sweep = end_sweep
+        self._end_group = end_group
         self._changed = threading.Condition()
         self._stopped = False
 
-    def take(self) -> Block | None:
-        """Return the next block to work on; wait for one if need be; None when all is done or stopped."""
+    def take(self) -> Sequence[Block]:
+        """Return the next blocks to work on; wait for some if need be; none when all is done or stopped."""
         with self._changed:
             while not self._stopped:
-                for group in self._begun:
-                    if (block := group.take()) is not None:
-                        return block
-                if (fresh := next((g for g in self._waiting if not g.empty), None)) is not None:
-                    self._begun.append(fresh)
-                elif self._begun:
-                    self._changed.wait()
-                else:
-                    return None
-            return None
+                batch: list[Block] = []
+                size = 0
+                while size < self._batch and (block := self._next()) is not None:
+                    batch.append(block)
+                    size += (block.last - block.first) * min(block.row.cell, block.row.size)
+                if batch or not self._begun:
+                    return batch
+                self._changed.wait()
+            return ()
 
-    def done(self, block: Block) -> None:
-        """Take a finished block back."""
-        group = block.group
+    def _next(self) -> Block | None:
+        """Take a block from the groups under way, or begin another group."""
+        while True:
+            while self._open:
+                if (block := self._open[0].take()) is not None:
+                    return block
+                self._open.popleft()
+            fresh = next(self._waiting, None)
+            if fresh is None:
+                return None
+            if fresh.begin():
+                self._open.append(fresh)
+                self._begun += 1
+
+    def done(self, batch: Sequence[Block]) -> None:
+        """Take finished blocks back."""
         with self._changed:
-            row_through, sweep_through = group.put_back(block)
-            if row_through:
-                self._end_row(group, block.row)
-            if sweep_through:
-                self._end_sweep(group)
-                group.begin()
-                if group.empty:
-                    self._begun.remove(group)
-                self._changed.notify_all()
+            for block in batch:
+                group = block.group
+                row_through, sweep_through = group.put_back(block)
+                if row_through:
+                    self._end_row(group, block.row)
+                if sweep_through:
+                    self._end(group)
+
+    def _end(self, group: Group) -> None:
+        """End a group's sweep, and begin its next one, before other groups go on: what it keeps is freed the sooner."""
+        self._end_sweep(group)
+        if group.begin():
+            self._open.appendleft(group)
+        else:
+            self._begun -= 1
+            self._end_group(group)
+        self._changed.notify_all()
 
     def stop(self) -> None:
         """Hand out nothing more."""

@@ -5,7 +5,7 @@ answer has the same bits for any number of workers. Sums of integers are exact i
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,21 +20,28 @@ Place = tuple[str, int]  # a row's order in its domain: tensor name, first eleme
 
 
 class _Running:
-    """The answer to a running pass: for every cell the sum over the cells before it."""
+    """The answer to a running pass: for every cell the sum over the cells before it, its own, and what all give."""
 
-    def __init__(self, rows: dict[Place, Array]) -> None:
+    def __init__(self, rows: dict[Place, Array], asked: Pass) -> None:
+        self._cells = rows
         self._before: dict[Place, Array] = {}
-        carried: Array | None = None
+        first = next(iter(rows.values()))
+        self._total: Array = np.zeros(first.shape[1:], _wide(first))
         for place in sorted(rows):
-            cells = rows[place]
-            carried = np.zeros_like(cells[0]) if carried is None else carried
-            self._before[place] = carried + cells.cumsum(0) - cells
-            carried = carried + cells.sum(0)
+            self._before[place] = self._total.copy()
+            self._total += rows[place].sum(0, dtype=self._total.dtype)
+        self._answer = asked.answer(self._total)
 
-    def at(self, place: Place, cell: int) -> Array:
-        """Return the sum over the cells before this one."""
-        found: Array = self._before[place][cell]
-        return found
+    def at(self, place: Place, cell: int) -> tuple[Array, Array, object]:
+        """Return the sum over the cells before this one, its own part, and the answer."""
+        cells = self._cells[place]
+        earlier = cells[:cell].sum(0, dtype=self._total.dtype)
+        return self._before[place] + earlier, cells[cell].astype(self._total.dtype), self._answer
+
+
+def _wide(cells: Array) -> type:
+    """Return the type that sums of cells are taken in."""
+    return np.int64 if cells.dtype.kind in "iu" else np.float64
 
 
 class Answers:
@@ -45,7 +52,9 @@ class Answers:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._sampling = threading.Lock()
         self._known: list[Any] = []
+        self.passes = 0  # answers that took a reading of the whole domain
         self._asked: Pass | None = None
         self._total: Array | None = None
         # One array per row, filled cell by cell: a small array kept from every cell would lie between the large ones
@@ -57,34 +66,49 @@ class Answers:
         place = (row.name, row.start)
         return [answer.at(place, cell) if isinstance(answer, _Running) else answer for answer in self._known]
 
+    def sample(self, asked_at: int, asked: Pass, pieces: Callable[[], Array]) -> None:
+        """Answer a sample, unless another worker has done so.
+
+        Args:
+            asked_at: how many answers were known to the cell that asks.
+            asked: the pass.
+            pieces: makes what the pieces of the domain say, put together.
+        """
+        with self._sampling:
+            if len(self._known) == asked_at:
+                self._known.append(asked.answer(pieces()))
+
     def add(self, row: Row, cell: int, asked: Pass) -> None:
         """Add a cell's part of the pass that is being asked."""
         part = asked.measure()
         place = (row.name, row.start)
         with self._lock:
-            self._asked = Pass(_forgotten, asked.finish, asked.running)
-            if not asked.running and part.dtype.kind in "iu":
+            self._asked = Pass(_forgotten, asked.finish, asked.kind)
+            if asked.kind == "total" and part.dtype.kind in "iu":
                 if self._total is None:
                     self._total = np.zeros_like(part)
                 self._total += part
             else:
                 if place not in self._parts:
-                    self._parts[place] = np.zeros((row.cells, *part.shape), part.dtype)
+                    # What is counted in a cell fits into 32 bits; sums over cells are taken in 64.
+                    counts = part.dtype.kind in "iu" and row.cell < 1 << 31
+                    self._parts[place] = np.zeros((row.cells, *part.shape), np.int32 if counts else part.dtype)
                 self._parts[place][cell] = part
 
     def end_row(self, row: Row) -> None:
         """Fold a row whose cells have all been added, so that no more than one sum per row is kept."""
         with self._lock:
             parts = self._parts.get((row.name, row.start))
-            if parts is not None and self._asked is not None and not self._asked.running:
+            if parts is not None and self._asked is not None and self._asked.kind == "total":
                 self._parts[row.name, row.start] = _sum(parts)
 
     def close(self) -> None:
         """Turn the parts into an answer, if a pass was asked; all cells have been seen."""
         if self._asked is None:
             return
-        if self._asked.running:
-            self._known.append(_Running(self._parts))
+        self.passes += 1
+        if self._asked.kind == "running":
+            self._known.append(_Running(self._parts, self._asked))
         else:
             if (self._total is None) == (not self._parts):
                 raise MergeError(

@@ -10,6 +10,7 @@ from cuvee.errors import CuveeError, MergeError, NonFiniteError
 from cuvee.methods.declare import Draws
 from cuvee.plan.rows import Domain, Input, Job, Row
 from cuvee.spec import DType
+from cuvee.tensors.algebra import weighted_sum
 from cuvee.tensors.convert import first_lost, first_non_finite, from_bytes, to_bytes
 from cuvee.tensors.framework import torch
 from cuvee.tensors.operands import Block, Operand, TaskVector
@@ -27,28 +28,29 @@ class Cell:
 
     Args:
         row: the row.
-        index: the cell's place in the row's grid.
+        start: the cell's first element within the row.
+        size: elements in it.
         raw: for each input of the row, the cell's bytes; None where no job under way reads it.
         note: takes a tensor's name and a sentence about it.
     """
 
-    def __init__(self, row: Row, index: int, raw: Sequence[Bytes | None], note: Note) -> None:
+    def __init__(self, row: Row, start: int, size: int, raw: Sequence[Bytes | None], note: Note) -> None:
         self.row = row
-        self.index = index
-        self.start = index * row.cell
-        self.size = min(row.cell, row.size - self.start)
+        self.start = start
+        self.size = size
         self._raw = raw
         self._note = note
         self._blocks: dict[tuple[int, int, bool], Block] = {}
 
-    def run(self, job: Job, domain: Domain, answers: list[object], out: Bytes) -> Pass | None:
+    def run(self, job: Job, domain: Domain, answers: list[object], passes_known: int, out: Bytes | None) -> Pass | None:
         """Do a job as far as the answers lead.
 
         Args:
             job: one of the row's jobs.
             domain: the job's.
             answers: what is known of the domain.
-            out: takes the merged bytes, if it comes to that.
+            passes_known: how many of the answers took a pass, and were no sample.
+            out: takes the merged bytes, if it comes to that; None for a piece of a sample, where it must not.
 
         Returns:
             The pass that the job asks for, or None when it has merged.
@@ -60,16 +62,26 @@ class Cell:
         rows = self._rows(job, domain)
         result = self._advance(job, domain, answers, rows)
         if isinstance(result, Pass):
-            if len(answers) >= (declared := job.method.passes(job.parameters)):
+            if result.kind != "sample" and passes_known >= (declared := job.method.passes(job.parameters)):
                 raise MergeError(
                     f"{self.row.name}: method '{job.method.name}' asks for more passes than it declares ({declared})."
                 )
             return result
+        if out is None:
+            raise MergeError(
+                f"{self.row.name}: method '{job.method.name}' asked cells different questions; passes may not depend "
+                "on the elements of a cell."
+            )
         if isinstance(result, Block) and result.dtype == job.dtype:
             out[:] = result.data
         else:
             self._store(job, result, rows, out)
         return None
+
+    @property
+    def made_tensors(self) -> bool:
+        """Whether an input was widened to a torch tensor."""
+        return any("tensor" in vars(block) for block in self._blocks.values())
 
     def _rows(self, job: Job, domain: Domain) -> int:
         """Return how many rows the operands have: those of the tensor, for a method that looks at rows, else one."""
@@ -127,6 +139,15 @@ class Cell:
 
     def _store(self, job: Job, result: object, rows: int, out: Bytes) -> None:
         """Add the base to a merged task vector, and round the result into its output bytes."""
+        base = None if job.base is None else self._block(job.base, rows)
+        if isinstance(result, Block):  # copied, in another type
+            result = weighted_sum([result], [1.0])
+        store = getattr(result, "store", None)
+        if store is None or not store(base, job.dtype, out):
+            self._store_tensor(job, result, base, out)
+
+    def _store_tensor(self, job: Job, result: object, base: Block | None, out: Bytes) -> None:
+        """Do what `_store` does in torch, and say what is wrong where something is."""
         merged = result if isinstance(result, torch.Tensor) else getattr(result, "tensor", None)
         if merged is None or merged.numel() != self.size:
             found = f"{tuple(merged.shape)}" if merged is not None else type(result).__name__
@@ -134,8 +155,8 @@ class Cell:
                 f"{self.row.name}: method '{job.method.name}' returned {found}; expected {self.size} elements as "
                 "float32."
             )
-        if job.base is not None:
-            merged = self._block(job.base, rows).tensor + merged
+        if base is not None:
+            merged = base.tensor + merged
         if not job.method.any_dtype and (at := first_non_finite(merged)) is not None:
             raise self._refused(job, merged, at, "comes of finite inputs; lower the weights or the scale")
         stored = to_bytes(merged, job.dtype, out)

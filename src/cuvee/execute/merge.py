@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cuvee.errors import CuveeWarning, OutputError, PlanError, RecipeError
-from cuvee.execute.run import Report, execute
+from cuvee.execute.forecast import Forecast, forecast
+from cuvee.execute.report import Report
+from cuvee.execute.run import execute
 from cuvee.methods.registry import find_method
-from cuvee.plan.limits import Limits
+from cuvee.plan.limits import Limits, budget_of
 from cuvee.plan.planner import Plan, make_plan
 from cuvee.recipe.recipe import Recipe
 from cuvee.resolve import Resolved, Sources
@@ -34,6 +36,7 @@ def merge(
     out: str | Path,
     *,
     overwrite: bool = False,
+    sync: bool = False,
     limits: Limits | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
@@ -46,7 +49,9 @@ def merge(
         recipe: what to merge: a recipe, the path of one, or one as plain values.
         out: folder to write, or a file ending in ``.safetensors`` for the weights alone.
         overwrite: replace a checkpoint that stands at `out`.
-        limits: workers and block size; they do not change the result.
+        sync: return only when the output would survive a loss of power. Else the system writes it to the disk in its
+            own time, as after any copy.
+        limits: workers, block size and memory; they do not change the result.
         progress: called from workers with the bytes moved since its last call and the bytes to move in all.
 
     Returns:
@@ -61,13 +66,14 @@ def merge(
     Example:
         >>> cuvee.merge({"cuvee": 1, "method": "linear", "models": ["a", "b"]}, "merged")  # doctest: +SKIP
     """
-    return merge_variants({Path(out): recipe}, overwrite=overwrite, limits=limits, progress=progress)
+    return merge_variants({Path(out): recipe}, overwrite=overwrite, sync=sync, limits=limits, progress=progress)
 
 
 def merge_variants(
     recipes: Mapping[Out, Recipe | str | Path | Mapping[str, Any]],
     *,
     overwrite: bool = False,
+    sync: bool = False,
     limits: Limits | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
@@ -76,6 +82,7 @@ def merge_variants(
     Args:
         recipes: output to recipe; see `merge`. A model that several recipes name is read once for all of them.
         overwrite: see `merge`.
+        sync: see `merge`.
         limits: see `merge`.
         progress: see `merge`.
 
@@ -99,22 +106,37 @@ def merge_variants(
                 plan.variants[variant].recipe.output.shard_size,
                 _metadata(plan.variants[variant]),
                 overwrite=overwrite,
+                sync=sync,
                 inputs=inputs,
             )
             _check_apart(writer, writers)
             writers.append(writer)
+        expected = forecast(plan, limits or Limits(), writers[0].out.parent)
         for writer in writers:
             stack.enter_context(writer)
-        total = plan.bytes_read + plan.bytes_written
-        report = execute(
-            plan, writers, limits or Limits(), (lambda n: progress(n, total)) if progress else lambda _: None
-        )
+        report = execute(plan, writers, expected.budget, _toward(expected, progress))
+        report.expected = expected
         report.notes[:0] = plan.warnings
         for variant, writer in enumerate(writers):
             if writer.out.suffix != ".safetensors":
                 for name, data in _companions(plan, variant, writer.out.name, report.notes).items():
                     writer.add_file(name, data)
     return report
+
+
+def _toward(expected: Forecast, progress: Callable[[int, int], None] | None) -> Callable[[int], None]:
+    """Tell of bytes moved, and how many there will be; where a guess was wrong there are more."""
+    if progress is None:
+        return lambda _: None
+    moved = 0
+    tell = progress
+
+    def count(nbytes: int) -> None:
+        nonlocal moved
+        moved += nbytes
+        tell(nbytes, max(expected.bytes_read + expected.bytes_written, moved))
+
+    return count
 
 
 def _metadata(resolved: Resolved) -> dict[str, str]:
@@ -192,7 +214,7 @@ def merge_state_dicts(
         resolved = sources.resolve(recipe)
         plan = make_plan([resolved])
         writer = MemoryWriter(list(plan.outputs[0].items()))
-        report = execute(plan, [writer], Limits())
+        report = execute(plan, [writer], budget_of(plan, Limits()))
     for note in (*plan.warnings, *report.notes):
         warnings.warn(note, CuveeWarning, stacklevel=2)
     merged = writer.tensors()

@@ -1,63 +1,39 @@
 """From a plan to written bytes: workers take blocks, read them, run their cells and write what has merged."""
 
-import resource
-import sys
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
 from cuvee.errors import MergeError
 from cuvee.execute.agenda import Agenda, Block, Group
 from cuvee.execute.answers import Answers
-from cuvee.execute.cells import Bytes, Cell
-from cuvee.plan.limits import Limits, cells_per_block
+from cuvee.execute.cells import Cell
+from cuvee.execute.reading import Buffers, Bytes, Kept, read
+from cuvee.execute.report import Meter, Report
+from cuvee.execute.sample import pieces
+from cuvee.execute.shelf import Shelf
+from cuvee.plan.limits import Budget, cells_per_block
 from cuvee.plan.planner import Plan, used
-from cuvee.plan.rows import Job, Row
+from cuvee.plan.rows import CELL, Job, Row
 from cuvee.pool import run_threads
 from cuvee.spec import DType, Sink
 from cuvee.tensors.framework import single_threaded
+from cuvee.tensors.passes import Array, Pass
 
-__all__ = ["Report", "execute"]
-
-MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, others kilobytes
-
-
-@dataclass(slots=True, kw_only=True)
-class Report:
-    """What a run cost and what it noticed.
-
-    Attributes:
-        seconds: wall-clock time.
-        cpu_seconds: processor time of all threads.
-        bytes_read: from all inputs, all passes.
-        bytes_written: tensors written.
-        peak_memory: largest resident memory of the process so far, in bytes.
-        notes: what the user should know, once per tensor and fact.
-    """
-
-    seconds: float = 0.0
-    cpu_seconds: float = 0.0
-    bytes_read: int = 0
-    bytes_written: int = 0
-    peak_memory: int = 0
-    notes: list[str] = field(default_factory=list)
+__all__ = ["execute"]
 
 
 def execute(
-    plan: Plan, sinks: Sequence[Sink], limits: Limits, progress: Callable[[int], None] = lambda _: None
+    plan: Plan, sinks: Sequence[Sink], budget: Budget, progress: Callable[[int], None] = lambda _: None
 ) -> Report:
     """Carry out a plan.
 
     Args:
         plan: what to do; its sources are open.
         sinks: one for each variant.
-        limits: workers and block size; they change nothing in the result.
+        budget: workers and memory; they change nothing in the result.
         progress: called with the number of bytes read or written since the last call, from any worker.
 
     Returns:
@@ -66,32 +42,17 @@ def execute(
     Raises:
         CuveeError: reading, merging or writing failed; the sinks are left incomplete.
     """
-    began, cpu = time.perf_counter(), time.process_time()
-    run = _Run(plan, sinks, limits, progress)
-    with single_threaded(any(job.lane != "bytes" for row in plan.rows for job in row.jobs)):
-        run_threads(run.work, run.agenda.stop, max(1, min(limits.workers, sum(row.cells for row in plan.rows))))
-    report = run.report
-    report.notes = run.notes()
-    report.seconds = time.perf_counter() - began
-    report.cpu_seconds = time.process_time() - cpu
-    report.peak_memory = _peak_memory()
-    return report
-
-
-def _peak_memory() -> int:
-    """Return the largest resident memory of this process so far, in bytes."""
-    # On Linux ru_maxrss counts the program that started this one, too: in a large notebook every merge would be large.
-    with suppress(OSError), Path("/proc/self/status").open() as status:
-        for line in status:
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_UNIT
+    meter = Meter()
+    run = _Run(plan, sinks, budget, progress)
+    with single_threaded():
+        run_threads(run.work, run.agenda.stop, max(1, min(budget.workers, sum(row.cells for row in plan.rows))))
+    return meter.report(run.bytes_read, run.bytes_written, run.notes())
 
 
 class _Run:
     """The state of one run, shared by its workers."""
 
-    def __init__(self, plan: Plan, sinks: Sequence[Sink], limits: Limits, progress: Callable[[int], None]) -> None:
+    def __init__(self, plan: Plan, sinks: Sequence[Sink], budget: Budget, progress: Callable[[int], None]) -> None:
         self._plan = plan
         self._sinks = sinks
         self._progress = progress
@@ -102,19 +63,23 @@ class _Run:
         self._finished: dict[int, set[int]] = defaultdict(set)
         self._merging: dict[int, set[int]] = defaultdict(set)
         self._asking: dict[int, set[int]] = defaultdict(set)
-        block_bytes = limits.block_bytes_for(plan)
+        self._shelf = Shelf(budget.keep_bytes)
+        self._kept: dict[int, Kept | None] = {}  # by the id of a group under way
         groups = [
-            Group(rows, lambda row: cells_per_block(row, block_bytes), self._unfinished) for rows in _connected(plan)
+            Group(rows, lambda row: cells_per_block(row, budget.block_bytes), self._unfinished)
+            for rows in _connected(plan)
         ]
-        self.agenda = Agenda(groups, self._end_row, self._end_sweep)
-        self.report = Report()
+        self.agenda = Agenda(groups, CELL, self._end_row, self._end_sweep, self._end_group)
+        self.bytes_read = 0
+        self.bytes_written = 0
 
     def work(self) -> None:
         """Take blocks until there are none."""
-        buffers = _Buffers()
-        while (block := self.agenda.take()) is not None:
-            self._do(block, buffers)
-            self.agenda.done(block)
+        buffers = Buffers()
+        while batch := self.agenda.take():
+            moved = [self._do(block, buffers) for block in batch]
+            self._count(sum(read for read, _ in moved), sum(written for _, written in moved))
+            self.agenda.done(batch)
 
     def _unfinished(self, row: Row) -> bool:
         return len(self._finished[id(row)]) < len(row.jobs)
@@ -133,21 +98,39 @@ class _Run:
             self._answers[domain].close()
         for row in group.rows:  # only now: other blocks of the sweep must not take the job for done
             self._finished[id(row)] |= self._merging[id(row)]
+        if (kept := self._kept.get(id(group))) is not None:
+            kept.full = True
 
-    def _do(self, block: Block, buffers: "_Buffers") -> None:
-        """Read a block's inputs, run its cells and write the jobs that have merged."""
+    def _end_group(self, group: Group) -> None:
+        if (kept := self._kept.pop(id(group), None)) is not None:
+            kept.release()
+
+    def _kept_by(self, group: Group) -> Kept | None:
+        """Return what a group keeps in memory; decided when its first block is worked on."""
+        if id(group) not in self._kept:
+            with self._lock:
+                if id(group) not in self._kept:
+                    self._kept[id(group)] = Kept.of(self._plan, group.rows, self._shelf)
+        return self._kept[id(group)]
+
+    def _do(self, block: Block, buffers: Buffers) -> tuple[int, int]:
+        """Read a block's inputs, run its cells and write the jobs that have merged; return the bytes moved."""
         row = block.row
-        jobs = [(j, job) for j, job in enumerate(row.jobs) if j not in self._finished[id(row)]]
+        finished = self._finished[id(row)]
+        jobs = {j: job for j, job in enumerate(row.jobs) if j not in finished}
         first = block.first * row.cell
         size = min(block.last * row.cell, row.size) - first
-        raw = self._read(row, [job for _, job in jobs], first, size, buffers)
-        out = {j: buffers.get("out", j, size * job.dtype.bits // 8) for j, job in jobs}
-        merged = self._run_cells(block, dict(jobs), raw, out)
-        for j, job in jobs:
+        needed = {i: None for job in jobs.values() for i in used(job)}
+        raw, moved = read(row, needed, first, size, buffers, self._kept_by(block.group))
+        out = {j: buffers.get("out", j, size * job.dtype.bits // 8) for j, job in jobs.items()}
+        merged = self._run_cells(block, jobs, raw, out)
+        written = 0
+        for j, job in jobs.items():
             for i in job.compare:
                 self._compare(row, job, raw, i)
             if j in merged:
-                self._write(job, first, out[j])
+                written += self._write(job, first, out[j])
+        return moved, written
 
     def _run_cells(
         self, block: Block, jobs: Mapping[int, Job], raw: Sequence[Bytes | None], out: Mapping[int, Bytes]
@@ -157,43 +140,55 @@ class _Run:
         asked, merged = set[int](), set[int]()
         for index in range(block.first, block.last):
             offset = (index - block.first) * row.cell
-            inputs = [
-                _slice(data, item.spec.dtype, offset, row.cell) for data, item in zip(raw, row.inputs, strict=True)
-            ]
-            cell = Cell(row, index, inputs, self._note)
+            cell = self._cell(row, index * row.cell, row.cell, raw, offset)
             for j, job in jobs.items():
-                answers = self._answers[job.domain]
                 target = _slice(out[j], job.dtype, offset, row.cell)
-                assert target is not None
-                question = cell.run(job, self._plan.domains[job.domain], answers.at(row, index), target)
+                question = self._advance(cell, job, index, target)
                 if question is None:
                     merged.add(j)
                 else:
-                    answers.add(row, index, question)
+                    self._answers[job.domain].add(row, index, question)
                     asked.add(j)
         with self._lock:
             self._merging[id(row)] |= merged
             self._asking[id(row)] |= asked
         return merged
 
-    def _read(self, row: Row, jobs: Sequence[Job], first: int, size: int, buffers: "_Buffers") -> list[Bytes | None]:
-        """Read a run of elements of every input that the jobs use."""
-        needed = {i for job in jobs for i in used(job)}
-        raw: list[Bytes | None] = [None] * len(row.inputs)
-        for i in sorted(needed):
-            item = row.inputs[i]
-            width = item.spec.dtype.bits // 8
-            data = buffers.get("in", i, size * width)
-            item.source.read_into(data.data, item.view.name, (item.view.start + first) * width)
-            raw[i] = data
-            self._count(read=data.nbytes)
-        return raw
+    def _cell(self, row: Row, start: int, size: int, raw: Sequence[Bytes | None], offset: int) -> Cell:
+        """Make a cell of raw elements, which begin `offset` elements before it."""
+        inputs = [_slice(data, item.spec.dtype, offset, size) for data, item in zip(raw, row.inputs, strict=True)]
+        return Cell(row, start, min(size, row.size - start), inputs, self._note)
 
-    def _write(self, job: Job, first: int, data: Bytes) -> None:
-        """Hand merged elements to the job's sink, under each of its names."""
+    def _advance(self, cell: Cell, job: Job, index: int, target: Bytes | None) -> Pass | None:
+        """Run a job on a cell until it asks a pass, or merges; samples that it asks for on the way are taken."""
+        answers, domain = self._answers[job.domain], self._plan.domains[job.domain]
+        while True:
+            known = answers.at(cell.row, index)
+            question = cell.run(job, domain, known, answers.passes, target)
+            if question is None or question.kind != "sample":
+                return question
+            answers.sample(len(known), question, lambda: self._sample(job, known))  # noqa: B023 - called at once
+
+    def _sample(self, job: Job, known: list[object]) -> Array:
+        """Ask pieces of a job's domain what they say, and put that together."""
+        domain, parts = self._plan.domains[job.domain], []
+        buffers = Buffers()
+        rows = {id(row): (row, own) for row in self._plan.rows for own in row.jobs if own.domain == job.domain}
+        for row, start, size in pieces([row for row, _ in rows.values()]):
+            _, own = rows[id(row)]
+            raw, moved = read(row, used(own), start, size, buffers, None)
+            self._count(moved, 0)
+            question = self._cell(row, start, size, raw, 0).run(own, domain, known, len(known), None)
+            if question is None:
+                raise MergeError(f"{row.name}: method '{own.method.name}' merged where others asked for a sample.")
+            parts.append(question.measure())
+        return np.concatenate(parts, axis=-1)
+
+    def _write(self, job: Job, first: int, data: Bytes) -> int:
+        """Hand merged elements to the job's sink, under each of its names; return the bytes written."""
         for view in job.outputs:
             self._sinks[job.variant].write_at(view.name, (view.start + first) * job.dtype.bits // 8, data.data)
-            self._count(written=data.nbytes)
+        return data.nbytes * len(job.outputs)
 
     def _compare(self, row: Row, job: Job, raw: Sequence[Bytes | None], i: int) -> None:
         """Note where an input that should equal the copied one does not."""
@@ -202,11 +197,11 @@ class _Run:
             labels = row.inputs[kept].label, row.inputs[i].label
             self._note(row.name, f"differs between '{labels[0]}' and '{labels[1]}'; copied from '{labels[0]}'")
 
-    def _count(self, read: int = 0, written: int = 0) -> None:
+    def _count(self, read: int, written: int) -> None:
         """Account for bytes moved."""
         with self._lock:
-            self.report.bytes_read += read
-            self.report.bytes_written += written
+            self.bytes_read += read
+            self.bytes_written += written
         self._progress(read + written)
 
     def _note(self, tensor: str, text: str) -> None:
@@ -218,20 +213,6 @@ class _Run:
         """Return the facts noted, in the plan's order, whichever worker came upon them first."""
         place = {row.name: i for i, row in enumerate(self._plan.rows)}
         return [f"{tensor}: {text}." for tensor, text in sorted(self._noted, key=lambda note: (place[note[0]], note))]
-
-
-class _Buffers:
-    """One worker's memory, used again for every block."""
-
-    def __init__(self) -> None:
-        self._memory: dict[tuple[str, int], Bytes] = {}
-
-    def get(self, use: str, index: int, nbytes: int) -> Bytes:
-        """Return `nbytes` of memory; what it held before is lost."""
-        held = self._memory.get((use, index))
-        if held is None or held.nbytes < nbytes:
-            held = self._memory[use, index] = np.empty(nbytes, np.uint8)
-        return held[:nbytes]
 
 
 def _slice(data: Bytes | None, dtype: DType, offset: int, size: int) -> Bytes | None:

@@ -1,6 +1,7 @@
 """The ordinary layout: every output tensor is made of the tensors of that name in every model."""
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 
 from cuvee.errors import PlanError, nearest
 from cuvee.layouts.tile import Tile
@@ -45,7 +46,9 @@ def aligned(headers: Mapping[str, Header], ties: Ties, wanted: Callable[[str], S
         PlanError: names or shapes differ; the message lists the differences.
     """
     result = Aligned()
-    names = dict.fromkeys([*headers[donor], *(name for header in headers.values() for name in header)])
+    names = dict.fromkeys(chain(headers[donor], *headers.values()))
+    whole: dict[str, Sequence[str]] = {}  # names that get a tile, and the sources it needs
+    tied_somewhere = set(chain.from_iterable(ties.values()))
     copies: dict[str, list[str]] = {}
     missing: dict[str, list[str]] = {}
     for name in names:
@@ -53,13 +56,14 @@ def aligned(headers: Mapping[str, Header], ties: Ties, wanted: Callable[[str], S
         if not labels:
             result.skipped[name] = None
             continue
-        holders = {ties[label].get(name, name) for label in labels}
+        holders = {ties[label].get(name, name) for label in labels} if name in tied_somewhere else {name}
         if holders != {name} and len(holders) == 1:
             (holder,) = holders
             result.tied[name] = holder
             if name in headers[donor]:
                 copies.setdefault(holder, []).append(name)
             continue
+        whole[name] = labels
         lacking = [
             label for label in labels if name not in headers[label] and ties[label].get(name) not in headers[label]
         ]
@@ -70,12 +74,11 @@ def aligned(headers: Mapping[str, Header], ties: Ties, wanted: Callable[[str], S
     if missing:
         raise PlanError(_missing_message(missing, headers))
     differing = []
-    for name in names:
-        if name not in result.skipped and name not in result.tied:
-            tile = _tile(name, [name, *copies.get(name, [])], wanted(name), donor, headers, ties)
-            result.tiles.append(tile)
-            if len({tile.specs[label].shape for label in wanted(name)}) > 1:
-                differing.append(tile)
+    for name, labels in whole.items():
+        tile = _tile(name, [name, *copies.get(name, [])], labels, donor, headers, ties)
+        result.tiles.append(tile)
+        if len({tile.specs[label].shape for label in labels}) > 1:
+            differing.append(tile)
     if differing:
         raise PlanError(_shapes_message(differing, wanted), ("models",))
     return result
@@ -90,9 +93,10 @@ def _tile(
     first = next(iter(specs.values()))
     if donor not in specs and (offered := headers[donor].get(name)) and offered.shape == first.shape:
         held[donor], specs[donor] = name, offered
+    views = {each: View(each, first.shape) for each in {*outputs, *held.values()}}
     return Tile(
-        outputs=tuple(View(output, first.shape) for output in outputs),
-        inputs={label: View(held[label], first.shape) for label in held},
+        outputs=tuple(views[output] for output in outputs),
+        inputs={label: views[own] for label, own in held.items()},
         specs=specs,
     )
 

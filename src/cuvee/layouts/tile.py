@@ -1,7 +1,8 @@
 """What every layout yields: a piece of the output and the pieces it is made of."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from math import prod
 
 from cuvee.errors import PlanError
 from cuvee.spec import TensorSpec, View
@@ -50,14 +51,15 @@ def split(tile: Tile, parts: int) -> list[Tile]:
             ("tensors",),
         )
 
-    def part(view: View, i: int) -> View:
-        return View(view.name, (shape[0] // parts, *shape[1:]), view.start + i * (view.size // parts))
+    names = {view.name for view in (*tile.outputs, *tile.inputs.values())}
+    part_shape = (shape[0] // parts, *shape[1:])
 
-    return [
-        replace(
-            tile,
-            outputs=tuple(part(view, i) for view in tile.outputs),
-            inputs={label: part(view, i) for label, view in tile.inputs.items()},
+    def part(i: int) -> Tile:
+        views = {name: View(name, part_shape, i * prod(part_shape)) for name in names}
+        return Tile(
+            outputs=tuple(views[view.name] for view in tile.outputs),
+            inputs={label: views[view.name] for label, view in tile.inputs.items()},
+            specs=tile.specs,
         )
-        for i in range(parts)
-    ]
+
+    return [part(i) for i in range(parts)]

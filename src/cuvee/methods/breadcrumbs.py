@@ -6,15 +6,13 @@ row``). Entries of equal magnitude at a cut stay or go in index order, so that c
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from cuvee.methods.declare import Deltas, Density, Paper, PerModel, Scale, Scope, Weight, each, method
 from cuvee.tensors.algebra import weighted_sum
+from cuvee.tensors.operands import Operand
 from cuvee.tensors.passes import Passes, Position
-from cuvee.tensors.selection import Trimmed, largest, share_of
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from cuvee.tensors.selection import TRIM_PASSES, Trimmed, largest, share_of
 
 
 def _overlap(parameters: Mapping[str, Any]) -> str:
@@ -33,7 +31,8 @@ def _overlap(parameters: Mapping[str, Any]) -> str:
         year=2024,
         url="https://arxiv.org/abs/2312.06795",
     ),
-    passes=lambda parameters: 3 * (parameters["scope"] != "row"),
+    passes=lambda parameters: TRIM_PASSES[1] * (parameters["scope"] != "row"),
+    usual=lambda parameters: TRIM_PASSES[0] * (parameters["scope"] != "row"),
     pooled=("density", "outliers"),
     identity=lambda n: {"weight": [1 / n] * n, "density": 1.0, "outliers": 0.0},
     check=_overlap,
@@ -47,7 +46,7 @@ def breadcrumbs(
     outliers: PerModel[Density] = each(0.01),
     scale: Scale = 1.0,
     scope: Scope[Literal["model", "tensor", "row"]] = "tensor",
-) -> "Passes[Tensor]":
+) -> Passes[Operand]:
     """Keep a middle band of each task vector by magnitude, and add the bands to the base.
 
     Of each task vector the floor(outliers * size) largest entries are dropped, the floor(density * size) next ones

@@ -1,15 +1,11 @@
 """Copy one model's tensors."""
 
-from typing import TYPE_CHECKING
-
 from cuvee.methods.declare import Weights, method
-
-if TYPE_CHECKING:
-    from cuvee.tensors.operands import Operand
+from cuvee.tensors.operands import Operand
 
 
 @method(models=(1, 1), any_dtype=True)
-def copy(weights: Weights) -> "Operand":
+def copy(weights: Weights) -> Operand:
     """Take the tensors of one model unchanged.
 
     Bytes are moved as they are, whatever their type, unless the recipe asks for another output dtype.

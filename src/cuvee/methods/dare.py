@@ -10,17 +10,15 @@ it; the authors' code drops first and then trims as well, which `trim_density` b
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from cuvee.methods.declare import Deltas, Density, Draws, Paper, PerModel, Scale, Scope, Weight, each, method
 from cuvee.tensors.algebra import weighted_sum
+from cuvee.tensors.operands import Operand
 from cuvee.tensors.passes import Passes, Position
 from cuvee.tensors.random import Dropped
-from cuvee.tensors.selection import trim
+from cuvee.tensors.selection import TRIM_PASSES, trim
 from cuvee.tensors.signs import elect_and_merge
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 DARE = Paper(
     title="Language Models are Super Mario: Absorbing Abilities from Homologous Models as a Free Lunch",
@@ -48,7 +46,7 @@ def dare_linear(
     density: PerModel[Density] = each(0.5),
     rescale: bool = True,
     scale: Scale = 1.0,
-) -> "Tensor":
+) -> Operand:
     """Drop entries of the task vectors at random, rescale the rest, and add them to the base.
 
     Each entry of tau_t survives with probability `density` and is then divided by it, so that the expectation is
@@ -70,14 +68,20 @@ def dare_linear(
 
 
 def _passes(parameters: Mapping[str, Any]) -> int:
-    """As TIES: two passes find the cuts, one counts the entries on them, one takes the vote."""
+    """Count those of the trim, and one for the vote."""
+    return _usual(parameters) + (TRIM_PASSES[1] - TRIM_PASSES[0]) * any(d < 1 for d in parameters["trim_density"])
+
+
+def _usual(parameters: Mapping[str, Any]) -> int:
+    """As `_passes`, with a trim that is guessed right."""
     trims = any(d < 1 for d in parameters["trim_density"])
-    return int((2 + (parameters["rule"] == "paper")) * trims + (parameters["zero_sign"] == "majority"))
+    return TRIM_PASSES[0] * trims + bool(parameters["zero_sign"] == "majority")
 
 
 @method(
     paper=DARE,
     passes=_passes,
+    usual=_usual,
     pooled=("trim_density", "rule", "zero_sign"),
     identity=lambda _: {"density": 1.0},
 )
@@ -95,7 +99,7 @@ def dare_ties(
     rule: Literal["paper", "reference"] = "paper",
     zero_sign: Literal["majority", "positive", "zero"] = "majority",
     merge: Literal["mean", "sum", "max"] = "mean",
-) -> "Passes[Tensor]":
+) -> Passes[Operand]:
     """Drop entries of the task vectors at random, rescale the rest, and merge those that agree in sign.
 
     DARE, then the sign election and disjoint merge of TIES: gamma = sign(sum_t w_t tau'_t), and the mean of the

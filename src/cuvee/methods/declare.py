@@ -177,7 +177,8 @@ class Method:
         wants: what the driver hands over after the operands, in order: ``"position"``, ``"draws"``.
         parameters: by name.
         models: fewest and most models it takes; None is no limit.
-        passes: the most passes over its domain, before the one that merges, for given parameters.
+        passes: the most passes over its domain, before the one that merges, for given parameters; samples do not count.
+        usual: how many it takes with models as they usually are.
         locality: ``"block"`` (any elements), ``"rows"`` (whole rows) or ``"matrix"`` (the whole tensor) at a time.
         pooled: parameters that its passes depend on: tensors that differ in them are not pooled in model scope.
         identity: parameters with which n equal models give that model back.
@@ -198,6 +199,7 @@ class Method:
     parameters: Mapping[str, Parameter]
     models: tuple[int, int | None]
     passes: Callable[[Mapping[str, Any]], int]
+    usual: Callable[[Mapping[str, Any]], int]
     locality: Literal["block", "rows", "matrix"]
     pooled: tuple[str, ...]
     identity: Callable[[int], Mapping[str, Any]]
@@ -251,6 +253,7 @@ def method(
     paper: Paper | None = None,
     models: tuple[int, int | None] = (1, None),
     passes: Callable[[Mapping[str, Any]], int] = lambda _: 0,
+    usual: Callable[[Mapping[str, Any]], int] | None = None,
     locality: Literal["block", "rows", "matrix"] = "block",
     pooled: Sequence[str] = (),
     identity: Callable[[int], Mapping[str, Any]] = lambda _: {},
@@ -259,7 +262,7 @@ def method(
     symmetric: bool = True,
     any_dtype: bool = False,
 ) -> Callable[[F], F]:
-    """Declare a function to be a merge method. See `Method` for the arguments.
+    """Declare a function to be a merge method. See `Method` for the arguments; `usual` is `passes` if not given.
 
     Raises:
         TypeError: the signature or docstring leaves something undeclared, or the name is taken.
@@ -284,6 +287,7 @@ def method(
             parameters=MappingProxyType(parameters),
             models=models,
             passes=passes,
+            usual=usual or passes,
             locality=locality,
             pooled=tuple(pooled),
             identity=identity,

@@ -5,13 +5,11 @@ averaging.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cuvee.methods.declare import Paper, PerModel, Weight, Weights, each, method
 from cuvee.tensors.algebra import weighted_sum
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from cuvee.tensors.operands import Operand
 
 ZERO_SUM = 1e-12  # weights that add up to less than this, relative to the largest, are taken to cancel
 
@@ -36,7 +34,7 @@ def _sums_to_zero(parameters: Mapping[str, Any]) -> str:
     ),
     check=_sums_to_zero,
 )
-def linear(weights: Weights, *, weight: PerModel[Weight] = each(1.0), normalize: bool = True) -> "Tensor":
+def linear(weights: Weights, *, weight: PerModel[Weight] = each(1.0), normalize: bool = True) -> Operand:
     """Take the weighted average of the models.
 
     theta = sum_t w_t theta_t, divided by sum_t w_t when normalising. Equal weights give the plain average; without

@@ -6,17 +6,15 @@ with norms taken over the whole model.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from cuvee.errors import MergeError
 from cuvee.methods.declare import Paper, Scope, Space, Vectors, method
 from cuvee.tensors.algebra import gram_matrix, weighted_sum
+from cuvee.tensors.operands import Operand
 from cuvee.tensors.passes import Array, Passes, total
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 CANCELLED = (
     1e-7  # a mean shorter than this share of the longest model is rounding error of float32 inputs: it has no direction
@@ -44,7 +42,7 @@ def mlerp(
     *,
     scope: Scope[Literal["model", "tensor", "row"]] = "model",
     vectors: Space[Literal["parameters", "task"]] = "parameters",
-) -> "Passes[Tensor]":
+) -> Passes[Operand]:
     """Average the models and give the result the norm of the largest one.
 
     theta = m * max_t ||theta_t|| / ||m||, with m the mean. Averaging shortens vectors that are not parallel; this

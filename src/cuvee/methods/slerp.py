@@ -7,16 +7,14 @@ weight the first model; here `t` weights the second, as everywhere else in the f
 """
 
 from math import pi
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 
 from cuvee.methods.declare import Paper, Range, Scope, Space, Vectors, method
 from cuvee.tensors.algebra import gram_matrix, weighted_sum
+from cuvee.tensors.operands import Operand
 from cuvee.tensors.passes import Array, Passes, Position, total
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 STRAIGHT = 1e-6  # below this sine the arc is a straight line within float32, and the formula divides by nearly zero
 
@@ -42,7 +40,7 @@ def slerp(
     scope: Scope[Literal["model", "tensor", "row"]] = "tensor",
     vectors: Space[Literal["parameters", "task"]] = "parameters",
     norm: Literal["raw", "lerp", "first"] = "raw",
-) -> "Passes[Tensor]":
+) -> Passes[Operand]:
     """Interpolate along the arc between two models instead of the straight line.
 
     With Omega the angle between the two vectors, theta = [sin((1-t) Omega) theta_1 + sin(t Omega) theta_2] /

@@ -3,13 +3,9 @@
 Ilharco et al., "Editing models with task arithmetic", ICLR 2023, https://arxiv.org/abs/2212.04089.
 """
 
-from typing import TYPE_CHECKING
-
 from cuvee.methods.declare import Deltas, Paper, PerModel, Scale, Weight, each, method
 from cuvee.tensors.algebra import weighted_sum
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from cuvee.tensors.operands import Operand
 
 
 @method(
@@ -22,7 +18,7 @@ if TYPE_CHECKING:
     ),
     identity=lambda n: {"weight": [1 / n] * n, "scale": 1.0},
 )
-def task_arithmetic(deltas: Deltas, *, weight: PerModel[Weight] = each(1.0), scale: Scale = 1.0) -> "Tensor":
+def task_arithmetic(deltas: Deltas, *, weight: PerModel[Weight] = each(1.0), scale: Scale = 1.0) -> Operand:
     """Add the weighted task vectors to the base model.
 
     theta = theta_0 + lambda * sum_t w_t tau_t, with tau_t = theta_t - theta_0. A negative weight makes the model forget

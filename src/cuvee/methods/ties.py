@@ -15,23 +15,24 @@ and vote per tensor: not offered.)
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from cuvee.methods.declare import Deltas, Density, Paper, PerModel, Scale, Scope, Weight, each, method
+from cuvee.tensors.operands import Operand
 from cuvee.tensors.passes import Passes, Position
-from cuvee.tensors.selection import trim
+from cuvee.tensors.selection import TRIM_PASSES, trim
 from cuvee.tensors.signs import elect_and_merge
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 def _passes(parameters: Mapping[str, Any]) -> int:
-    """Two passes find the cuts, one counts the entries on them, one takes the vote."""
+    """Count those of the trim, and one for the vote."""
+    return _usual(parameters) + (TRIM_PASSES[1] - TRIM_PASSES[0]) * any(d < 1 for d in parameters["density"])
+
+
+def _usual(parameters: Mapping[str, Any]) -> int:
+    """As `_passes`, with a trim that is guessed right."""
     trims = any(d < 1 for d in parameters["density"])
-    return int(
-        (2 + (parameters["rule"] == "paper")) * trims + (parameters["elect"] and parameters["zero_sign"] == "majority")
-    )
+    return TRIM_PASSES[0] * trims + bool(parameters["elect"] and parameters["zero_sign"] == "majority")
 
 
 @method(
@@ -43,6 +44,7 @@ def _passes(parameters: Mapping[str, Any]) -> int:
         url="https://arxiv.org/abs/2306.01708",
     ),
     passes=_passes,
+    usual=_usual,
     pooled=("density", "rule", "elect", "zero_sign"),
     identity=lambda _: {"density": 1.0},
 )
@@ -58,7 +60,7 @@ def ties(
     elect: bool = True,
     zero_sign: Literal["majority", "positive", "zero"] = "majority",
     merge: Literal["mean", "sum", "max"] = "mean",
-) -> "Passes[Tensor]":
+) -> Passes[Operand]:
     """Trim each task vector, elect a sign per entry, and merge the entries that agree with it.
 
     Trim: keep the share `density` of largest magnitude of each tau_t. Elect: gamma = sign(sum_t w_t tau_t). Merge: take

@@ -3,13 +3,14 @@
 Nothing here changes what is merged. Reads no weight; compares configurations, and tokenizer files byte by byte.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
 from cuvee.architectures.roles import role_of
 from cuvee.layouts.aligned import Aligned
-from cuvee.recipe.recipe import BASE, Recipe
+from cuvee.recipe.recipe import BASE
+from cuvee.recipe.rule import Rule
 from cuvee.spec import Source, TensorSpec
 
 __all__ = ["differing_companions", "listed", "names_apart", "repeated", "rules_without_effect", "unlike_configuration"]
@@ -17,6 +18,7 @@ __all__ = ["differing_companions", "listed", "names_apart", "repeated", "rules_w
 SHOWN = 5  # names in one note before it says how many more there are
 # What two saves of one model may differ in without meaning it.
 INCIDENTAL = frozenset({"_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures", "auto_map"})
+RuleFor = Callable[[str], Rule | None]
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "merges.txt", "spiece.model")
 
 
@@ -32,30 +34,33 @@ def _tensors(names: Sequence[str], what: str) -> str:
     return f"{len(names)} tensor{'s' if len(names) > 1 else ''} {what}: {listed(names)}."
 
 
-def names_apart(matched: Aligned, recipe: Recipe) -> list[str]:
+def names_apart(matched: Aligned, rule_for: RuleFor) -> list[str]:
     """Report names that are not written, follow another's rule, or are tied in some models only."""
     notes = []
     if matched.skipped:
         notes.append(_tensors(list(matched.skipped), "left out by a rule"))
     for name, holder in matched.tied.items():
-        if recipe.rule_for(name) != recipe.rule_for(holder):
+        if rule_for(name) != rule_for(holder):
             notes.append(f"{name} is tied to {holder} and follows its rule.")
     if matched.untied:
         notes.append(_tensors(matched.untied, "tied in some models only, so written on their own"))
     return notes
 
 
-def rules_without_effect(recipe: Recipe, names: Sequence[str], ties: Mapping[str, str]) -> list[str]:
+def rules_without_effect(
+    rules: Sequence[Rule], rule_for: RuleFor, names: Sequence[str], ties: Mapping[str, str]
+) -> list[str]:
     """Report rules that hold for no tensor: misspelt, perhaps, or about a name that is tied to another.
 
     Args:
-        recipe: the recipe.
+        rules: the recipe's rules.
+        rule_for: the rule that holds for a name.
         names: every name that the models store.
         ties: names that the donor ties to another, stored or not.
     """
-    active = {id(recipe.rule_for(name)) for name in names}
+    active = {id(rule_for(name)) for name in names}
     notes = []
-    for i, rule in enumerate(recipe.tensors):
+    for i, rule in enumerate(rules):
         if id(rule) in active:
             continue
         tied = next((name for name in ties if rule.matches(name)), None)

@@ -1,20 +1,28 @@
-"""How a run uses the machine, and what memory it will take. Nothing here changes a bit of the result."""
+"""How a run may use the machine, and what memory it will take. Nothing here changes a bit of the result."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from cuvee.errors import RecipeError
+from cuvee.errors import PlanError, RecipeError
 from cuvee.plan.planner import Plan, used
 from cuvee.plan.rows import Job, Row
 
-__all__ = ["Limits", "cells_per_block", "peak_memory"]
+__all__ = ["PLACE", "Budget", "Limits", "budget_of", "cells_per_block"]
 
-BUFFERS = 96 << 20  # bytes that all workers' buffers may take before blocks get smaller
-INTERPRETER = 60 << 20  # resident bytes of Python, numpy and this package
+INTERPRETER = 112 << 20  # resident bytes of Python, numpy, the compiled kernels and this package
 FRAMEWORK = 224 << 20  # resident bytes that torch adds
 ROW = 5 << 10  # bytes of a row: its plan, the headers of its inputs, the account of its output
+WORKER = 4 << 20  # bytes of a thread: its stack, what the allocator keeps for it
 FLOAT = 4  # bytes of a float32 element
+COUNTED = 64  # bytes that a model's share of a cell takes while entries on a cut are counted
+HISTOGRAMS = 8 << 20  # bytes of a model's histograms and samples while they are taken
 MOST_WORKERS = 8  # by default: more would take memory and, reading from one disk, gain nothing
+KEPT = 512 << 20  # peak that raw elements kept between passes may bring a run to, unless told otherwise
+SMALLEST_BLOCK = 64 << 10  # bytes; smaller reads would cost more than they save
+PLACE = 64  # bytes; what is kept begins at multiples of it
+
+InTorch = Callable[[Row, Job], bool]
 
 
 def _default_workers() -> int:
@@ -25,25 +33,77 @@ def _default_workers() -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Workers and the size of their reads.
+    """What a run may use.
 
     Attributes:
         workers: threads that read, compute and write; one for each core by default, at most 8.
         block_bytes: bytes read from one input at a time, at most; rounded to whole cells of the grid, one at least.
+        memory: resident bytes that the run may take at most, interpreter included; None sets no limit.
     """
 
     workers: int = field(default_factory=_default_workers)
-    block_bytes: int = 8 << 20
+    block_bytes: int = 1 << 20
+    memory: int | None = None
 
     def __post_init__(self) -> None:
         """Check the values."""
-        if self.workers < 1 or self.block_bytes < 1:
-            raise RecipeError(f"workers ({self.workers}) and block size ({self.block_bytes}) must be positive.")
+        if self.workers < 1 or self.block_bytes < 1 or (self.memory is not None and self.memory < 1):
+            raise RecipeError(
+                f"workers ({self.workers}), block size ({self.block_bytes}) and memory ({self.memory}) must be "
+                "positive."
+            )
 
-    def block_bytes_for(self, plan: Plan) -> int:
-        """Return the block size, made smaller where many inputs would make the buffers large."""
-        arrays = max((len(row.inputs) + len(row.jobs) for row in plan.rows), default=1)
-        return min(self.block_bytes, BUFFERS // (self.workers * arrays))
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What a run will use, within its limits.
+
+    Attributes:
+        workers: threads.
+        block_bytes: bytes read from one input at a time.
+        keep_bytes: memory in which raw elements stay between passes.
+        peak_memory: resident bytes in all, interpreter included, at most.
+    """
+
+    workers: int
+    block_bytes: int
+    keep_bytes: int
+    peak_memory: int
+
+
+def budget_of(plan: Plan, limits: Limits, in_torch: InTorch = lambda _row, _job: True) -> Budget:
+    """Decide what a run will use.
+
+    Where memory is short, blocks get smaller first, then there are fewer workers. What is left over keeps raw elements
+    between passes.
+
+    Args:
+        plan: the plan.
+        limits: what it may use.
+        in_torch: says which jobs compute on torch tensors.
+
+    Raises:
+        PlanError: one worker with the smallest blocks takes more memory than the limit; names the row that needs most.
+    """
+    fixed = _fixed_memory(plan, in_torch)
+    workers, block_bytes = limits.workers, limits.block_bytes
+    while True:
+        worker, row = max(((_row_memory(row, block_bytes, in_torch), row.name) for row in plan.rows), default=(0, ""))
+        peak = fixed + workers * (WORKER + worker)
+        if limits.memory is None or peak <= limits.memory:
+            break
+        if block_bytes > SMALLEST_BLOCK:
+            block_bytes = max(block_bytes // 2, SMALLEST_BLOCK)
+        elif workers > 1:
+            workers -= 1
+        else:
+            raise PlanError(
+                f"{row}: this tensor needs {peak / 1e6:,.0f} MB of memory in all, with one worker and the smallest "
+                f"blocks; the limit is {limits.memory / 1e6:,.0f} MB. Allow {-(-peak // 1_000_000)} MB or more."
+            )
+    spare = max((KEPT if limits.memory is None else limits.memory) - peak, 0)
+    keep = min(spare, _most_kept(plan))
+    return Budget(workers=workers, block_bytes=block_bytes, keep_bytes=keep, peak_memory=peak + keep)
 
 
 def cells_per_block(row: Row, block_bytes: int) -> int:
@@ -52,27 +112,39 @@ def cells_per_block(row: Row, block_bytes: int) -> int:
     return max(1, block_bytes * 8 // (row.cell * widest))
 
 
-def peak_memory(plan: Plan, limits: Limits) -> int:
-    """Predict the largest resident memory of a run that writes to disk, in bytes, interpreter included."""
-    block_bytes = limits.block_bytes_for(plan)
-    widens = any(job.lane != "bytes" for row in plan.rows for job in row.jobs)
-    worker = max((_row_memory(row, block_bytes) for row in plan.rows), default=0)
-    return INTERPRETER + FRAMEWORK * widens + ROW * len(plan.rows) + limits.workers * worker
+def _most_kept(plan: Plan) -> int:
+    """Return the bytes of all inputs that are read more than once."""
+    again = [row for row in plan.rows if any(plan.readings(job) > 1 for job in row.jobs)]
+    return sum(-(-item.nbytes // PLACE) * PLACE for row in again for item in row.inputs)
 
 
-def _row_memory(row: Row, block_bytes: int) -> int:
-    """Predict what one worker needs for a row: its buffers, and the float32 cells of the job that needs most."""
+def _fixed_memory(plan: Plan, in_torch: InTorch) -> int:
+    """Predict what does not depend on workers and blocks."""
+    jobs = [(row, job) for row in plan.rows for job in row.jobs]
+    torch = any(not job.moves and in_torch(row, job) for row, job in jobs)
+    passing = [(row, job) for row, job in jobs if plan.readings(job) > 1]
+    counted = dict.fromkeys(range(len(plan.domains)), 0)
+    for row, job in passing:
+        counted[job.domain] += row.cells * len(job.operands) * COUNTED
+    return INTERPRETER + FRAMEWORK * torch + ROW * len(plan.rows) + max(counted.values(), default=0)
+
+
+def _row_memory(row: Row, block_bytes: int, in_torch: InTorch) -> int:
+    """Predict what one worker needs for a row: its buffers, and what the job that needs most takes to compute."""
     elements = min(row.size, row.cell * cells_per_block(row, block_bytes))
     buffers = sum(item.spec.dtype.bits for item in row.inputs) + sum(job.dtype.bits for job in row.jobs)
-    return elements * buffers // 8 + max(_job_memory(row, job) for job in row.jobs)
+    return elements * buffers // 8 + max(_job_memory(row, job, in_torch(row, job)) for job in row.jobs)
 
 
-def _job_memory(row: Row, job: Job) -> int:
-    """Predict a job's temporaries: inputs widened, task vectors, masks, sums, histograms, the Gram matrix's doubles.
+def _job_memory(row: Row, job: Job, in_torch: bool) -> int:
+    """Predict what computing a cell takes: chunks and histograms, or, on tensors, inputs, masks and sums in float32.
 
     The factors are fitted to measurements of every method with 2, 4 and 8 models and 1, 2 and 8 workers.
     """
-    if job.lane == "bytes":
+    if job.moves:
         return 0
-    cells_per_input = 11 if job.method.passes(job.parameters) else 6
-    return (cells_per_input * len(used(job)) + 8) * FLOAT * min(row.cell, row.size)
+    passes = bool(job.method.passes(job.parameters))
+    histograms = HISTOGRAMS * len(job.operands) if passes else 0
+    if not in_torch:
+        return min(histograms, 8 * row.size * len(job.operands))
+    return ((11 if passes else 6) * len(used(job)) + 8) * FLOAT * min(row.cell, row.size)

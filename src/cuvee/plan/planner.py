@@ -7,6 +7,8 @@ is one row with a job for each, and its inputs are read once.
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +27,10 @@ from cuvee.plan.account import (
     rules_without_effect,
     unlike_configuration,
 )
-from cuvee.plan.pools import pool, split_pools
+from cuvee.plan.pools import Pools
 from cuvee.plan.rows import CELL, Domain, Input, Job, Row
 from cuvee.plan.treatment import Treatment, common_dtype, treat
-from cuvee.recipe.parameters import Settings, at_depth, settle
+from cuvee.recipe.parameters import Settings, at_depth, settle, varies
 from cuvee.recipe.recipe import BASE, Recipe
 from cuvee.recipe.rule import Rule
 from cuvee.resolve import Resolved, Sources
@@ -57,21 +59,28 @@ class Plan:
     config: Sequence[Mapping[str, object]]
     warnings: Sequence[str]
 
-    def readings(self, job: Job) -> int:
-        """Return how often a job reads its row, at most: once per pass and once to merge."""
-        return 1 + (0 if self.domains[job.domain].whole else job.method.passes(job.parameters))
+    def readings(self, job: Job, *, most: bool = False) -> int:
+        """Return how often a job usually reads its row, or at most: once per pass and once to merge."""
+        if self.domains[job.domain].whole:
+            return 1
+        return 1 + (job.method.passes if most else job.method.usual)(job.parameters)
 
     @property
     def bytes_read(self) -> int:
-        """Bytes read from the inputs, at most."""
+        """Bytes usually read from the inputs."""
         return sum(self.row_bytes_read(row) for row in self.rows)
 
-    def row_bytes_read(self, row: Row) -> int:
-        """Bytes that a row reads, at most; jobs share what they read at the same time."""
+    @property
+    def bytes_read_at_most(self) -> int:
+        """Bytes read from the inputs where no guess is right."""
+        return sum(self.row_bytes_read(row, most=True) for row in self.rows)
+
+    def row_bytes_read(self, row: Row, *, most: bool = False) -> int:
+        """Return the bytes that a row usually reads, or at most; jobs share what they read at the same time."""
         passes = dict.fromkeys(range(len(row.inputs)), 0)
         for job in row.jobs:
             for i in used(job):
-                passes[i] = max(passes[i], self.readings(job))
+                passes[i] = max(passes[i], self.readings(job, most=most))
         return sum(passes[i] * row.inputs[i].nbytes for i in passes)
 
     @property
@@ -111,10 +120,11 @@ def make_plan(variants: Sequence[Resolved]) -> Plan:
     warnings: list[str] = []
     for number, resolved in enumerate(variants):
         with resolved.recipe.origin.named() if resolved.recipe.origin else nullcontext():
-            planner = _Planner(number, resolved)
+            planner = _Planner(number, resolved, Pools(len(domains)))
             planned = planner.rows()
-        warnings += planner.warnings + split_pools(planned)
-        for row in pool(planned, domains):
+        warnings += planner.warnings + planner.pools.splits()
+        domains += planner.pools.domains
+        for row in planned:
             key = (row.name, row.start, row.size, row.width, row.cell)
             rows[key] = _fuse(rows[key], row) if key in rows else row
         outputs.append(planner.outputs)
@@ -155,23 +165,29 @@ def _fuse(first: Row, second: Row) -> Row:
 class _Planner:
     """Plans one variant."""
 
-    def __init__(self, number: int, resolved: Resolved) -> None:
+    def __init__(self, number: int, resolved: Resolved, pools: Pools) -> None:
         self.number = number
+        self.pools = pools
         self.recipe: Recipe = resolved.recipe
         self.sources = resolved.sources
         self.donor = resolved.donor
         self.warnings: list[str] = []
         self.outputs: dict[str, TensorSpec] = {}
         self.config: dict[str, object] = {}
+        self._rule_for = cache(self.recipe.rule_for)
+        # By identity, of rules and then of treatments: tensors are many, what is said about them is not.
+        self._needed: dict[int, Sequence[str]] = {}
         self._settings: dict[int, tuple[Method, Settings]] = {}
-        self._checked: set[str] = set()
+        self._varying: set[int] = set()
+        self._asked: dict[tuple[int, float], Treatment] = {}
+        self._checked: dict[int, Treatment] = {}
         for label, source in self.sources.items():
             refuse_packed(source.header, source.config, f"model '{label}' ({source.reference})")
 
     def rows(self) -> list[Row]:
         """Plan every tile."""
         headers = {label: source.header for label, source in self.sources.items()}
-        names = dict.fromkeys(name for header in headers.values() for name in header)
+        names = dict.fromkeys(chain.from_iterable(headers.values()))
         ties = {
             label: tied_names(source.header, source.config, source.shared, names)
             for label, source in self.sources.items()
@@ -190,7 +206,7 @@ class _Planner:
         self._stacks = stacks([tile.name for tile in matched.tiles])
         rows = []
         for tile in matched.tiles:
-            rule = self.recipe.rule_for(tile.name)
+            rule = self._rule_for(tile.name)
             rows += [self._row(part, rule) for part in split(tile, rule.parts if rule else 1)]
         if matched.skipped and not self.outputs:
             raise PlanError("the rules leave out every tensor; nothing would be written.", ("tensors",))
@@ -200,7 +216,13 @@ class _Planner:
 
     def _wanted(self, name: str) -> Sequence[str]:
         """Return the labels of the sources that must have a tensor of this name."""
-        rule = self.recipe.rule_for(name)
+        rule = self._rule_for(name)
+        if id(rule) not in self._needed:
+            self._needed[id(rule)] = self._needed_by(rule)
+        return self._needed[id(rule)]
+
+    def _needed_by(self, rule: Rule | None) -> Sequence[str]:
+        """Return the labels of the sources that a rule's tensors are made of."""
         if rule is not None and rule.skip:
             return ()
         if rule is not None and rule.copy is not None:
@@ -226,14 +248,17 @@ class _Planner:
             inherited = self.recipe.parameters if name == self.recipe.method else {}
             method = find_method(name)
             given = {**inherited, **(rule.parameters if rule else {})}
-            self._settings[id(rule)] = method, settle(method, given, self.recipe.labels, self._place(rule))
+            settings = settle(method, given, self.recipe.labels, self._place(rule))
+            self._settings[id(rule)] = method, settings
+            if varies(settings):
+                self._varying.add(id(rule))
         return self._settings[id(rule)]
 
     def _place(self, rule: Rule | None) -> tuple[str | int, ...]:
         """Return where the recipe gives the parameters that hold under a rule, for messages."""
         if rule is None or not rule.parameters:
             return ("parameters",)
-        return ("tensors", list(self.recipe.tensors).index(rule), "parameters")
+        return ("tensors", next(i for i, each in enumerate(self.recipe.tensors) if each is rule), "parameters")
 
     def _row(self, tile: Tile, rule: Rule | None) -> Row:
         """Plan one tile: which method, which inputs, which type."""
@@ -249,10 +274,10 @@ class _Planner:
             for label in read
         )
         dtype = self._dtype(tile, labels, base, method)
-        view = tile.outputs[0]
+        view, spec = tile.outputs[0], next(iter(tile.specs.values()))
         width = view.shape[-1] if view.shape else 1
         for output in tile.outputs:
-            self.outputs[output.name] = TensorSpec(next(iter(tile.specs.values())).shape, dtype)
+            self.outputs[output.name] = spec if spec.dtype == dtype else TensorSpec(spec.shape, dtype)
         job = Job(
             variant=self.number,
             method=method,
@@ -260,46 +285,47 @@ class _Planner:
             operands=tuple(read.index(label) for label in labels),
             base=read.index(base) if base else None,
             labels=tuple(labels),
-            domain=0,
+            domain=self.pools.domain_for(treatment),
             dtype=dtype,
             outputs=tile.outputs,
             seed=self.recipe.seed,
             stream=self._twice.get(tile.name, tile.name),
-            lane="bytes" if method.any_dtype and {tile.specs[x].dtype for x in labels} == {dtype} else "float32",
+            moves=method.any_dtype and {tile.specs[x].dtype for x in labels} == {dtype},
             reason=treatment.reason,
             compare=tuple(range(1, len(read))) if compare else (),
         )
         cell = _cell(method, parameters, view.size, width)
-        return Row(name=tile.name, start=view.start, size=view.size, cell=cell, width=width, inputs=inputs, jobs=(job,))
+        row = Row(name=tile.name, start=view.start, size=view.size, cell=cell, width=width, inputs=inputs, jobs=(job,))
+        self.pools.add(row)
+        return row
 
     def _treat(self, tile: Tile, rule: Rule | None) -> Treatment:
         """Decide how a tile is treated, and check its parameters together."""
         method, settings = self._settle(rule)
-        parameters = at_depth(settings, depth_of(tile.name, self._stacks))
-        asked = Treatment(method=method, parameters=parameters, labels=self.recipe.labels)
-        treatment = treat(tile, rule, asked, self.donor)
-        self._check(treatment.method, treatment.parameters, self._place(rule))
+        key = id(rule), depth_of(tile.name, self._stacks) if id(rule) in self._varying else 0.0
+        if key not in self._asked:
+            parameters = at_depth(settings, key[1])
+            self._asked[key] = Treatment(method=method, parameters=parameters, labels=self.recipe.labels)
+        treatment = treat(tile, rule, self._asked[key], self.donor)
+        if id(treatment) not in self._checked:
+            self._checked[id(treatment)] = treatment
+            if wrong := treatment.method.check(treatment.parameters):
+                raise PlanError(f"method '{treatment.method.name}': {wrong}.", self._place(rule))
         return treatment
-
-    def _check(self, method: Method, parameters: Mapping[str, Any], where: tuple[str | int, ...]) -> None:
-        """Check parameters together, once per combination."""
-        key = f"{method.name} {parameters}"
-        if key not in self._checked and (wrong := method.check(parameters)):
-            raise PlanError(f"method '{method.name}': {wrong}.", where)
-        self._checked.add(key)
 
     def _dtype(self, tile: Tile, labels: Sequence[str], base: str | None, method: Method) -> DType:
         """Choose the element type to write."""
-        types = {tile.specs[label].dtype for label in (*labels, *((base,) if base else ()))}
-        widest = common_dtype(types)
+        given = (tile.specs[label].dtype for label in (*labels, *((base,) if base else ())))
+        types = {dtype.name: dtype for dtype in given}
+        widest = common_dtype(types.values())
         if widest.kind != "float":
             return widest
         if len(types) > 1 and self.recipe.output.dtype is None:
-            found = ", ".join(sorted(str(t) for t in types))
+            found = ", ".join(sorted(types))
             self.warnings.append(
                 f"models store tensors in different types ({found}); written as {widest}. Set output dtype to choose."
             )
-        if DTYPES["F64"] in types and not method.any_dtype:
+        if "F64" in types and not method.any_dtype:
             self.warnings.append("F64 tensors are merged in float32 arithmetic.")
         name = self.recipe.output.dtype_name
         return DTYPES[name] if name else widest
@@ -308,8 +334,8 @@ class _Planner:
         """Tell what the user should know before anything is read."""
         names = [*matched.skipped, *matched.tied, *(tile.name for tile in matched.tiles)]
         self.warnings += [
-            *rules_without_effect(self.recipe, names, ties),
-            *names_apart(matched, self.recipe),
+            *rules_without_effect(self.recipe.tensors, self._rule_for, names, ties),
+            *names_apart(matched, self._rule_for),
             *repeated(self.sources),
             *differing_companions(self.sources, self.donor),
         ]

@@ -1,36 +1,78 @@
 """Domains: which rows take their passes together."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from cuvee.methods.declare import Method
-from cuvee.plan.rows import Domain, Job, Row
+from cuvee.plan.rows import Domain, Row
+from cuvee.plan.treatment import Treatment
 
-__all__ = ["pool", "split_pools"]
+__all__ = ["Pools"]
 
-
-def pool(rows: Sequence[Row], domains: list[Domain]) -> list[Row]:
-    """Give every job its domain: its row, or, in model scope, all rows with the same method and pooled parameters."""
-    pools: dict[object, list[int]] = {}
-    for i, row in enumerate(rows):
-        (job,) = row.jobs
-        scope = job.method.scope(job.parameters)
-        key = _pool_of(job) if scope == "model" else i
-        pools.setdefault(key, []).append(i)
-    result = list(rows)
-    for members in pools.values():
-        first = rows[members[0]]
-        scope = first.jobs[0].method.scope(first.jobs[0].parameters)
-        size = first.width if scope == "row" else sum(rows[i].size for i in members)
-        domains.append(Domain(scope=scope, size=size, cells=sum(rows[i].cells for i in members)))
-        for i in members:
-            result[i] = replace(rows[i], jobs=(replace(rows[i].jobs[0], domain=len(domains) - 1),))
-    return result
+Values = tuple[str, ...]
+"""What the parameters that passes depend on are set to."""
 
 
-def _pool_of(job: Job) -> tuple[str, ...]:
-    """Return what jobs pooled in model scope have in common: method, and parameters that passes depend on."""
-    return (job.method.name, *(f"{job.parameters[name]}" for name in _pooled(job.method)))
+@dataclass(slots=True)
+class _Pool:
+    """A domain while its rows are planned."""
+
+    scope: Literal["model", "tensor", "row"]
+    size: int = 0
+    cells: int = 0
+
+
+class Pools:
+    """Gives every job its domain: its row, or, in model scope, all rows with the same method and pooled parameters.
+
+    Args:
+        first: index of the first domain.
+    """
+
+    def __init__(self, first: int) -> None:
+        self._first = first
+        self._pools: list[_Pool] = []
+        self._shared: dict[tuple[Method, Values], int] = {}
+        # By identity: many tensors are treated alike. The treatment is kept, so that its identity stays its own.
+        self._places: dict[int, tuple[Treatment, int]] = {}
+
+    def domain_for(self, treatment: Treatment) -> int:
+        """Return the index of the domain of one more row that is treated so."""
+        if id(treatment) in self._places:
+            return self._places[id(treatment)][1]
+        method, parameters = treatment.method, treatment.parameters
+        scope, place = method.scope(parameters), self._first + len(self._pools)
+        if scope == "model":
+            values = tuple(f"{parameters[name]}" for name in _pooled(method))
+            place = self._shared.setdefault((method, values), place)
+            self._places[id(treatment)] = treatment, place
+        if place == self._first + len(self._pools):
+            self._pools.append(_Pool(scope))
+        return place
+
+    def add(self, row: Row) -> None:
+        """Count a row into the domain of its job."""
+        pool = self._pools[row.jobs[0].domain - self._first]
+        pool.size = row.width if pool.scope == "row" else pool.size + row.size
+        pool.cells += row.cells
+
+    @property
+    def domains(self) -> Sequence[Domain]:
+        """The domains, the first one first."""
+        return [Domain(scope=pool.scope, size=pool.size, cells=pool.cells) for pool in self._pools]
+
+    def splits(self) -> list[str]:
+        """Say where a whole-model pass is not taken over the whole model, because its parameters vary."""
+        found: dict[Method, list[Values]] = {}
+        for method, values in self._shared:
+            found.setdefault(method, []).append(values)
+        return [
+            f"method '{method.name}' takes its whole-model passes over {len(pools)} groups of tensors, each by itself, "
+            f"because {' and '.join(_varying(method, pools))} varies."
+            for method, pools in found.items()
+            if len(pools) > 1
+        ]
 
 
 def _pooled(method: Method) -> tuple[str, ...]:
@@ -38,21 +80,6 @@ def _pooled(method: Method) -> tuple[str, ...]:
     return (*method.pooled, *(p.name for p in method.parameters.values() if p.role == "space"))
 
 
-def split_pools(rows: Sequence[Row]) -> list[str]:
-    """Say where a whole-model pass is not taken over the whole model, because its parameters vary."""
-    pools: dict[Method, set[tuple[str, ...]]] = {}
-    for job in (job for row in rows for job in row.jobs):
-        if job.method.scope(job.parameters) == "model":
-            pools.setdefault(job.method, set()).add(_pool_of(job))
-    return [
-        f"method '{method.name}' takes its whole-model passes over {len(keys)} groups of tensors, each by itself, "
-        f"because {' and '.join(_varying(method, keys))} varies."
-        for method, keys in pools.items()
-        if len(keys) > 1
-    ]
-
-
-def _varying(method: Method, keys: set[tuple[str, ...]]) -> list[str]:
+def _varying(method: Method, pools: Iterable[Values]) -> list[str]:
     """Return the pooled parameters that differ between pools."""
-    values = zip(*(key[1:] for key in keys), strict=True)
-    return [name for name, found in zip(_pooled(method), values, strict=True) if len(set(found)) > 1]
+    return [name for name, found in zip(_pooled(method), zip(*pools, strict=True), strict=True) if len(set(found)) > 1]

@@ -13,7 +13,7 @@ from cuvee.spec import DType, Source, TensorSpec, View
 
 __all__ = ["CELL", "Domain", "Input", "Job", "Row"]
 
-CELL = 1 << 17
+CELL = 1 << 18
 """Elements in a cell of the grid that passes are added up over. Part of the numerics: changing it changes last bits."""
 
 
@@ -79,7 +79,7 @@ class Job:
         outputs: where the merged elements go.
         seed: the recipe's.
         stream: name that random draws go by: the tensor's, or that of the tensor it is a copy of.
-        lane: how it computes: moving raw bytes, or on blocks widened to float32.
+        moves: it moves raw elements as they are, and computes nothing.
         reason: why this is not the recipe's own method, or an empty string.
         compare: indices of inputs that should equal the first operand, byte by byte; the run says so if they do not.
     """
@@ -95,7 +95,7 @@ class Job:
     outputs: Sequence[View]
     seed: int
     stream: str
-    lane: Literal["bytes", "float32"]
+    moves: bool
     reason: str
     compare: Sequence[int] = ()
 

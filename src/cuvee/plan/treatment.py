@@ -7,9 +7,10 @@ word on tensors that can be merged at all.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from cuvee.architectures.roles import role_of
+from cuvee.architectures.roles import measured
 from cuvee.errors import PlanError
 from cuvee.layouts.tile import Tile
 from cuvee.methods.declare import Method
@@ -65,7 +66,7 @@ def treat(tile: Tile, rule: Rule | None, asked: Treatment, donor: str) -> Treatm
         return _copied(giver, f"{spec.dtype} is copied, not averaged")
     if rule is not None and rule.method is not None:
         return asked
-    role = role_of(tile.name, spec)
+    role = measured(tile.name, spec)
     if role == "buffer":
         return _copied(giver, "a buffer is copied, not averaged")
     if role == "statistic":
@@ -73,6 +74,7 @@ def treat(tile: Tile, rule: Rule | None, asked: Treatment, donor: str) -> Treatm
     return asked
 
 
+@lru_cache
 def _copied(label: str, reason: str = "") -> Treatment:
     """Take one model's tensor."""
     return Treatment(method=find_method("copy"), parameters={}, labels=(label,), reason=reason)

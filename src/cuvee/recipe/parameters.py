@@ -11,7 +11,7 @@ from cuvee.errors import RecipeError, nearest
 from cuvee.methods.declare import Method, Parameter
 from cuvee.recipe.yaml_text import Where
 
-__all__ = ["OverDepth", "Settings", "at_depth", "plain_number", "settle"]
+__all__ = ["OverDepth", "Settings", "at_depth", "plain_number", "settle", "varies"]
 
 Settings = Mapping[str, Any]
 """A value, or an `OverDepth`, for each parameter; for a per-model parameter a tuple of them in the order of the
@@ -89,6 +89,12 @@ def at_depth(settings: Settings, depth: float) -> dict[str, Any]:
         return value.at(depth) if isinstance(value, OverDepth) else value
 
     return {name: plain(value) for name, value in settings.items()}
+
+
+def varies(settings: Settings) -> bool:
+    """Say whether any setting depends on depth."""
+    spread = (value if isinstance(value, tuple) else (value,) for value in settings.values())
+    return any(isinstance(each, OverDepth) for values in spread for each in values)
 
 
 def _per_model(parameter: Parameter, value: object, labels: Sequence[str], where: Where) -> list[object]:

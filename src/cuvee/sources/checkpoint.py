@@ -160,13 +160,14 @@ def _check_index(weights: Weights, headers: Mapping[Path, FileHeader]) -> None:
     """Verify that files hold what the index says, each tensor once, and nothing else."""
     homes: dict[str, Path] = {}
     for file, header in headers.items():
-        for name in header.tensors:
-            if name in homes:
-                raise FormatError(
-                    f"Tensor {shown(name)} is in both {homes[name]} and {file}; expected each tensor in one file."
-                )
-            homes[name] = file
-    if weights.index is None:
+        twice = next((name for name in header.tensors if name in homes), None)
+        if twice is not None:
+            raise FormatError(
+                f"Tensor {shown(twice)} is in both {homes[twice]} and {file}; expected each tensor in one file."
+            )
+        homes.update(dict.fromkeys(header.tensors, file))
+    file_names = {file: file.name for file in headers}
+    if weights.index is None or weights.weight_map == {name: file_names[file] for name, file in homes.items()}:
         return
     for name, file_name in weights.weight_map.items():
         if name not in homes or homes[name].name != file_name:

@@ -84,7 +84,7 @@ def _indexed(folder: Path, index: str, names: Sequence[str]) -> Weights:
     path = folder / index
     weight_map = _weight_map(path)
     files = sorted(set(weight_map.values()))
-    missing = [name for name in files if name not in names]
+    missing = sorted({*files}.difference(names))
     if missing:
         raise FormatError(f"{path} names {_some(missing)}, missing from the folder. Download the whole checkpoint.")
     single = index.removesuffix(".index.json")
@@ -102,19 +102,21 @@ def _weight_map(path: Path) -> dict[str, str]:
         raise FormatError(
             f"{path}: 'weight_map' is {shown(weight_map)}; expected an object of tensor name → file name."
         )
+    files = {file for file in weight_map.values() if isinstance(file, str)}
+    bare = set(filter(_is_bare, files))
     for tensor, file in weight_map.items():
         # Only a name within the folder: an index from elsewhere must not make us read other files of this machine.
-        if (
-            not isinstance(file, str)
-            or not file.endswith(SUFFIX)
-            or {"/", "\\", "\0"} & set(file)
-            or file.startswith(".")
-        ):
+        if not isinstance(file, str) or file not in bare:
             raise FormatError(
                 f"{path}: tensor {shown(tensor)} is said to be in {shown(file)}; expected the bare name of a {SUFFIX} "
                 f"file in the same folder. Do not trust this checkpoint."
             )
     return weight_map
+
+
+def _is_bare(file: str) -> bool:
+    """Tell the name of a file in the same folder from a path to another."""
+    return file.endswith(SUFFIX) and not file.startswith(".") and {"/", "\\", "\0"}.isdisjoint(file)
 
 
 def _nothing(folder: Path, names: Sequence[str]) -> SourceError:

@@ -5,10 +5,13 @@ and the data. The file's word is believed only as far as the file's real size ag
 Format: https://huggingface.co/docs/safetensors/index#format (no code consulted).
 """
 
+import gc
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from pathlib import Path
 from typing import BinaryIO
@@ -22,6 +25,7 @@ __all__ = ["FileHeader", "Placed", "read_header"]
 LENGTH_BYTES = 8
 LFS_START = b"version "  # a pointer that stands for a file kept elsewhere; no header is that long
 FIELDS = ("dtype", "shape", "data_offsets")
+_KNOWN = frozenset(FIELDS)
 # numpy and torch stop at 64 axes.
 MAX_RANK = 64
 # Strides and sizes are signed 64-bit in every library that could read the tensor.
@@ -80,17 +84,31 @@ def read_header(path: Path) -> FileHeader:
             raw = _header_bytes(file, status.st_size, path)
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}.") from error
-    table = parse_object(raw, f"{path}: the header")
-    metadata = _metadata(table.pop("__metadata__", {}), path)
     data_offset = LENGTH_BYTES + len(raw)
-    spans = {name: _span(path, name, fields) for name, fields in table.items()}
+    with _uncollected():
+        table = parse_object(raw, f"{path}: the header")
+        metadata = _metadata(table.pop("__metadata__", {}), path)
+        spans = {name: _span(path, name, fields) for name, fields in table.items()}
+        tensors = _tiled(path, spans, data_offset, status.st_size)
     return FileHeader(
         data_offset=data_offset,
-        tensors=_tiled(path, spans, data_offset, status.st_size),
+        tensors=tensors,
         metadata=metadata,
         file_bytes=status.st_size,
         modified_ns=status.st_mtime_ns,
     )
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Put off Python's search for cycles: a large header makes many objects and no cycle, and each search sees all."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _header_bytes(file: BinaryIO, file_bytes: int, path: Path) -> bytes:
@@ -133,14 +151,10 @@ def _span(path: Path, name: str, fields: object) -> tuple[TensorSpec, int, int]:
     """Return specification, first byte and end of a tensor within the data, each verified by itself."""
     if not isinstance(fields, dict):
         raise _bad(path, name, f"is described by {shown(fields)}; expected an object with {', '.join(FIELDS)}")
-    for field in FIELDS:
-        if field not in fields:
-            raise _bad(path, name, f"'{field}' is missing; expected {', '.join(FIELDS)}")
-    for field in fields:
-        if field not in FIELDS:
-            raise _bad(path, name, f"unknown field {shown(field)}; expected {', '.join(FIELDS)}")
+    if fields.keys() != _KNOWN:
+        raise _bad(path, name, f"{_misfit(fields)}; expected {', '.join(FIELDS)}")
     dtype = _dtype(path, name, fields["dtype"])
-    spec = TensorSpec(_shape(path, name, fields["shape"]), dtype)
+    spec = _specification(_shape(path, name, fields["shape"]), dtype.name)
     begin, end = _offsets(path, name, fields["data_offsets"])
     bits = spec.size * dtype.bits
     if bits % 8:
@@ -148,6 +162,20 @@ def _span(path: Path, name: str, fields: object) -> tuple[TensorSpec, int, int]:
     if end - begin != bits // 8:
         raise _bad(path, name, f"takes {end - begin:,} bytes, but shape {spec.shape} of {dtype} needs {bits // 8:,}")
     return spec, begin, end
+
+
+def _misfit(fields: Mapping[str, object]) -> str:
+    """Say which field is missing, or else which is unknown."""
+    for field in FIELDS:
+        if field not in fields:
+            return f"'{field}' is missing"
+    return next(f"unknown field {shown(field)}" for field in fields if field not in _KNOWN)
+
+
+@lru_cache(maxsize=1 << 12)
+def _specification(shape: tuple[int, ...], dtype: str) -> TensorSpec:
+    """Return one object for equal specifications: a model has few, and tens of thousands of tensors."""
+    return TensorSpec(shape, DTYPES[dtype])
 
 
 def _dtype(path: Path, name: str, value: object) -> DType:
@@ -158,8 +186,9 @@ def _dtype(path: Path, name: str, value: object) -> DType:
     return dtype
 
 
-def _is_count(value: object) -> bool:
-    return type(value) is int and 0 <= value <= MAX_EXTENT  # bool is an int to isinstance, but no extent
+def _no_counts(values: list[object]) -> list[object]:
+    """Return the values that count nothing; bool is an int to isinstance, but no extent."""
+    return [value for value in values if type(value) is not int or not 0 <= value <= MAX_EXTENT]
 
 
 def _shape(path: Path, name: str, value: object) -> tuple[int, ...]:
@@ -167,16 +196,16 @@ def _shape(path: Path, name: str, value: object) -> tuple[int, ...]:
         raise _bad(path, name, f"shape is {shown(value)}; expected a list of integers")
     if len(value) > MAX_RANK:
         raise _bad(path, name, f"shape has {len(value):,} axes; at most {MAX_RANK} are allowed")
-    for extent in value:
-        if not _is_count(extent):
-            raise _bad(path, name, f"shape holds {shown(extent)}; expected integers from 0 to {MAX_EXTENT}")
-    if prod(extent or 1 for extent in value) > MAX_EXTENT:
+    wrong = _no_counts(value)
+    if wrong:
+        raise _bad(path, name, f"shape holds {shown(wrong[0])}; expected integers from 0 to {MAX_EXTENT}")
+    if prod(filter(None, value)) > MAX_EXTENT:
         raise _bad(path, name, f"shape {tuple(value)} has more elements than any file can hold")
     return tuple(value)
 
 
 def _offsets(path: Path, name: str, value: object) -> tuple[int, int]:
-    if not (isinstance(value, list) and len(value) == 2 and all(map(_is_count, value))):
+    if not isinstance(value, list) or len(value) != 2 or _no_counts(value):
         raise _bad(path, name, f"data_offsets are {shown(value)}; expected two integers, 0 ≤ begin ≤ end")
     begin, end = value
     if begin > end:

@@ -44,7 +44,8 @@ def parse_object(raw: bytes, where: str, *, constants: bool = False) -> dict[str
     try:
         value = json.loads(
             raw.decode("utf-8"),
-            object_pairs_hook=_unique,
+            # Only an escape can make a lone surrogate: UTF-8 has none.
+            object_pairs_hook=_encodable if b"\\u" in raw else _unique,
             parse_constant=None if constants else _refuse_constant,
         )
     except (UnicodeDecodeError, UnicodeEncodeError) as error:
@@ -59,6 +60,7 @@ def parse_object(raw: bytes, where: str, *, constants: bool = False) -> dict[str
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Make an object of its members, each named once."""
     table = dict(pairs)
     if len(table) != len(pairs):
         seen: set[str] = set()
@@ -66,6 +68,12 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
             if key in seen:
                 raise ValueError(f"the name {shown(key)} is given twice")
             seen.add(key)
+    return table
+
+
+def _encodable(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Make an object of its members, each named once, of names and words that are text."""
+    table = _unique(pairs)
     for key, value in pairs:
         # A lone surrogate ("\ud800") is JSON but no text: it could neither be printed nor written again.
         key.encode()

@@ -4,11 +4,16 @@ Planning, checking a recipe or listing methods imports the primitives but comput
 second and 80 MB. The rooms of this floor take `torch` from here; type checkers see the real one.
 """
 
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 __all__ = ["single_threaded", "torch"]
+
+_threads_before: list[int | None] = []  # of each single-threaded block; None while torch is not imported
+_lock = threading.Lock()
 
 if TYPE_CHECKING:
     import torch as torch
@@ -20,26 +25,33 @@ else:
         def __getattr__(self, name: str) -> object:
             import torch as real
 
+            if None in _threads_before:
+                _limit(real)
             return getattr(real, name)
 
     torch = _Torch()
 
 
+def _limit(real: Any) -> None:
+    """Make torch, imported just now, use one thread."""
+    with _lock:
+        if None in _threads_before:
+            _threads_before[:] = [real.get_num_threads() if n is None else n for n in _threads_before]
+            real.set_num_threads(1)
+
+
 @contextmanager
-def single_threaded(needed: bool = True) -> Iterator[None]:
-    """Let torch use one thread per calling thread inside the block.
+def single_threaded() -> Iterator[None]:
+    """Let torch use one thread per calling thread inside the block, whether it is imported before or in it.
 
     Then sums have one order, and workers do not fight for cores.
-
-    Args:
-        needed: do nothing, and do not import torch, if False.
     """
-    if not needed:
-        yield
-        return
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    _threads_before.append(None)
+    if "torch" in sys.modules:
+        _limit(sys.modules["torch"])
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        before = _threads_before.pop()
+        if before is not None:
+            torch.set_num_threads(before)

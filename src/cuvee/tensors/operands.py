@@ -1,9 +1,9 @@
-"""Operands: what a method is given for each model.
+"""Operands: what a method is given for each model, and what it gives back.
 
 An operand stands for one cell of elements, laid out as (rows, elements per row); rows is 1 unless the method works row
 by row. Operands are lazy: a `Block` is raw bytes with a dtype, a `TaskVector` a pair of blocks; other rooms add
-operands of which only some entries survive. `tensor` makes the float32 elements of any of them, once; primitives may
-look at the kind and do better.
+operands of which only some entries survive, and sums of operands. `tensor` makes the float32 elements of any of them,
+once. Primitives do better where an operand's `chain` tells how compiled kernels can make it on the way.
 """
 
 from collections.abc import Callable
@@ -14,11 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cuvee.spec import DType
+from cuvee.tensors.kernels.program import Chain
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Block", "Operand", "TaskVector"]
+__all__ = ["Block", "Operand", "Result", "TaskVector"]
+
+Bytes = NDArray[np.uint8]
 
 
 class Operand(Protocol):
@@ -27,6 +30,23 @@ class Operand(Protocol):
     @property
     def tensor(self) -> "Tensor":
         """The elements, (rows, elements per row) float32. Shared between users: never modify it."""
+        ...
+
+
+class Result(Operand, Protocol):
+    """An operand that can be stored without becoming a tensor first."""
+
+    def store(self, added: "Block | None", dtype: DType, out: Bytes) -> bool:
+        """Store the elements.
+
+        Args:
+            added: a block to add to them, or None.
+            dtype: element type to store; rounded to nearest even.
+            out: takes the raw elements.
+
+        Returns:
+            Whether it was done. If not, the torch form has to do it, or to say what is wrong; `out` holds anything.
+        """
         ...
 
 
@@ -40,13 +60,7 @@ class Block:
         widen: makes float32 elements of the bytes, (elements,).
     """
 
-    def __init__(
-        self,
-        data: NDArray[np.uint8],
-        dtype: DType,
-        rows: int,
-        widen: "Callable[[NDArray[np.uint8], DType], Tensor]",
-    ) -> None:
+    def __init__(self, data: Bytes, dtype: DType, rows: int, widen: "Callable[[Bytes, DType], Tensor]") -> None:
         self.data = data
         self.dtype = dtype
         self.rows = rows
@@ -56,6 +70,11 @@ class Block:
     def tensor(self) -> "Tensor":
         """The elements, (rows, elements per row) float32."""
         return self._widen(self.data, self.dtype).reshape(self.rows, -1)
+
+    @property
+    def chain(self) -> Chain:
+        """Itself."""
+        return Chain(self)
 
 
 class TaskVector:
@@ -74,3 +93,10 @@ class TaskVector:
     def tensor(self) -> "Tensor":
         """The difference, (rows, elements per row) float32."""
         return self.model.tensor - self.base.tensor
+
+    @property
+    def chain(self) -> Chain | None:
+        """The pair, if both are blocks."""
+        if isinstance(self.model, Block) and isinstance(self.base, Block):
+            return Chain(self.model, self.base)
+        return None

@@ -8,7 +8,7 @@ A method that needs more than the elements before it is a generator. Where it ne
 and goes on as if that number were there. The driver splits every domain into *cells*, a grid that depends on shapes
 alone, runs the method once per cell up to the first unknown number, adds the cells' partial numbers up in grid order,
 and runs it again with what it has learnt, until the method returns its merged cell. A pass costs one more reading of
-the inputs, never a copy.
+the inputs, never a copy; a *sample* reads only a small part of them.
 
 The rules of the game: what a method asks for may depend on its parameters and on earlier answers, never on the elements
 of a cell; and all cells of a domain ask for the same things in the same order.
@@ -18,12 +18,12 @@ Knows neither torch nor numba; partial numbers are numpy arrays.
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Array", "Pass", "Passes", "Position", "advance", "finished", "prefix", "total"]
+__all__ = ["Array", "Kind", "Pass", "Passes", "Position", "advance", "finished", "prefix", "sampled", "total"]
 
 Array = NDArray[Any]
 P = ParamSpec("P")
@@ -58,22 +58,27 @@ class Position:
     note: Callable[[str], None] = _ignore
 
 
+Kind = Literal["total", "running", "sample"]
+
+
 @dataclass(frozen=True, slots=True)
 class Pass:
     """A question about a whole domain.
 
     Attributes:
-        measure: makes the partial answer of one cell: a float64 or int64 array.
-        finish: turns the sum over the domain into the answer, once per domain; None leaves it as it is.
-        running: answer each cell with the sum over the cells before it in the domain's order.
+        measure: makes the partial answer of one cell: a float64 or int64 array, or, of a sample, any array.
+        finish: turns what the cells say together into the answer, once per domain; None leaves it as it is.
+        kind: ``"total"`` adds the cells up; ``"running"`` gives each cell the sum over the cells before it in the
+            domain's order, its own part, and the answer; ``"sample"`` asks a few pieces of the domain, spread evenly,
+            and puts what they say one after the other, along the last axis.
     """
 
     measure: Callable[[], Array]
     finish: Callable[[Array], object] | None = None
-    running: bool = False
+    kind: Kind = "total"
 
     def answer(self, cells: Array) -> object:
-        """Turn the domain's sum into what the method gets back (not for running passes)."""
+        """Turn what the domain says into what the method gets back."""
         return cells if self.finish is None else self.finish(cells)
 
 
@@ -107,9 +112,25 @@ def finished(
     return answer
 
 
-def prefix(measure: Callable[P, Array], /, *args: P.args, **kwargs: P.kwargs) -> Generator[Pass, Any, Array]:
-    """Ask for the sum over the cells that come before this one in the domain's order: tensors by name, then cells."""
-    answer: Array = yield Pass(lambda: measure(*args, **kwargs), running=True)
+def prefix(
+    finish: Callable[[Array], R], measure: Callable[P, Array], /, *args: P.args, **kwargs: P.kwargs
+) -> Generator[Pass, Any, tuple[Array, Array, R]]:
+    """Ask for the sum over the cells that come before this one in the domain's order, and for what `finished` gives.
+
+    The order is that of tensors by name, then of cells. What this cell itself says stands between the two.
+    """
+    answer: tuple[Array, Array, R] = yield Pass(lambda: measure(*args, **kwargs), finish, kind="running")
+    return answer
+
+
+def sampled(
+    finish: Callable[[Array], R], measure: Callable[P, Array], /, *args: P.args, **kwargs: P.kwargs
+) -> Generator[Pass, Any, R]:
+    """Ask for what `finish` makes of a sample of the domain.
+
+    Which elements are in it depends on shapes alone. It may only be used to save work: a guess to be verified.
+    """
+    answer: R = yield Pass(lambda: measure(*args, **kwargs), finish, kind="sample")
     return answer
 
 
@@ -148,4 +169,5 @@ def advance(
 def alone(asked: Pass) -> object:
     """Answer a pass whose domain is one cell."""
     measured = asked.measure()
-    return np.zeros_like(measured) if asked.running else asked.answer(measured)
+    answer = asked.answer(measured)
+    return (np.zeros_like(measured), measured, answer) if asked.kind == "running" else answer

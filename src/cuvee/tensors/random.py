@@ -7,23 +7,29 @@ the order or the device.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from cuvee.tensors.framework import torch
+from cuvee.tensors.kernels import frame
+from cuvee.tensors.kernels.program import Chain, Stage
 from cuvee.tensors.operands import Operand
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Dropped", "Key", "philox"]
+__all__ = ["Dropped", "Key", "philox", "survives"]
 
 _LOW = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
+_OWN = 1 << 63  # marks the counter that belongs to one element alone
+GROUP, COUNTERS = 1024, 128  # elements that share counters, and those counters
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,28 +55,25 @@ def _digest(text: str) -> int:
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
-def philox(key: Key, start: int, count: int) -> "Tensor":
-    """Draw uniform 32-bit integers, one per element index.
+def philox(key: Key, first: int, count: int) -> "Sequence[Tensor]":
+    """Draw four uniform 32-bit integers for each of `count` consecutive counters.
 
     Args:
         key: the stream.
-        start: first element index.
+        first: first counter, below 2^64.
         count: how many.
 
     Returns:
-        (count,) int64, each in [0, 2^32). Element i is word i % 4 of the generator's block i // 4.
+        Four words, (count,) int64 each, in [0, 2^32).
     """
-    first, last = start // 4, (start + count + 3) // 4
-    block = torch.arange(first, last, dtype=torch.int64)
+    counter = torch.arange(count, dtype=torch.int64) + (first - (first >> 63 << 64))  # wraps around, as int64 does
     words = [
-        block & _LOW,
-        (block >> 32) & _LOW,
-        torch.full_like(block, key.stream & _LOW),
-        torch.full_like(block, key.stream >> 32),
+        counter & _LOW,
+        (counter >> 32) & _LOW,
+        torch.full_like(counter, key.stream & _LOW),
+        torch.full_like(counter, key.stream >> 32),
     ]
-    drawn = bijection(words, (key.key & _LOW, key.key >> 32))
-    skip = start - 4 * first
-    return torch.stack(list(drawn), dim=1).flatten()[skip : skip + count]
+    return bijection(words, (key.key & _LOW, key.key >> 32))
 
 
 def bijection(counter: "Sequence[Tensor]", key: tuple[int, int]) -> "Sequence[Tensor]":
@@ -119,6 +122,17 @@ class Dropped:
         self.key = key
         self.start = start
 
+    @property
+    def chain(self) -> Chain | None:
+        """The operand's, with a drop after it."""
+        chain: Chain | None = getattr(self.operand, "chain", None)
+        if chain is None or (chain.stages and chain.stream != self.start):
+            return None
+        rescale = int(np.float32(self.rescale).view(np.uint32))
+        keys = [np.uint64(word).astype(np.int64) for word in (self.key.key, self.key.stream)]
+        slots = (frame.DROP, *map(int, keys), round(self.density * (1 << 32)), rescale)
+        return replace(chain, stages=(*chain.stages, Stage(slots)), stream=self.start)
+
     @cached_property
     def tensor(self) -> "Tensor":
         """The survivors, rescaled, and zeros, (rows, e) float32."""
@@ -128,5 +142,20 @@ class Dropped:
 
 
 def survives(key: Key, start: int, count: int, density: float) -> "Tensor":
-    """Return which of `count` elements survive with probability `density`, (count,) bool."""
-    return philox(key, start, count) < round(density * (1 << 32))
+    """Return which of `count` elements survive with probability `density`, (count,) bool.
+
+    Element i survives if its draw, a number of 32 bits, is below density * 2^32. The upper 16 bits decide nearly always
+    and come eight from a counter; the lower ones, where the upper ones equal the threshold's, from a counter of the
+    element's own. Elements go by groups of 1024: element h * 128 + c of group g takes half-word h of counter 128 g + c.
+    """
+    threshold = round(density * (1 << 32))
+    edge, rest = threshold >> 16, threshold & 0xFFFF
+    first, last = start // GROUP, -(-(start + count) // GROUP)
+    words = torch.stack(list(philox(key, first * COUNTERS, (last - first) * COUNTERS)))
+    halves = torch.stack([words & 0xFFFF, words >> 16], dim=1)  # word, half, counter
+    by_group = halves.reshape(GROUP // COUNTERS, last - first, COUNTERS).transpose(0, 1)
+    upper = by_group.reshape(-1)[start - first * GROUP :][:count]
+    kept = upper < edge
+    for place in (upper == edge).nonzero().flatten().tolist() if rest else ():
+        kept[place] = int(philox(key, _OWN | (start + place), 1)[0]) & 0xFFFF < rest
+    return kept

@@ -1,36 +1,31 @@
-"""Which entries are the largest: exact selection by magnitude, without sorting and in two readings.
-
-The bits of |x| as float32, read as an integer, have the order of |x|. A histogram over their upper half finds the bin
-that the cut lies in, a second one over the lower half, inside that bin, the cut itself::
-
-    |x| bits    0 | eeeeeeee mmmmmmm | mmmmmmmmmmmmmmmm
-                    upper, 2^15 bins   lower, 2^16 bins
+"""Which entries are the largest: exact selection by magnitude, without sorting.
 
 Many entries can sit exactly on the cut (differences of bfloat16 weights take few values). When only some of them may
 stay, the first in index order do, counted across cells by a running pass.
 """
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import cached_property, partial
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cuvee.tensors.framework import torch
+from cuvee.tensors.kernels import frame
+from cuvee.tensors.kernels.program import Chain, Stage
 from cuvee.tensors.operands import Operand
-from cuvee.tensors.passes import Array, Pass, Position, finished, prefix
+from cuvee.tensors.passes import Array, Pass, Position, prefix
+from cuvee.tensors.ranks import Found, count_on, find_in_cell, find_in_domain, magnitude_bits
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Cut", "Trimmed", "largest", "share_of", "trim"]
+__all__ = ["TRIM_PASSES", "Cut", "Trimmed", "largest", "share_of", "trim"]
 
-UPPER_BINS = 1 << 15
-LOWER_BITS = 16
-NONE = (1 << 31) - 1  # above every magnitude: nothing is larger
-ALL = -1  # below every magnitude
+TRIM_PASSES = 1, 5
+"""Passes that `trim` and `largest` take over a domain of several cells: usually, and at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +52,10 @@ class Cut:
         place = on.cumsum(1) + torch.from_numpy(self.before)[:, None]
         return above | (on & (place <= torch.from_numpy(self.spare)[:, None]))
 
+    def stage(self, kind: int) -> Stage:
+        """Return the cut as a stage of compiled kernels, which keeps its entries or clears them."""
+        return Stage((kind,), np.ascontiguousarray([self.bits, self.spare, self.before], np.int64))
+
 
 class Trimmed:
     """An operand reduced to a band of its magnitudes, the other entries being zero.
@@ -71,6 +70,15 @@ class Trimmed:
         self.operand = operand
         self.keep = keep
         self.drop = drop
+
+    @property
+    def chain(self) -> Chain | None:
+        """The operand's, with the cuts after it."""
+        chain: Chain | None = getattr(self.operand, "chain", None)
+        if chain is None:
+            return None
+        stages = [self.keep.stage(frame.KEEP), *([self.drop.stage(frame.CLEAR)] if self.drop else [])]
+        return replace(chain, stages=(*chain.stages, *stages))
 
     @cached_property
     def tensor(self) -> "Tensor":
@@ -113,12 +121,13 @@ def trim(
 
 def share_of(density: float, size: int) -> int:
     """Return floor(density * size), of the share as it is written in decimals: 0.29 of 100 is 29, not 28."""
-    return int(Fraction(str(density)) * size)
+    return _floor(str(density), size)
 
 
-def magnitude_bits(values: "Tensor") -> "Tensor":
-    """Return the bit pattern of |values|, int32, same shape; it orders as |values| does."""
-    return values.contiguous().view(torch.int32) & 0x7FFFFFFF
+@cache
+def _floor(density: str, size: int) -> int:
+    """Multiply exactly: once for all cells of a domain."""
+    return int(Fraction(density) * size)
 
 
 def largest(
@@ -126,8 +135,8 @@ def largest(
 ) -> Generator[Pass, Any, list[Cut]]:
     """Find, for every operand, the cut that keeps a number of its largest entries by magnitude.
 
-    Takes two passes over the domain, and a third where an operand has more entries on its cut than may stay. When the
-    cell is its whole domain (small tensors, rows), no pass.
+    Takes one to five passes over the domain (see `ranks`). When the cell is its whole domain (small tensors, rows), no
+    pass.
 
     Args:
         operands: n operands.
@@ -140,96 +149,29 @@ def largest(
     """
     ranks = np.asarray(counts, dtype=np.int64)
     if position.whole:
-        return [_sorted_cut(operand, count, every_tie) for operand, count in zip(operands, counts, strict=True)]
-    bins, inside = yield from finished(partial(_find, ranks=ranks), _upper_histogram, operands)
-    bits, spare, on_cut = yield from finished(
-        partial(_refine, bins=bins, ranks=inside), _lower_histogram, operands, bins
-    )
-    bits, spare = _settle(bits, spare, on_cut, every_tie)
-    before = np.zeros_like(spare)
-    if spare.any():
-        before = yield from prefix(_count_on, operands, bits)
-    return [Cut(bits[i : i + 1], spare[i : i + 1], before[i : i + 1]) for i in range(len(bits))]
+        return [_cut(found, every_tie) for found in find_in_cell(operands, ranks)]
+    found = yield from find_in_domain(operands, ranks, position.size)
+    if ((found.before < 0) & _breaks_ties(found, every_tie)).any():
+        before, own, _ = yield from prefix(np.size, count_on, operands, found.bits)
+        found = replace(found, before=before, own=own)
+    cut = _cut(found, every_tie)
+    columns = zip(cut.bits[:, None], cut.spare[:, None], cut.before[:, None], strict=True)
+    return [Cut(*column) for column in columns]
 
 
-def _settle(bits: Array, spare: Array, on_cut: Array, every_tie: bool) -> tuple[Array, Array]:
-    """Lower the cut by one step where all entries on it stay; then none of them needs counting."""
-    stay = (spare > 0) if every_tie else (spare > 0) & (spare >= on_cut)
-    return np.where(stay, bits - 1, bits), np.where(stay, 0, spare)
+def _breaks_ties(found: Found, every_tie: bool) -> Array:
+    """Say on which cuts some entries stay and some do not."""
+    return np.zeros(len(found.bits), bool) if every_tie else (found.spare > 0) & (found.spare < found.on_cut)
 
 
-def _sorted_cut(operand: Operand, count: int, every_tie: bool) -> Cut:
-    """Find the cut of each row of a cell that holds its rows entirely."""
-    magnitude = magnitude_bits(operand.tensor)
-    rows, size = magnitude.shape
-    none = np.zeros(rows, np.int64)
-    if count <= 0 or count >= size:
-        return Cut(np.full(rows, NONE if count <= 0 else ALL, np.int64), none, none)
-    at = magnitude.sort(dim=1, descending=True).values[:, count - 1 : count]
-    spare = count - (magnitude > at).sum(1)
-    on_cut = (magnitude == at).sum(1)
-    bits, left = _settle(at[:, 0].to(torch.int64).numpy(), spare.numpy(), on_cut.numpy(), every_tie)
-    return Cut(bits, left, none)
+def _cut(found: Found, every_tie: bool) -> Cut:
+    """Make cuts of what was found.
 
-
-def _upper_histogram(operands: Sequence[Operand]) -> Array:
-    """Count entries by the upper half of their magnitude pattern, (n, 2^15) int64."""
-    return np.stack(
-        [
-            torch.bincount((magnitude_bits(x.tensor).flatten() >> LOWER_BITS), minlength=UPPER_BINS).numpy()
-            for x in operands
-        ]
-    )
-
-
-def _lower_histogram(operands: Sequence[Operand], bins: Array) -> Array:
-    """Count entries of one upper bin per operand by the lower half of their pattern, (n, 2^16) int64."""
-    counts = []
-    for operand, upper in zip(operands, bins, strict=True):
-        magnitude = magnitude_bits(operand.tensor)
-        inside = magnitude[(magnitude >> LOWER_BITS) == int(upper)]
-        counts.append(torch.bincount(inside & ((1 << LOWER_BITS) - 1), minlength=1 << LOWER_BITS).numpy())
-    return np.stack(counts)
-
-
-def _count_on(operands: Sequence[Operand], bits: Array) -> Array:
-    """Count the entries exactly on each operand's cut, (n,) int64."""
-    counts = [int((magnitude_bits(x.tensor) == int(at)).sum()) for x, at in zip(operands, bits, strict=True)]
-    return np.asarray(counts, dtype=np.int64)
-
-
-def _find(histogram: Array, *, ranks: Array) -> tuple[Array, Array]:
-    """Find the bin that holds each operand's entry of given rank, counted from the largest.
-
-    Args:
-        histogram: (n, bins) int64.
-        ranks: (n,) int64; 0 finds no bin (-1), a rank beyond all entries the bin -2.
-
-    Returns:
-        Bin per operand, and the rank that is left inside it, both (n,) int64.
+    Where all entries of a cell on the cut stay, it is lowered by a step, so that only one cell in a domain counts them.
     """
-    from_top = histogram[:, ::-1].cumsum(1)
-    bins = np.empty(len(ranks), np.int64)
-    inside = np.zeros(len(ranks), np.int64)
-    for i, rank in enumerate(ranks):
-        if rank <= 0 or rank >= from_top[i, -1]:
-            bins[i] = -1 if rank <= 0 else -2
-            continue
-        place = int(np.searchsorted(from_top[i], rank))
-        bins[i] = histogram.shape[1] - 1 - place
-        inside[i] = rank - (from_top[i, place - 1] if place else 0)
-    return bins, inside
-
-
-def _refine(histogram: Array, *, bins: Array, ranks: Array) -> tuple[Array, Array, Array]:
-    """Find each operand's cut: its pattern, how many entries on it stay, and how many there are, all (n,) int64."""
-    bits = np.where(bins == -1, NONE, ALL)
-    spare, on_cut = np.zeros_like(ranks), np.zeros_like(ranks)
-    for i in np.flatnonzero(bins >= 0):
-        from_top = histogram[i, ::-1].cumsum()
-        place = int(np.searchsorted(from_top, ranks[i]))
-        lower = len(from_top) - 1 - place
-        bits[i] = (bins[i] << LOWER_BITS) | lower
-        spare[i] = ranks[i] - (from_top[place - 1] if place else 0)
-        on_cut[i] = histogram[i, lower]
-    return bits, spare, on_cut
+    breaks = _breaks_ties(found, every_tie)
+    all_stay = (found.spare > 0) & (~breaks | (found.before + found.own <= found.spare))
+    counts = breaks & ~all_stay & (found.before < found.spare)
+    none = np.zeros_like(found.spare)
+    bits = np.where(all_stay, found.bits - 1, found.bits)
+    return Cut(bits, np.where(counts, found.spare, none), np.where(counts, found.before, none))

@@ -1,22 +1,27 @@
 """Sign election: which direction the models agree on, entry by entry, and the merge of those that follow it.
 
-Shapes: n operands of (rows, e) float32 each.
+The torch forms are the reference; compiled kernels take plain operands and give the same bits. Shapes: n operands of
+(rows, e) each.
 """
 
 from collections.abc import Generator, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
+from cuvee.spec import DType
 from cuvee.tensors.algebra import weighted_sum
 from cuvee.tensors.framework import torch
-from cuvee.tensors.operands import Operand
+from cuvee.tensors.kernels.program import program_of
+from cuvee.tensors.operands import Block, Bytes, Operand
 from cuvee.tensors.passes import Array, Pass, total
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["How", "ZeroSign", "disjoint_merge", "elect_and_merge", "sign_vote"]
+__all__ = ["Agreed", "How", "ZeroSign", "disjoint_merge", "elect_and_merge", "sign_vote"]
 
 How = Literal["mean", "sum", "max"]
 ZeroSign = Literal["majority", "positive", "zero"]
@@ -31,7 +36,7 @@ def elect_and_merge(
     elect: bool = True,
     zero_sign: ZeroSign = "majority",
     draw_is_negative: bool = False,
-) -> "Generator[Pass, Any, Tensor]":
+) -> "Generator[Pass, Any, Agreed]":
     """Elect a sign for every entry and merge the operands that follow it. Takes one pass for a majority, else none.
 
     Args:
@@ -45,7 +50,7 @@ def elect_and_merge(
         draw_is_negative: what a drawn majority means for mean and sum: the negative entries are taken, instead of none.
 
     Returns:
-        (rows, e) float32.
+        What `disjoint_merge` gives.
     """
     if not elect:
         return disjoint_merge(operands, weights, None, how=how, scale=scale)
@@ -68,13 +73,16 @@ def sign_vote(operands: Sequence[Operand], weights: Sequence[float]) -> Array:
     Returns:
         (1,) int64.
     """
-    signs = weighted_sum(operands, weights).sign_()
+    program = program_of(operands)
+    if program is not None and (fused := program.vote(np.asarray(weights))) is not None:
+        return fused
+    signs = weighted_sum(operands, weights).tensor.sign()
     return np.asarray([int(signs.sum(dtype=torch.float64))], dtype=np.int64)
 
 
 def disjoint_merge(
     operands: Sequence[Operand], weights: Sequence[float], undecided: int | None, *, how: How, scale: float
-) -> "Tensor":
+) -> "Agreed":
     """Merge, entry by entry, the operands that have the sign of the weighted sum.
 
     Args:
@@ -86,23 +94,46 @@ def disjoint_merge(
         scale: factor on the result.
 
     Returns:
-        (rows, e) float32.
+        The merge as an operand: a method's result, or something to compute on, as ``.tensor``: (rows, e) float32.
     """
-    terms = [weighted_sum([operand], [weight]) for operand, weight in zip(operands, weights, strict=True)]
-    counts = [term != 0 for term in terms]
-    if undecided is not None:
-        sign = weighted_sum(operands, weights).sign_()
-        sign = torch.where(sign == 0, float(undecided), sign)
-        counts = [term * sign > 0 for term in terms]
-    merged = torch.zeros_like(terms[0])
-    if how == "max":
-        for term, count in zip(terms, counts, strict=True):
-            merged = torch.where(count & (term.abs() > merged.abs()), term, merged)
-        return merged.mul_(scale)
-    mass = torch.zeros_like(merged)
-    for term, count, weight in zip(terms, counts, weights, strict=True):
-        merged += term.where(count, 0.0)
-        mass += count * abs(weight)
-    if how == "mean":
-        merged /= mass.where(mass != 0, 1.0)
-    return merged.mul_(scale)
+    return Agreed(operands, weights, undecided, how, scale)
+
+
+@dataclass(frozen=True, eq=False)
+class Agreed:
+    """What operands that agree in sign merge to: an operand itself. See `disjoint_merge`."""
+
+    operands: Sequence[Operand]
+    weights: Sequence[float]
+    undecided: int | None
+    how: How
+    scale: float
+
+    @cached_property
+    def tensor(self) -> "Tensor":
+        """The merge, (rows, e) float32."""
+        terms = [weighted_sum([x], [weight]).tensor for x, weight in zip(self.operands, self.weights, strict=True)]
+        counts = [term != 0 for term in terms]
+        if self.undecided is not None:
+            sign = weighted_sum(self.operands, self.weights).tensor.sign()
+            sign = torch.where(sign == 0, float(self.undecided), sign)
+            counts = [term * sign > 0 for term in terms]
+        merged = torch.zeros_like(terms[0])
+        if self.how == "max":
+            for term, count in zip(terms, counts, strict=True):
+                merged = torch.where(count & (term.abs() > merged.abs()), term, merged)
+            return merged.mul_(self.scale)
+        mass = torch.zeros_like(merged)
+        for term, count, weight in zip(terms, counts, self.weights, strict=True):
+            merged += term.where(count, 0.0)
+            mass += count * abs(weight)
+        if self.how == "mean":
+            merged /= mass.where(mass != 0, 1.0)
+        return merged.mul_(self.scale)
+
+    def store(self, added: Block | None, dtype: DType, out: Bytes) -> bool:
+        """See `Result`."""
+        program, how = program_of(self.operands), get_args(How).index(self.how)
+        return program is not None and program.store_agreed(
+            np.asarray(self.weights), how, self.undecided, self.scale, added, dtype, out
+        )

@@ -38,6 +38,7 @@ class SafetensorsWriter:
         shard_bytes: limit of the data of one file, in bytes; has no meaning for an output of one file.
         metadata: free text for the header of each file; ``{"format": "pt"}`` is added.
         overwrite: replace a checkpoint that stands at `out`; anything else is refused all the same.
+        sync: finish only when the output would survive a loss of power, which takes as long as the disk needs.
         inputs: files and folders that are read, which the output must not touch.
 
     Attributes:
@@ -61,6 +62,7 @@ class SafetensorsWriter:
         metadata: Mapping[str, str] | None = None,
         *,
         overwrite: bool = False,
+        sync: bool = False,
         inputs: Sequence[Path] = (),
     ) -> None:
         self.out = check_target(out, overwrite=overwrite, inputs=inputs)
@@ -68,6 +70,7 @@ class SafetensorsWriter:
         self._headers = [part.header_bytes({**FORMAT, **(metadata or {})}) for part in self.shards]
         self.nbytes = sum(part.nbytes + len(header) for part, header in zip(self.shards, self._headers, strict=True))
         self._overwrite = overwrite
+        self._sync = sync
         self._account = Account(entries)
         self._staging = Staging(self.out)
         self._files = OpenFiles(lambda path: io.FileIO(path, "r+b"))
@@ -145,7 +148,7 @@ class SafetensorsWriter:
         self._add(name, data)
 
     def finish(self) -> None:
-        """Verify that every byte was written, make it last, and put the output in place. Does nothing the second time.
+        """Verify that every byte was written, and put the output in place. Does nothing the second time.
 
         Raises:
             OutputError: something is missing or cannot be written; nothing of the output is left.
@@ -157,10 +160,10 @@ class SafetensorsWriter:
             with self._explained():
                 if len(self.shards) > 1:
                     self._add(INDEX, index_bytes(self.shards))
-                for file in self._written:
+                for file in self._written if self._sync else ():
                     self._files.sync(file)
                 self._files.close()
-                self._staging.publish(overwrite=self._overwrite)
+                self._staging.publish(overwrite=self._overwrite, sync=self._sync)
         except BaseException:
             self._discard()
             raise

@@ -169,17 +169,19 @@ class Staging:
         self.out.parent.mkdir(parents=True, exist_ok=True)
         self.folder.mkdir()
 
-    def publish(self, *, overwrite: bool) -> None:
+    def publish(self, *, overwrite: bool, sync: bool = False) -> None:
         """Rename what has grown to its final name. After a failure what stood there before stands there again.
 
         Args:
             overwrite: replace a checkpoint that stands there.
+            sync: make names last through a loss of power.
 
         Raises:
             OutputError: something has appeared there in the meantime.
             OSError: it cannot be renamed.
         """
-        sync_folder(self.folder)
+        if sync:
+            sync_folder(self.folder)
         check_target(self.out, overwrite=overwrite)
         if is_single_file(self.out):
             (self.folder / self.out.name).replace(self.out)
@@ -188,7 +190,8 @@ class Staging:
             self._exchange()
         else:
             self.folder.rename(self.out)
-        sync_folder(self.out.parent)
+        if sync:
+            sync_folder(self.out.parent)
 
     def _exchange(self) -> None:
         try:

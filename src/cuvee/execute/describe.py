@@ -1,0 +1,94 @@
+"""A plan and what it will cost as plain values: what ``cuvee plan --json`` prints and the table is made of."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cuvee.execute.forecast import Forecast, forecast
+from cuvee.plan.limits import Limits
+from cuvee.plan.planner import Plan, make_plan
+from cuvee.plan.rows import Job, Row
+from cuvee.recipe.recipe import Recipe
+from cuvee.resolve import Sources
+
+__all__ = ["describe", "predict"]
+
+
+def predict(
+    recipe: Recipe | str | Path | Mapping[str, Any], limits: Limits | None = None, folder: Path | None = None
+) -> dict[str, object]:
+    """Plan a merge, and say what it will cost on this machine.
+
+    Args:
+        recipe: what to merge: a recipe, the path of one, or one as plain values.
+        limits: what the run may use.
+        folder: where the output will lie.
+
+    Returns:
+        See `describe`.
+
+    Raises:
+        SourceError: a model cannot be opened.
+        PlanError: the recipe and its models do not fit together, or the memory does not suffice.
+    """
+    with Sources() as sources:
+        plan = make_plan([sources.resolve(Recipe.of(recipe))])
+        return describe(plan, forecast(plan, limits or Limits(), folder))
+
+
+def describe(plan: Plan, expected: Forecast) -> dict[str, object]:
+    """Return what a plan says.
+
+    Args:
+        plan: the plan.
+        expected: what it will cost.
+
+    Returns:
+        Keys ``variants`` (recipes, without paths), ``rows`` (one per row and variant), ``bytes_read`` (usually),
+        ``bytes_read_at_most`` and ``bytes_written`` (of tensors), ``seconds`` (of the run), ``compute_seconds`` (of
+        them, arithmetic, all workers together), ``read_rate`` and ``write_rate`` (bytes per second and thread, as
+        measured), ``peak_memory`` (resident bytes), ``workers``, ``block_bytes``, ``keep_bytes`` and ``warnings``.
+    """
+    lanes = [lane for own in expected.lanes for lane in own]
+    jobs = [(row, job) for row in plan.rows for job in row.jobs]
+    return {
+        "variants": [resolved.recipe.canonical() for resolved in plan.variants],
+        "rows": [_row(plan, row, job, lane) for (row, job), lane in zip(jobs, lanes, strict=True)],
+        "bytes_read": expected.bytes_read,
+        "bytes_read_at_most": expected.bytes_read_at_most,
+        "bytes_written": expected.bytes_written,
+        "seconds": expected.seconds,
+        "compute_seconds": expected.compute_seconds,
+        "read_rate": _per_second(expected.reading.seconds),
+        "write_rate": _per_second(expected.writing.seconds),
+        "peak_memory": expected.budget.peak_memory,
+        "workers": expected.budget.workers,
+        "block_bytes": expected.budget.block_bytes,
+        "keep_bytes": expected.budget.keep_bytes,
+        "warnings": list(plan.warnings),
+    }
+
+
+def _per_second(seconds: float) -> float | None:
+    """Return bytes per second, or None where nothing was moved."""
+    return 1 / seconds if seconds else None
+
+
+def _row(plan: Plan, row: Row, job: Job, lane: str) -> Mapping[str, object]:
+    """Describe one variant's use of a row."""
+    return {
+        "tensor": row.name,
+        "outputs": [view.name for view in job.outputs],
+        "start": row.start,
+        "shape": list(job.outputs[0].shape),
+        "dtype": str(job.dtype),
+        "variant": job.variant,
+        "method": job.method.name,
+        "parameters": dict(job.parameters),
+        "models": list(job.labels),
+        "scope": plan.domains[job.domain].scope if job.method.passes(job.parameters) else None,
+        "readings": plan.readings(job),
+        "readings_at_most": plan.readings(job, most=True),
+        "lane": lane,
+        "fallback": job.reason or None,
+    }

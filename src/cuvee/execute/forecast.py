@@ -1,0 +1,154 @@
+"""What a plan will cost on this machine: bytes, memory, and time from quick measurements.
+
+Reads a few blocks of the inputs, writes a small file that it removes, and rehearses each kind of job on made-up
+elements; a fraction of a second in all.
+"""
+
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cuvee.execute.rehearsal import Rehearsals
+from cuvee.plan.limits import Budget, Limits, budget_of, cells_per_block
+from cuvee.plan.planner import Plan, used
+from cuvee.plan.rows import Input, Row
+
+__all__ = ["Forecast", "Rate", "forecast"]
+
+READS = 24  # blocks of the inputs that are read to see how fast that is
+READ_SECONDS = 0.25  # after which no more are read: the inputs lie on a slow disk
+READ_BYTES = 1 << 20
+WRITTEN_BYTES = 16 << 20
+BLOCK_SECONDS = 4e-5  # of processor time to hand out a block, and to take it back
+INPUT_SECONDS = 1.2e-5  # to read or write one piece of it, besides its bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """What moving a byte takes one thread.
+
+    Attributes:
+        seconds: in all.
+        cpu_seconds: of them, processor time.
+    """
+
+    seconds: float
+    cpu_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """What a run will cost.
+
+    Attributes:
+        budget: workers, blocks and memory that it will use.
+        seconds: wall-clock time of the run, start-up not included.
+        compute_seconds: processor time of its arithmetic.
+        bytes_read: from the inputs, usually.
+        bytes_read_at_most: from the inputs, where guesses fail.
+        bytes_written: tensors written.
+        reading: what reading takes, as measured.
+        writing: what writing takes, as measured.
+        lanes: how each variant's job of each row computes: see `Rehearsal`.
+    """
+
+    budget: Budget
+    seconds: float
+    compute_seconds: float
+    bytes_read: int
+    bytes_read_at_most: int
+    bytes_written: int
+    reading: Rate
+    writing: Rate
+    lanes: Sequence[Sequence[str]]
+
+
+def forecast(plan: Plan, limits: Limits, folder: Path | None = None) -> Forecast:
+    """Say what a plan will cost.
+
+    Args:
+        plan: the plan; its sources are open.
+        limits: what the run may use.
+        folder: where the output will lie; the system's folder for temporary files if not given.
+
+    Raises:
+        PlanError: the memory does not suffice.
+        SourceError: an input cannot be read.
+    """
+    rehearsals = Rehearsals()
+    tried = [[rehearsals.of(row, job, plan.domains[job.domain]) for job in row.jobs] for row in plan.rows]
+    lanes = {(id(row), id(job)): one.lane for row, own in zip(plan.rows, tried, strict=True)
+             for job, one in zip(row.jobs, own, strict=True)}  # fmt: skip
+    budget = budget_of(plan, limits, lambda row, job: lanes[id(row), id(job)] == "tensors")
+    compute = sum(
+        one.per_cell * row.cells + one.per_element * row.size
+        for row, own in zip(plan.rows, tried, strict=True)
+        for one in own
+    )
+    reading, writing = _reading(plan), _writing(folder)
+    handing = sum(_handing(plan, row, budget) for row in plan.rows)
+    moved = reading.seconds * plan.bytes_read + writing.seconds * plan.bytes_written
+    moved_cpu = reading.cpu_seconds * plan.bytes_read + writing.cpu_seconds * plan.bytes_written
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Forecast(
+        budget=budget,
+        # Python hands blocks out one at a time; the rest is shared by the workers, and its arithmetic by the cores.
+        seconds=handing + max((moved + compute) / budget.workers, (moved_cpu + compute) / min(budget.workers, cores)),
+        compute_seconds=compute,
+        bytes_read=plan.bytes_read,
+        bytes_read_at_most=plan.bytes_read_at_most,
+        bytes_written=plan.bytes_written,
+        reading=reading,
+        writing=writing,
+        lanes=[[one.lane for one in own] for own in tried],
+    )
+
+
+def _handing(plan: Plan, row: Row, budget: Budget) -> float:
+    """Predict what handing out a row's blocks takes, over all its readings."""
+    blocks = -(-row.cells // cells_per_block(row, budget.block_bytes))
+    readings = max(map(plan.readings, row.jobs))
+    pieces = sum(len(used(job)) * plan.readings(job) + len(job.outputs) for job in row.jobs)
+    return blocks * (readings * BLOCK_SECONDS + pieces * INPUT_SECONDS)
+
+
+def _reading(plan: Plan) -> Rate:
+    """Measure how fast the inputs are read: blocks spread evenly over all that is read."""
+    inputs = [(item, job) for row in plan.rows for job in row.jobs for i in used(job) for item in (row.inputs[i],)]
+    chosen = inputs[:: max(len(inputs) // READS, 1)][:READS]
+    buffer = np.ones(READ_BYTES, np.uint8)  # touched, so that no page is made while the time is taken
+    moved, began, cpu = 0, time.perf_counter(), time.thread_time()
+    for k, (item, _) in enumerate(chosen):
+        moved += _read_some(item, buffer, k)
+        if time.perf_counter() - began > READ_SECONDS:
+            break
+    if not moved:
+        return Rate(0.0, 0.0)
+    return Rate((time.perf_counter() - began) / moved, (time.thread_time() - cpu) / moved)
+
+
+def _read_some(item: Input, buffer: "np.ndarray[tuple[int], np.dtype[np.uint8]]", k: int) -> int:
+    """Read a block of an input, somewhere in it; return how many bytes."""
+    count = min(item.nbytes, buffer.nbytes)
+    start = item.view.start * item.spec.dtype.bits // 8
+    offset = (item.nbytes - count) * k // READS
+    item.source.read_into(buffer[:count].data, item.view.name, start + offset)
+    return count
+
+
+def _writing(folder: Path | None) -> Rate:
+    """Measure how fast a file is written, as far as the system takes it; the file is removed."""
+    place = next((parent for parent in (folder, *folder.parents) if parent.exists()), None) if folder else None
+    data = np.ones(WRITTEN_BYTES, np.uint8)
+    with suppress(OSError), tempfile.TemporaryFile(dir=place) as file:
+        began, cpu = time.perf_counter(), time.thread_time()
+        for begin in range(0, WRITTEN_BYTES, READ_BYTES):
+            file.write(data[begin : begin + READ_BYTES].data)
+        return Rate((time.perf_counter() - began) / WRITTEN_BYTES, (time.thread_time() - cpu) / WRITTEN_BYTES)
+    return Rate(0.0, 0.0)

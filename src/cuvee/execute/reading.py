@@ -1,0 +1,95 @@
+"""One worker's way to raw elements: read from the sources, or kept since an earlier pass."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cuvee.execute.shelf import Shelf
+from cuvee.plan.planner import Plan, used
+from cuvee.plan.rows import Row
+
+__all__ = ["Buffers", "Bytes", "Kept", "read"]
+
+Bytes = NDArray[np.uint8]
+
+
+class Buffers:
+    """One worker's memory, used again for every block."""
+
+    def __init__(self) -> None:
+        self._memory: dict[tuple[str, int], Bytes] = {}
+
+    def get(self, use: str, index: int, nbytes: int) -> Bytes:
+        """Return `nbytes` of memory; what it held before is lost."""
+        held = self._memory.get((use, index))
+        if held is None or held.nbytes < nbytes:
+            held = self._memory[use, index] = np.empty(nbytes, np.uint8)
+        return held[:nbytes]
+
+
+class Kept:
+    """Inputs of a group of rows that stay in memory from the first sweep to the last.
+
+    Attributes:
+        full: the first sweep is over: everything is there.
+    """
+
+    def __init__(self, shelf: Shelf, regions: dict[tuple[int, int], Bytes]) -> None:
+        self._shelf = shelf
+        self._regions = regions
+        self.full = False
+
+    @classmethod
+    def of(cls, plan: Plan, rows: Sequence[Row], shelf: Shelf) -> "Kept | None":
+        """Find room for all that the rows read more than once; None if there is none, or nothing to keep."""
+        kept = cls(shelf, {})
+        for row in rows:
+            for i in {i for job in row.jobs if plan.readings(job) > 1 for i in used(job)}:
+                region = shelf.take(row.inputs[i].nbytes)
+                if region is None:
+                    kept.release()
+                    return None
+                kept._regions[id(row), i] = region
+        return kept if kept._regions else None
+
+    def part(self, row: Row, i: int, first: int, nbytes: int) -> Bytes | None:
+        """Return memory of a part of an input, or None if that is not kept."""
+        region = self._regions.get((id(row), i))
+        return None if region is None else region[first : first + nbytes]
+
+    def release(self) -> None:
+        """Give the memory back."""
+        for region in self._regions.values():
+            self._shelf.give_back(region)
+        self._regions = {}
+
+
+def read(
+    row: Row, needed: Iterable[int], first: int, size: int, buffers: Buffers, kept: Kept | None
+) -> tuple[list[Bytes | None], int]:
+    """Make a run of elements of some inputs of a row available.
+
+    Args:
+        row: the row.
+        needed: indices of its inputs.
+        first: first element within the row.
+        size: elements.
+        buffers: the worker's.
+        kept: what the row's group keeps, if anything.
+
+    Returns:
+        Bytes of each input of the row, None where it is not needed; and the bytes that were read.
+    """
+    raw: list[Bytes | None] = [None] * len(row.inputs)
+    moved = 0
+    for i in needed:
+        item = row.inputs[i]
+        width = item.spec.dtype.bits // 8
+        data = kept.part(row, i, first * width, size * width) if kept is not None else None
+        if data is None or (kept is not None and not kept.full):
+            data = buffers.get("in", i, size * width) if data is None else data
+            item.source.read_into(data.data, item.view.name, (item.view.start + first) * width)
+            moved += data.nbytes
+        raw[i] = data
+    return raw, moved

@@ -1,0 +1,109 @@
+"""Trying a plan's jobs on made-up elements: how each computes, and how long that takes on this machine."""
+
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cuvee.execute.answers import Answers
+from cuvee.execute.cells import Cell
+from cuvee.plan.planner import used
+from cuvee.plan.rows import Domain, Job, Row
+from cuvee.spec import DType
+
+__all__ = ["Rehearsal", "Rehearsals"]
+
+FEW = 4096  # elements; what they take is what a cell takes besides its elements
+SPREAD = 64  # of the pattern a made-up element is drawn from: weights differ by little, task vectors have many ties
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """How a job computes.
+
+    Attributes:
+        lane: ``"bytes"`` moves raw elements, ``"fused"`` runs compiled kernels on them, ``"tensors"`` makes torch
+            tensors.
+        per_cell: seconds that a cell takes in all its passes, besides its elements.
+        per_element: seconds that an element takes in all of its passes.
+    """
+
+    lane: str
+    per_cell: float
+    per_element: float
+
+
+class Rehearsals:
+    """Rehearses each kind of job once."""
+
+    def __init__(self) -> None:
+        self._known: dict[object, Rehearsal] = {}
+
+    def of(self, row: Row, job: Job, domain: Domain) -> Rehearsal:
+        """Return the rehearsal of a job: of the first one with its method, choices and element types."""
+        kind = _kind(row, job, domain)
+        if kind not in self._known:
+            self._known[kind] = _rehearse(row, job, domain)
+        return self._known[kind]
+
+
+def _kind(row: Row, job: Job, domain: Domain) -> object:
+    """Return what jobs that compute alike have in common."""
+    if job.moves:
+        return "bytes"
+    choices = tuple(
+        (name, value if isinstance(value, bool | str) else None) for name, value in sorted(job.parameters.items())
+    )
+    whole = domain.whole and domain.scope != "row"
+    types = tuple(row.inputs[i].spec.dtype for i in used(job))
+    return job.method, choices, types, job.dtype, len(job.operands), whole, row.width if domain.scope == "row" else 0
+
+
+def _rehearse(row: Row, job: Job, domain: Domain) -> Rehearsal:
+    """Run a job on a small cell and on a whole one."""
+    if job.moves:
+        return Rehearsal("bytes", 0.0, 0.0)
+    whole_rows = max(row.width, 1) if domain.scope == "row" or job.method.locality != "block" else 1
+    large = min(row.cell, row.size)
+    small = max(min(FEW, large) // whole_rows, 1) * whole_rows
+    _run(row, job, domain, small)  # what is loaded or made once is not counted
+    few, _ = _run(row, job, domain, small)
+    many, lane = _run(row, job, domain, large) if large > small else (few, "")
+    lane = lane or _run(row, job, domain, small)[1]
+    per_element = max(many - few, 0.0) / (large - small) if large > small else 0.0
+    return Rehearsal(lane, max(few - per_element * small, 0.0), per_element)
+
+
+def _run(row: Row, job: Job, domain: Domain, size: int) -> tuple[float, str]:
+    """Take a job through its passes on one cell of made-up elements; return seconds and lane."""
+    tried = replace(row, size=size, cell=size, jobs=(job,))
+    scope = replace(domain, size=domain.size if domain.scope == "row" else size * (1 if domain.whole else 2))
+    raw = [_made_up(item.spec.dtype, size, i) for i, item in enumerate(row.inputs)]
+    out = np.empty(size * job.dtype.bits // 8, np.uint8)
+    answers = Answers()
+    cell = Cell(tried, 0, size, raw, lambda _tensor, _text: None)
+    began = time.thread_time()
+    while True:
+        known = answers.at(tried, 0)
+        question = cell.run(job, scope, known, answers.passes, out)
+        if question is None:
+            return time.thread_time() - began, "tensors" if cell.made_tensors else "fused"
+        if question.kind == "sample":
+            answers.sample(len(known), question, question.measure)
+        else:
+            answers.add(tried, 0, question)
+            answers.end_row(tried)
+            answers.close()
+
+
+def _made_up(dtype: DType, size: int, model: int) -> NDArray[np.uint8]:
+    """Return raw elements that look like a model's: numbers near 0.01, nearly the same in every model."""
+    if dtype.name == "F64":
+        return np.full(size, 0.01 + 1e-4 * model).view(np.uint8)
+    if dtype.bits == 8:
+        return np.full(size, 0x38, np.uint8)
+    one = {"F32": 0x3C23D70A, "F16": 0x211F, "BF16": 0x3C24}.get(dtype.name, 0)
+    whole = np.uint32 if dtype.bits == 32 else np.uint16
+    steps = np.random.default_rng(model).integers(0, SPREAD, size, dtype=whole)
+    return (steps + whole(one)).view(np.uint8)

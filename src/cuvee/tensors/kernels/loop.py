@@ -1,0 +1,153 @@
+"""The one loop that all operations share: rows, chunks, operands. Compiled, as one function behind one address."""
+
+from numba import cfunc, types
+
+from cuvee.tensors.kernels import frame as f
+from cuvee.tensors.kernels.elements import f32, f64, i64, inlined, narrow, widen
+from cuvee.tensors.kernels.measures import (
+    add_products,
+    count_digit,
+    fold_lanes,
+    histogram,
+    magnitudes,
+    select_digit,
+    tally,
+    vote,
+)
+from cuvee.tensors.kernels.merges import add, add_scaled, disjoint_merge, scale_and_add
+from cuvee.tensors.kernels.stages import begin_row, load
+
+__all__ = ["run"]
+
+CHUNK_BYTES = 4 * f.CHUNK
+LANES_BYTES = 8 * f.LANES_PER_PAIR
+STATE_BYTES = 8 * f.DIGIT_STATE
+
+
+@inlined
+def _chunk(frame, k):
+    """Return the address of a chunk of scratch memory: of operand `k`, or, from the number of operands on, a spare."""
+    return frame[f.SCRATCH] + CHUNK_BYTES * k
+
+
+@inlined
+def _load(operation, frame, row, turn, begin, size):
+    """Make a chunk of every operand, and carry out the operations that look at one operand at a time."""
+    count, base, wrong = frame[f.COUNT], 0, 0
+    if frame[f.BASE]:
+        base = _chunk(frame, count)
+        if not widen(frame[f.BASE], frame[f.BASE_CODE], begin, size, base):
+            wrong = f.NOT_FINITE_IN
+    total, spare, first_stage = _chunk(frame, count + 1), _chunk(frame, count + 3), i64(frame[f.FIRST_STAGE])
+    for k in range(count):
+        values, model, code = _chunk(frame, k), i64(frame[f.MODELS])[k], i64(frame[f.MODEL_CODES])[k]
+        if not load(
+            model, code, base, frame[f.STAGES], first_stage[k], first_stage[k + 1], frame[f.SEEN], frame[f.STREAM],
+            row, begin, size, values, spare,
+        ):  # fmt: skip
+            wrong = f.NOT_FINITE_IN
+        if operation == f.SUM or operation == f.VOTE:
+            add_scaled(total, values, size, f32(frame[f.WEIGHTS])[k * frame[f.ROWS] + row], k == 0)
+        elif operation == f.AGREE:
+            scale_and_add(total, values, size, f32(frame[f.WEIGHTS])[k], k == 0)
+        elif operation != f.GRAM:
+            _measure(operation, frame, values, spare, k, turn, begin, size)
+    return wrong
+
+
+@inlined
+def _measure(operation, frame, values, spare, k, turn, begin, size):
+    """Measure a chunk of one operand."""
+    result, asked, each = frame[f.RESULT], frame[f.ASKED], frame[f.EACH]
+    if operation == f.TALLY:
+        return tally(values, size, asked + 8 * each * k, each, spare, result + 8 * (2 * each + 1) * k)
+    if operation == f.HISTOGRAM:
+        return histogram(values, size, asked + 24 * k, spare, result + 8 * f.BINS * k)
+    if operation == f.VALUES:
+        return magnitudes(values, size, result + 4 * (k * frame[f.ROWS] * frame[f.WIDTH] + begin))
+    return count_digit(values, size, spare, turn, frame[f.LANES] + STATE_BYTES * k)
+
+
+@inlined
+def _combine(operation, frame, begin, size):
+    """Make one chunk, or one number, of all operands' chunks."""
+    count = frame[f.COUNT]
+    total, spare = _chunk(frame, count + 1), _chunk(frame, count + 2)
+    if operation == f.VOTE:
+        i64(frame[f.RESULT])[0] += vote(total, size)
+        return 0
+    if operation == f.GRAM:
+        lanes = frame[f.LANES]
+        for i in range(count):
+            for j in range(i + 1):
+                add_products(_chunk(frame, i), _chunk(frame, j), size, lanes)
+                lanes += LANES_BYTES
+        return 0
+    if operation == f.AGREE:
+        scale, terms = f32(frame[f.SCALE])[0], _chunk(frame, 0)
+        disjoint_merge(terms, frame[f.WEIGHTS], count, total, spare, size, frame[f.CHOICE], frame[f.UNDECIDED], scale)
+    return _store(frame, total, spare, begin, size)
+
+
+@inlined
+def _store(frame, total, spare, begin, size):
+    """Add the base where one is to be added, and store a merged chunk."""
+    wrong, added = 0, frame[f.ADDED]
+    if added:
+        if added == frame[f.BASE]:
+            spare = _chunk(frame, frame[f.COUNT])  # where it was widened to be subtracted
+        elif not widen(added, frame[f.ADDED_CODE], begin, size, spare):
+            wrong = f.NOT_FINITE_IN
+        add(total, spare, size)
+    finite, fits = narrow(total, size, frame[f.OUT], frame[f.OUT_CODE], begin)
+    return wrong | (0 if finite else f.NOT_FINITE_OUT) | (0 if fits else f.LOST)
+
+
+@inlined
+def _end_products(frame, row):
+    """Fold a row's lanes into its matrix."""
+    count, lanes = frame[f.COUNT], frame[f.LANES]
+    gram = f64(frame[f.RESULT] + 8 * row * count * count)
+    for i in range(count):
+        for j in range(i + 1):
+            product = fold_lanes(lanes)
+            gram[i * count + j] = product
+            gram[j * count + i] = product
+            lanes += LANES_BYTES
+    return 0
+
+
+@inlined
+def _end_turn(frame, row, turn):
+    """Find a row's next digit of every operand's cut; after the last one, the cut."""
+    for k in range(frame[f.COUNT]):
+        cut = frame[f.RESULT] + 24 * (k * frame[f.ROWS] + row)
+        select_digit(frame[f.LANES] + STATE_BYTES * k, turn, i64(frame[f.ASKED])[k], cut)
+    return 0
+
+
+@inlined
+def _run(operation, frame):
+    """Go through rows and chunks."""
+    width, wrong = frame[f.WIDTH], 0
+    for row in range(frame[f.ROWS]):
+        for turn in range(f.DIGITS if operation == f.SELECT else 1):
+            begin_row(frame[f.STAGES], frame[f.STAGE_COUNT], frame[f.SEEN], row)
+            begin, end = row * width, (row + 1) * width
+            while begin < end:
+                size = min(end - begin, f.CHUNK - (frame[f.STREAM] + begin) % f.CHUNK)
+                wrong |= _load(operation, frame, row, turn, begin, size)
+                if operation <= f.VOTE:
+                    wrong |= _combine(operation, frame, begin, size)
+                begin += size
+            if operation == f.SELECT:
+                _end_turn(frame, row, turn)
+        if operation == f.GRAM:
+            _end_products(frame, row)
+    return wrong
+
+
+@cfunc(types.int64(types.int64, types.CPointer(types.int64)), error_model="numpy")
+def run(operation, frame):
+    """Carry out an operation on a frame; return what went wrong, 0 if nothing."""
+    return _run(operation, frame)

@@ -1,0 +1,214 @@
+"""Operands as the kernels see them: raw elements, and the stages they go through.
+
+A *program* is made of operands that are plain enough: models' blocks, less one base's or not, cut by magnitude or
+thinned out at random. It answers questions with one call each and makes no tensor. Where it gives None, the torch form
+has the word: kernels are missing, an operand is of another kind or type, or an element is not finite.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from itertools import chain as chain_from
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cuvee.spec import DType
+from cuvee.tensors.kernels import frame as f
+from cuvee.tensors.kernels.machine_code import Kernel, kernel
+
+__all__ = ["Chain", "Program", "Raw", "Stage", "program_of"]
+
+Array = NDArray[Any]
+
+
+class Raw(Protocol):
+    """Raw elements with their type."""
+
+    data: NDArray[np.uint8]
+    dtype: DType
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Something done to an operand's elements.
+
+    Attributes:
+        slots: its numbers: see `frame`.
+        cuts: array that a slot's address points into, (3, rows) int64, or None.
+    """
+
+    slots: Sequence[int]
+    cuts: Array | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """An operand in the kernels' terms.
+
+    Attributes:
+        model: the model's elements.
+        base: what is subtracted from them, or None.
+        stages: what is done then, in order.
+        stream: index of the first element in streams of draws; has a meaning only where a stage draws.
+    """
+
+    model: Raw
+    base: Raw | None = None
+    stages: tuple[Stage, ...] = ()
+    stream: int = 0
+
+
+def program_of(operands: Sequence[object]) -> "Program | None":
+    """Return the program for operands, or None if kernels cannot take them."""
+    call = kernel()
+    if call is None or not operands:
+        return None
+    chains: list[Chain] = [chain for operand in operands if (chain := getattr(operand, "chain", None)) is not None]
+    if len(chains) < len(operands):
+        return None
+    base = chains[0].base
+    if any(chain.base is not base or chain.model.dtype.name not in f.CODES for chain in chains):
+        return None
+    return Program(call, chains) if base is None or base.dtype.name in f.CODES else None
+
+
+def _address(array: Array) -> int:
+    """Return where an array's elements lie."""
+    return int(array.__array_interface__["data"][0])
+
+
+class Program:
+    """Operands ready to be worked on.
+
+    Args:
+        call: the compiled loop.
+        chains: the operands, at least one; all of one shape, with one base or none.
+
+    Attributes:
+        count: number of operands, n.
+        rows: rows of each.
+        width: elements in a row, e.
+    """
+
+    def __init__(self, call: Kernel, chains: Sequence[Chain]) -> None:
+        first = chains[0]
+        self.count, self.rows = len(chains), first.model.rows
+        self.width = first.model.data.nbytes * 8 // first.model.dtype.bits // max(self.rows, 1)
+        self._call = call
+        self._held: list[Array] = []
+        stages = [stage for chain in chains for stage in chain.stages]
+        slots = [0] * f.SLOTS
+        slots[f.COUNT], slots[f.ROWS], slots[f.WIDTH] = self.count, self.rows, self.width
+        slots[f.STREAM] = next((chain.stream for chain in chains if chain.stages), 0)
+        slots[f.STAGE_COUNT] = len(stages)
+        if first.base is not None:
+            slots[f.BASE], slots[f.BASE_CODE] = _address(first.base.data), f.CODES[first.base.dtype.name]
+        # One array holds the frame and the small arrays that it points to: making arrays is what a call costs.
+        parts = {
+            f.MODELS: [_address(chain.model.data) for chain in chains],
+            f.MODEL_CODES: [f.CODES[chain.model.dtype.name] for chain in chains],
+            f.FIRST_STAGE: [0, *accumulate(len(chain.stages) for chain in chains)],
+            f.STAGES: [slot for stage in stages for slot in self._lay(stage)],
+            f.SEEN: [0] * len(stages),
+        }
+        places = dict(zip(parts, accumulate(map(len, parts.values()), initial=f.SLOTS), strict=False))
+        self._frame = np.array([*slots, *chain_from.from_iterable(parts.values())], np.int64)
+        self._begin = _address(self._frame)
+        for slot, place in places.items():
+            self._frame[slot] = self._begin + 8 * place
+        self._hold(f.SCRATCH, np.empty((self.count + f.SPARE_CHUNKS) * f.CHUNK, np.float32))
+
+    def _lay(self, stage: Stage) -> list[int]:
+        """Return all slots of a stage, and keep its cuts alive."""
+        slots = [*stage.slots, *[0] * (f.STAGE - len(stage.slots))]
+        if stage.cuts is not None:
+            self._held.append(stage.cuts)
+            slots[f.CUTS], slots[f.CUT_ROWS] = _address(stage.cuts), stage.cuts.shape[1]
+        return slots
+
+    def _hold(self, slot: int, array: Array) -> None:
+        """Point a slot at an array, and keep that alive."""
+        self._held.append(array)
+        self._frame[slot] = _address(array)
+
+    def _ask(self, operation: int, result: Array) -> Array | None:
+        """Carry out an operation that fills `result`; give None if an element is not finite."""
+        self._hold(f.RESULT, result)
+        return None if self._call(operation, self._begin) else result
+
+    def _weigh(self, weights: Array) -> None:
+        """Take one factor per operand, or per operand and row."""
+        wide = np.asarray(weights, np.float64).astype(np.float32)
+        if wide.size != self.count * self.rows:
+            wide = np.repeat(wide, self.rows)
+        self._hold(f.WEIGHTS, wide)
+
+    def gram(self) -> Array | None:
+        """Return (rows, n, n) float64 inner products."""
+        self._hold(f.LANES, np.zeros(self.count * (self.count + 1) // 2 * f.LANES_PER_PAIR))
+        return self._ask(f.GRAM, np.empty((self.rows, self.count, self.count)))
+
+    def vote(self, weights: Array) -> Array | None:
+        """Return, (1,) int64, how many weighted sums are positive less those that are negative."""
+        self._weigh(weights)
+        return self._ask(f.VOTE, np.zeros(1, np.int64))
+
+    def tally(self, candidates: Array) -> Array | None:
+        """Count magnitudes on, between and above candidates (n, m) that ascend: (n, 2m + 1) int64; see `ranks`."""
+        self._frame[f.EACH] = candidates.shape[1]
+        self._hold(f.ASKED, np.ascontiguousarray(candidates, np.int64))
+        return self._ask(f.TALLY, np.zeros((self.count, 2 * candidates.shape[1] + 1), np.int64))
+
+    def histogram(self, low: Array, high: Array, shift: Array) -> Array | None:
+        """Count magnitudes from each operand's `low` to below `high` by their distance, shifted: (n, BINS) int64."""
+        self._hold(f.ASKED, np.stack([low, high, shift], axis=1).astype(np.int64))
+        return self._ask(f.HISTOGRAM, np.zeros((self.count, f.BINS), np.int64))
+
+    def select(self, counts: Array) -> Array | None:
+        """Return, (n, rows, 3) int64, the magnitude of each row's entry of given rank from 1 to the row's length.
+
+        As bits; then how many entries of that magnitude are among the largest, and how many there are.
+        """
+        self._hold(f.ASKED, np.ascontiguousarray(counts, np.int64))
+        self._hold(f.LANES, np.zeros((self.count, f.DIGIT_STATE), np.int64))
+        return self._ask(f.SELECT, np.empty((self.count, self.rows, 3), np.int64))
+
+    def magnitudes(self) -> Array | None:
+        """Return the magnitudes as bits, (n, rows, e) int32."""
+        return self._ask(f.VALUES, np.empty((self.count, self.rows, self.width), np.int32))
+
+    def store_sum(self, weights: Array, added: Raw | None, dtype: DType, out: NDArray[np.uint8]) -> bool:
+        """Store the weighted sum; say if it was done, every element being finite and fitting in."""
+        self._weigh(weights)
+        return self._store(f.SUM, added, dtype, out)
+
+    def store_agreed(
+        self,
+        weights: Array,
+        how: int,
+        undecided: int | None,
+        scale: float,
+        added: Raw | None,
+        dtype: DType,
+        out: NDArray[np.uint8],
+    ) -> bool:
+        """Store the disjoint merge (`how`: 0 mean, 1 sum, 2 the largest); say if it was done, as `store_sum` does."""
+        if self.rows != 1:
+            return False
+        self._weigh(weights)
+        self._frame[f.CHOICE] = how
+        self._frame[f.UNDECIDED] = f.EVERY_SIGN if undecided is None else undecided
+        self._hold(f.SCALE, np.array([scale], np.float32))
+        return self._store(f.AGREE, added, dtype, out)
+
+    def _store(self, operation: int, added: Raw | None, dtype: DType, out: NDArray[np.uint8]) -> bool:
+        """Store what an operation makes, plus a block or not."""
+        if dtype.name not in f.CODES or (added is not None and added.dtype.name not in f.CODES):
+            return False
+        if added is not None:
+            self._frame[f.ADDED], self._frame[f.ADDED_CODE] = _address(added.data), f.CODES[added.dtype.name]
+        self._frame[f.OUT], self._frame[f.OUT_CODE] = _address(out), f.CODES[dtype.name]
+        return self._call(operation, self._begin) == 0

@@ -1,0 +1,199 @@
+"""What is done to an operand's chunk after it is read: cuts by magnitude, random drops. Compiled."""
+
+import numpy as np
+
+from cuvee.tensors.kernels.elements import MAGNITUDE, compiled, f32, i32, i64, u32, widen
+from cuvee.tensors.kernels.frame import (
+    CHUNK,
+    CUT_ROWS,
+    CUTS,
+    DROP,
+    KEEP,
+    KEY,
+    NAME,
+    RESCALE,
+    STAGE,
+    THRESHOLD,
+)
+
+__all__ = ["begin_row", "load"]
+
+WORDS = CHUNK // 8  # counters drawn for a chunk: each gives four words of 32 bits, eight halves
+ROUNDS = 10
+MULTIPLY_0, MULTIPLY_1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
+WEYL_0, WEYL_1 = np.uint32(0x9E3779B9), np.uint32(0xBB67AE85)
+LOW = np.uint64(0xFFFFFFFF)
+HALF = np.uint64(32)
+SECOND = np.uint32(1 << 31)  # in a counter's second word: the draw that decides where the first is on the edge
+ZERO = np.int32(0)
+
+
+@compiled
+def load(model, code, base, stages, first, last, seen, stream, row, begin, count, out, spare):
+    """Make a chunk of an operand at `out`: read, subtract the base, go through its stages; say if it is finite.
+
+    Args:
+        model: address of the model's raw elements.
+        code: their type.
+        base: address of the base's chunk, float32; 0 without.
+        stages: address of the stages.
+        first: the operand's first stage.
+        last: the stage after its last.
+        seen: address of the stages' counts of entries on a cut.
+        stream: index of the operand's first element in streams of draws.
+        row: which row the chunk lies in.
+        begin: the chunk's first element.
+        count: elements in it.
+        out: address of a chunk.
+        spare: address of two chunks.
+    """
+    finite = widen(model, code, begin, count, out)
+    if base:
+        _subtract(out, base, count)
+    for s in range(first, last):
+        stage = stages + 8 * STAGE * s
+        if i64(stage)[0] == DROP:
+            _drop(out, count, stage, stream + begin, spare)
+        else:
+            _cut(out, count, stage, row, seen + 8 * s)
+    return finite
+
+
+@compiled
+def begin_row(stages, count, seen, row):
+    """Begin to count entries on the cuts of a row."""
+    for s in range(count):
+        stage = i64(stages + 8 * STAGE * s)
+        if stage[0] != DROP:
+            i64(seen)[s] = i64(stage[CUTS])[2 * stage[CUT_ROWS] + row]
+    return 0
+
+
+@compiled
+def _subtract(values, other, count):
+    """Subtract a chunk from another."""
+    one, two = f32(values), f32(other)
+    for i in range(count):
+        one[i] -= two[i]
+    return 0
+
+
+@compiled
+def _cut(values, count, stage, row, seen):
+    """Keep, or clear, the entries above a cut and the first few on it."""
+    kind, cuts, rows = i64(stage)[0], i64(i64(stage)[CUTS]), i64(stage)[CUT_ROWS]
+    bits, spare, before = np.int32(cuts[row]), cuts[rows + row], i64(seen)[0]
+    if before >= spare:
+        return _split(values, count, bits, kind)
+    on = _count_on(values, count, bits)
+    i64(seen)[0] = before + on
+    if before + on <= spare:
+        return _split(values, count, np.int32(bits - np.int32(1)), kind)
+    return _split_on(values, count, bits, spare - before, kind)
+
+
+@compiled
+def _count_on(values, count, bits):
+    """Count the entries on a cut."""
+    raw, on = i32(values), 0
+    for i in range(count):
+        on += np.int32(raw[i] & MAGNITUDE) == bits
+    return on
+
+
+@compiled
+def _split(values, count, bits, kind):
+    """Keep, or clear, what is larger."""
+    raw = i32(values)
+    if kind == KEEP:
+        for i in range(count):
+            raw[i] = raw[i] if np.int32(raw[i] & MAGNITUDE) > bits else ZERO
+    else:
+        for i in range(count):
+            raw[i] = ZERO if np.int32(raw[i] & MAGNITUDE) > bits else raw[i]
+    return 0
+
+
+@compiled
+def _split_on(values, count, bits, spare, kind):
+    """Keep, or clear, what is larger, and the first `spare` that are equal."""
+    raw, place = i32(values), 0
+    for i in range(count):
+        magnitude = np.int32(raw[i] & MAGNITUDE)
+        place += magnitude == bits
+        above = magnitude > bits or (magnitude == bits and place <= spare)
+        if above != (kind == KEEP):
+            raw[i] = ZERO
+    return 0
+
+
+@compiled
+def _drop(values, count, stage, start, spare):
+    """Rescale the entries whose draw lies below the threshold, and clear the others."""
+    wide, draws, first = f32(values), i32(spare), start % CHUNK
+    rescale, threshold = f32(stage + 8 * RESCALE)[0], i64(stage)[THRESHOLD]
+    if threshold >> 32:
+        for i in range(count):
+            wide[i] *= rescale
+        return 0
+    edge = np.int32(threshold >> 16)
+    _draw(stage, start // CHUNK, spare, spare + 4 * CHUNK)
+    if threshold & 0xFFFF:
+        _settle_edge(spare, stage, start - first, edge, threshold & 0xFFFF)
+    for i in range(count):
+        wide[i] = np.float32(wide[i] * rescale) if draws[first + i] < edge else np.float32(0)
+    return 0
+
+
+@compiled
+def _draw(stage, chunk, out, spare):
+    """Draw the 1024 numbers of 16 bits of a chunk: half h of counter c belongs to element h * 128 + c."""
+    words, draws, name, key = u32(spare), i32(out), u32(stage + 8 * NAME), u32(stage + 8 * KEY)
+    for c in range(WORDS):
+        counter = np.uint64(chunk * WORDS + c)
+        words[c] = np.uint32(counter & LOW)
+        words[WORDS + c] = np.uint32(counter >> HALF)
+        words[2 * WORDS + c] = name[0]
+        words[3 * WORDS + c] = name[1]
+    key0, key1 = key[0], key[1]
+    for _ in range(ROUNDS):
+        for c in range(WORDS):
+            one, two = np.uint64(words[c]) * MULTIPLY_0, np.uint64(words[2 * WORDS + c]) * MULTIPLY_1
+            words[c] = np.uint32(np.uint32(two >> HALF) ^ words[WORDS + c] ^ key0)
+            words[WORDS + c] = np.uint32(two & LOW)
+            words[2 * WORDS + c] = np.uint32(np.uint32(one >> HALF) ^ words[3 * WORDS + c] ^ key1)
+            words[3 * WORDS + c] = np.uint32(one & LOW)
+        key0, key1 = np.uint32(key0 + WEYL_0), np.uint32(key1 + WEYL_1)
+    for w in range(4):
+        for c in range(WORDS):
+            draws[2 * w * WORDS + c] = np.int32(words[w * WORDS + c] & np.uint32(0xFFFF))
+        for c in range(WORDS):
+            draws[(2 * w + 1) * WORDS + c] = np.int32(words[w * WORDS + c] >> np.uint32(16))
+    return 0
+
+
+@compiled
+def _settle_edge(out, stage, start, edge, rest):
+    """Decide the few elements whose first 16 bits equal the threshold's by 16 bits of a draw of their own."""
+    draws, hits = i32(out), 0
+    for i in range(CHUNK):
+        hits += draws[i] == edge
+    if hits:
+        for i in range(CHUNK):
+            if draws[i] == edge and _second(stage, start + i) < rest:
+                draws[i] = np.int32(-1)
+    return 0
+
+
+@compiled
+def _second(stage, index):
+    """Draw another 16 bits for one element."""
+    name, key = u32(stage + 8 * NAME), u32(stage + 8 * KEY)
+    w0, w1 = np.uint32(np.uint64(index) & LOW), np.uint32(np.uint32(np.uint64(index) >> HALF) | SECOND)
+    w2, w3, key0, key1 = name[0], name[1], key[0], key[1]
+    for _ in range(ROUNDS):
+        one, two = np.uint64(w0) * MULTIPLY_0, np.uint64(w2) * MULTIPLY_1
+        w0, w1 = np.uint32(np.uint32(two >> HALF) ^ w1 ^ key0), np.uint32(two & LOW)
+        w2, w3 = np.uint32(np.uint32(one >> HALF) ^ w3 ^ key1), np.uint32(one & LOW)
+        key0, key1 = np.uint32(key0 + WEYL_0), np.uint32(key1 + WEYL_1)
+    return np.int64(w0 & np.uint32(0xFFFF))

@@ -1,0 +1,319 @@
+"""Finding the entry of given rank by magnitude, exactly and without sorting a domain.
+
+The bits of |x| as float32, read as an integer, have the order of |x|. Differences of bfloat16 weights take few values,
+so a sample of the domain names the ones that the entry can have; one reading, which *tallies* how many entries lie on
+each of these candidates and how many between them, finds the entry and proves it, or leaves an interval between two
+candidates. In that, histograms of ever finer bins find the entry in one to three more readings. However good the
+sample, the entry found is the same.
+
+Ranks count from the largest, 1 first; 0 or less finds nothing, one as large as the domain everything.
+"""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from math import sqrt
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cuvee.tensors.framework import torch
+from cuvee.tensors.kernels.frame import BINS
+from cuvee.tensors.kernels.program import program_of
+from cuvee.tensors.operands import Operand
+from cuvee.tensors.passes import Array, Pass, finished, prefix, sampled
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["ALL", "NONE", "Found", "count_on", "find_in_cell", "find_in_domain", "magnitude_bits"]
+
+NONE = (1 << 31) - 1  # above every magnitude: nothing is larger
+ALL = -1  # below every magnitude
+SLACK = 6  # standard deviations of a sample's rank that candidates reach to
+MOST_CANDIDATES = 64  # for one operand; their counts are kept for every cell
+MOST_COUNTS = 8 << 20  # that are kept for all cells together, from where on there are fewer candidates
+PER_COUNT = 1 << 18  # entries of a domain that there are about so many counts for
+FEW = 64  # a row of so few entries is sorted
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Where entries of given rank lie.
+
+    Attributes:
+        bits: their magnitude as the bit pattern of |x| in float32, (n,) int64; NONE or ALL at the ends.
+        spare: how many entries of that magnitude are among the largest, (n,) int64.
+        on_cut: how many there are in the domain, (n,) int64.
+        before: how many there are in earlier cells, (n,) int64; -1 where that was not counted.
+        own: how many there are in this cell, (n,) int64, where `before` was counted.
+    """
+
+    bits: Array
+    spare: Array
+    on_cut: Array
+    before: Array
+    own: Array
+
+
+def magnitude_bits(values: "Tensor") -> "Tensor":
+    """Return the bit pattern of |values|, int32, same shape; it orders as |values| does."""
+    return values.contiguous().view(torch.int32) & 0x7FFFFFFF
+
+
+def find_in_domain(operands: Sequence[Operand], ranks: Array, size: int) -> Generator[Pass, Any, Found]:
+    """Find, for every operand, the entry of its rank in a domain of several cells.
+
+    Takes one pass where a candidate is the entry, else two to four. An operand may be named several times.
+
+    Args:
+        operands: n operands.
+        ranks: (n,) int64.
+        size: entries in the domain.
+    """
+    distinct = list({id(operand): operand for operand in operands}.values())
+    places = [next(i for i, other in enumerate(distinct) if other is operand) for operand in operands]
+    choose = partial(_choose, places=places, ranks=ranks, size=size)
+    candidates = yield from sampled(choose, _magnitudes, distinct)
+    begin = partial(_Search.begin, places=places, ranks=ranks, size=size, candidates=candidates)
+    before, own, search = yield from prefix(begin, _tally, distinct, candidates)
+    while search.is_open:
+        search = yield from finished(search.narrowed, _histogram, operands, search.low, search.high, search.shift)
+    return search.found(before[places], own[places])
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """Intervals of magnitudes that the entries lie in: low <= bits < high; fields are (n,) int64.
+
+    Attributes:
+        low: smallest magnitude of the interval.
+        high: one above its largest.
+        rank: rank of the entry inside the interval.
+        inside: entries in the interval.
+        column: place in the tally that counts them cell by cell; -1 if none does.
+    """
+
+    low: Array
+    high: Array
+    rank: Array
+    inside: Array
+    column: Array
+
+    @classmethod
+    def begin(cls, tallied: Array, *, places: Sequence[int], ranks: Array, size: int, candidates: Array) -> "_Search":
+        """Find each entry's place in its operand's tally.
+
+        Args:
+            tallied: (operands, 2m + 1): see `_tally`.
+            places: which operand each rank is for.
+            ranks: (n,).
+            size: entries in the domain.
+            candidates: (operands, m), ascending.
+        """
+        rows = np.arange(len(ranks))
+        counts, candidates = tallied[places], candidates[places]
+        counts[:, 0] = size - counts[:, 1:].sum(1)
+        from_top = counts[:, ::-1].cumsum(1)
+        place = counts.shape[1] - 1 - np.argmax(from_top >= ranks[:, None], axis=1)
+        larger = from_top[rows, counts.shape[1] - 1 - place] - counts[rows, place]
+        edges = np.concatenate([np.full((len(ranks), 1), ALL), candidates, np.full((len(ranks), 1), NONE)], axis=1)
+        on = place % 2 == 1
+        low = edges[rows, (place + 1) // 2] + ~on  # of a gap, one above the candidate under it
+        high = np.where(on, low + 1, edges[rows, np.minimum(place // 2 + 1, edges.shape[1] - 1)])
+        search = cls(low, high, ranks - larger, counts[rows, place], np.where(on, place, -1))
+        return search._at_ends(ranks, size)
+
+    def _at_ends(self, ranks: Array, size: int) -> "_Search":
+        """Close the search where the rank takes nothing, or everything."""
+        inner = (ranks > 0) & (ranks < size)
+        low = np.where(inner, self.low, np.where(ranks <= 0, NONE, ALL))
+        zero = np.zeros_like(low)
+        return _Search(
+            low,
+            np.where(inner, self.high, low + 1),
+            np.where(inner, self.rank, zero),
+            np.where(inner, self.inside, zero),
+            np.where(inner, self.column, zero),
+        )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether some interval holds more than one magnitude."""
+        return bool((self.high - self.low > 1).any())
+
+    @property
+    def shift(self) -> Array:
+        """Bits of a magnitude's distance from `low` that all entries of a bin share, so that the bins suffice."""
+        widths = (self.high - self.low - 1).tolist()
+        return np.asarray([max(width.bit_length() - BINS.bit_length() + 1, 0) for width in widths])
+
+    def narrowed(self, histogram: Array) -> "_Search":
+        """Narrow each interval to the bin that its entry lies in.
+
+        Args:
+            histogram: (n, BINS): see `_histogram`.
+        """
+        rows, shift = np.arange(len(self.low)), self.shift
+        is_open = self.high - self.low > 1
+        from_top = histogram[:, ::-1].cumsum(1)
+        place = np.argmax(from_top >= self.rank[:, None], axis=1)
+        larger = from_top[rows, place] - histogram[rows, BINS - 1 - place]
+        low = self.low + ((BINS - 1 - place) << shift)
+        return _Search(
+            np.where(is_open, low, self.low),
+            np.where(is_open, np.minimum(low + (1 << shift), self.high), self.high),
+            np.where(is_open, self.rank - larger, self.rank),
+            np.where(is_open, histogram[rows, BINS - 1 - place], self.inside),
+            np.where(is_open, -1, self.column),
+        )
+
+    def found(self, before: Array, own: Array) -> Found:
+        """Return the entries, once no interval is open.
+
+        Args:
+            before: (n, 2m + 1) what earlier cells tallied.
+            own: (n, 2m + 1) what this cell tallied.
+        """
+        rows, known = np.arange(len(self.low)), self.column >= 0
+        counted = np.where(known, before[rows, self.column], -1)
+        return Found(self.low, self.rank, self.inside, counted, np.where(known, own[rows, self.column], 0))
+
+
+def find_in_cell(operands: Sequence[Operand], ranks: Array) -> list[Found]:
+    """Find, for every operand and row of a cell, the entry of the operand's rank; fields are (rows,) each."""
+    program = program_of(operands)
+    if program is not None:
+        inner = np.clip(ranks, 1, program.width)
+        fused = program.select(inner) if program.width > FEW else _sorted(program.magnitudes(), inner)
+        if fused is not None:
+            return [
+                _in_rows(own[:, 0], own[:, 1], own[:, 2], int(rank), program.width)
+                for own, rank in zip(fused, ranks, strict=True)
+            ]
+    return [_find_in_rows(operand, int(rank)) for operand, rank in zip(operands, ranks, strict=True)]
+
+
+def _sorted(magnitudes: Array | None, ranks: Array) -> Array | None:
+    """Find entries by sorting rows of (n, rows, e) magnitudes: bits, spare, on_cut as (n, rows, 3) int64."""
+    if magnitudes is None:
+        return None
+    descending = -np.sort(-magnitudes, axis=2)
+    at = np.take_along_axis(descending, (ranks - 1)[:, None, None], axis=2)
+    spare = ranks[:, None] - (magnitudes > at).sum(2)
+    return np.stack([at[:, :, 0].astype(np.int64), spare, (magnitudes == at).sum(2)], axis=2)
+
+
+def _find_in_rows(operand: Operand, rank: int) -> Found:
+    """Find an entry in each row of one operand, in torch."""
+    magnitude = magnitude_bits(operand.tensor)
+    size = magnitude.shape[1]
+    inner = min(max(rank, 1), size)
+    at = magnitude.sort(dim=1, descending=True).values[:, inner - 1, None]
+    spare = (inner - (magnitude > at).sum(1)).numpy()
+    return _in_rows(at[:, 0].to(torch.int64).numpy(), spare, (magnitude == at).sum(1).numpy(), rank, size)
+
+
+def _in_rows(bits: Array, spare: Array, on_cut: Array, rank: int, size: int) -> Found:
+    """Put together what was found in rows, or what stands for it where the rank takes nothing, or everything."""
+    none = np.zeros_like(bits)
+    if 0 < rank < size:
+        return Found(bits, spare, on_cut, none, on_cut)
+    return Found(np.full_like(bits, NONE if rank <= 0 else ALL), none, none, none, none)
+
+
+def _choose(sample: Array, *, places: Sequence[int], ranks: Array, size: int) -> Array:
+    """Choose the magnitudes to tally for each distinct operand: (operands, m) int64, ascending, the last repeated.
+
+    Args:
+        sample: (operands, elements) magnitudes.
+        places: which operand each rank is for.
+        ranks: (n,).
+        size: entries in the domain.
+    """
+    chosen: list[set[int]] = [set() for _ in sample]
+    ordered = np.sort(sample, axis=1)[:, ::-1]
+    num_sampled = sample.shape[1]
+    affordable = MOST_COUNTS * PER_COUNT // (2 * size * len(sample))
+    most = max(min(MOST_CANDIDATES, affordable) // max(len(ranks) // len(sample), 1), 2)
+    for place, rank in zip(places, ranks, strict=True):
+        if 0 < rank < size:
+            share = rank / size
+            slack = SLACK * sqrt(num_sampled * share * (1 - share)) + 1
+            first, last = max(int(share * num_sampled - slack), 0), int(share * num_sampled + slack) + 1
+            chosen[place] |= _likeliest(ordered[place, first:last], most)
+    width = max(1, *map(len, chosen))
+    lists = [sorted(own) or [NONE] for own in chosen]
+    return np.asarray([own + own[-1:] * (width - len(own)) for own in lists], np.int64)
+
+
+def _likeliest(values: Array, most: int) -> set[int]:
+    """Choose some of the values: those that occur most often, and others spread evenly."""
+    distinct, counts = np.unique(values, return_counts=True)
+    if len(distinct) <= most:
+        return set(distinct.tolist())
+    often = np.argsort(-counts, kind="stable")[: most // 2]
+    often = often[counts[often] > 1]
+    spread = np.linspace(0, len(distinct) - 1, most - len(often)).astype(np.int64)
+    return set(distinct[often].tolist()) | set(distinct[spread].tolist())
+
+
+def _magnitudes(operands: Sequence[Operand]) -> Array:
+    """Return the operands' magnitudes, (n, elements) int32."""
+    program = program_of(operands)
+    if program is not None and (fused := program.magnitudes()) is not None:
+        return fused.reshape(len(operands), -1)
+    return np.stack([magnitude_bits(x.tensor).flatten().numpy() for x in operands])
+
+
+def _tally(operands: Sequence[Operand], candidates: Array) -> Array:
+    """Count, for each operand, the entries on its candidates, between and above them.
+
+    Args:
+        operands: n operands.
+        candidates: (n, m) magnitudes, ascending; one that is repeated counts the first time.
+
+    Returns:
+        (n, 2m + 1) int64: place 2j + 1 counts entries on candidate j, place 2j those between it and the one before.
+        Place 0, what lies below all, is left at zero.
+    """
+    program = program_of(operands)
+    if program is not None and (fused := program.tally(candidates)) is not None:
+        return fused
+    counted = []
+    for operand, own in zip(operands, torch.from_numpy(np.ascontiguousarray(candidates, np.int32)), strict=True):
+        magnitude = magnitude_bits(operand.tensor).flatten()
+        first = torch.searchsorted(own, magnitude)
+        on = own[first.clamp(max=len(own) - 1)] == magnitude
+        places = torch.bincount(2 * first + on, minlength=2 * len(own) + 1)
+        places[0] = 0
+        counted.append(places.numpy())
+    return np.stack(counted)
+
+
+def count_on(operands: Sequence[Operand], bits: Array) -> Array:
+    """Count the entries of each operand's magnitude, (n,) int64."""
+    return _tally(operands, bits[:, None])[:, 1]
+
+
+def _histogram(operands: Sequence[Operand], low: Array, high: Array, shift: Array) -> Array:
+    """Count the entries of each operand's interval by the distance of their magnitude from `low`, shifted.
+
+    Args:
+        operands: n operands.
+        low: smallest magnitude of the interval, (n,).
+        high: one above its largest, (n,).
+        shift: bits that the distance is shifted by, so that it is below BINS, (n,).
+
+    Returns:
+        (n, BINS) int64.
+    """
+    program = program_of(operands)
+    if program is not None and (fused := program.histogram(low, high, shift)) is not None:
+        return fused
+    counted = []
+    for operand, begin, end, bits in zip(operands, low.tolist(), high.tolist(), shift.tolist(), strict=True):
+        magnitude = magnitude_bits(operand.tensor).flatten()
+        inside = magnitude[(magnitude >= begin) & (magnitude < end)]
+        counted.append(torch.bincount((inside - begin) >> bits, minlength=BINS).numpy())
+    return np.stack(counted)
