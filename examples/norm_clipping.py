@@ -6,16 +6,14 @@ and drowns the others; here no task vector counts for more than the bound allows
 number chosen beforehand, ours a multiple of the median length.
 """
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 
 from cuvee.methods.declare import Deltas, Paper, PerModel, Range, Scope, Weight, each, method
 from cuvee.tensors.algebra import gram_matrix, weighted_sum
+from cuvee.tensors.operands import Operand
 from cuvee.tensors.passes import Passes, total
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 @method(
@@ -35,7 +33,7 @@ def norm_clipping(
     weight: PerModel[Weight] = each(1.0),
     limit: Annotated[float, Range(0.0, 100.0)] = 1.0,
     scope: Scope[Literal["model", "tensor"]] = "model",
-) -> "Passes[Tensor]":
+) -> Passes[Operand]:
     """Add the task vectors to the base, none longer than a bound.
 
     theta = theta_0 + sum_t w_t tau_t / max(1, ||tau_t|| / M), with M = limit * median_t ||tau_t||. A task vector of

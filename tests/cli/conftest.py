@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from cuvee.cli import main
+from cuvee.tensors.kernels import machine_code
 from cuvee.writers.save import save_state_dict
 
 Cuvee = Callable[..., "Answer"]
@@ -26,6 +27,12 @@ class Answer(NamedTuple):
     def json(self) -> Any:
         """What it printed, parsed."""
         return json.loads(self.out)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled() -> None:
+    """Compile for this machine before a command does so, and says so, in the middle of a test."""
+    machine_code.kernel()
 
 
 @pytest.fixture

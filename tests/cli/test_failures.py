@@ -22,8 +22,13 @@ FAILURES = [
     (("plan", "a/model.safetensors"), 2, "a/model.safetensors: not a recipe: "),
     (("plan", "no_base.yaml"), 2, "no_base.yaml:1: method 'ties' works on task vectors"),
     (("plan", "zero.yaml"), 2, "zero.yaml:4: method 'linear': the weights [1.0, -1.0] add up to zero"),
-    (("plan", "recipe.yaml", "--workers", "0"), 2, "workers (0) and block size ("),
+    (("plan", "recipe.yaml", "--workers", "0"), 2, "workers (0), block size (1048576) and memory (None) must be pos"),
     (("merge", "recipe.yaml", "--out", "out", "--block-size", "0"), 2, "workers ("),
+    (("merge", "recipe.yaml", "--out", "out", "--memory", "0MB"), 2, "workers ("),
+    (("merge", "recipe.yaml", "--out", "out", "--memory", "lots"), 2, "'lots' is no number of bytes; write for exam"),
+    (("plan", "recipe.yaml", "--block-size", "1XB"), 2, "'1XB' is no number of bytes; write for example 500MB, 2GB"),
+    (("merge", "recipe.yaml", "--out", "out", "--memory", "1MB"), 2, "model."),
+    (("plan", "recipe.yaml", "--memory", "1MB"), 2, "model."),
     (("methods", "liner"), 2, "method 'liner' is not known. Did you mean 'linear'?"),
     # a failed run
     (("merge", "recipe.yaml", "--out", "a"), 1, "The output "),
@@ -113,7 +118,7 @@ def test_unexpected_error_is_a_sentence_too(cuvee: Any, monkeypatch: pytest.Monk
     def broken(*arguments: object, **options: object) -> None:
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr("cuvee.cli.plan.plan", broken)
+    monkeypatch.setattr("cuvee.cli.plan.predict", broken)
     answer = cuvee("plan", "recipe.yaml")
     assert answer.code == 1
     assert answer.err == (
@@ -165,13 +170,13 @@ def write_zeros(folder: Path, count: int, nbytes: int) -> None:
 
 @pytest.mark.parametrize(
     ("signal_sent", "delay", "debug"),  # seconds: at its start, and in its midst
-    [(signal.SIGINT, 0.0, False), (signal.SIGINT, 1.5, True), (signal.SIGTERM, 1.0, False)],
+    [(signal.SIGINT, 0.0, False), (signal.SIGINT, 0.8, True), (signal.SIGTERM, 0.5, False)],
 )
 def test_interrupted_merge_leaves_nothing(
     tmp_path: Path, signal_sent: signal.Signals, delay: float, debug: bool
 ) -> None:
     for name in ("a", "b", "base"):
-        write_zeros(tmp_path / name, 8, 12 << 20)
+        write_zeros(tmp_path / name, 8, 192 << 20)  # more than can be kept: read three times
     (tmp_path / "recipe.yaml").write_text("cuvee: 1\nmethod: ties\nmodels: [a, b]\nbase: base\n")
     before = sorted(tmp_path.iterdir())
     recipe, out = tmp_path / "recipe.yaml", tmp_path / "new" / "out"

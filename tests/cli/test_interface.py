@@ -1,5 +1,6 @@
 """What the command line looks like: verbs, flags, help, and how little it loads to show them."""
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,16 +12,17 @@ import typer.main
 
 import cuvee as package
 from cuvee.cli import app
+from cuvee.cli.units import parse_size
 from cuvee.methods.page import needs
 from cuvee.methods.registry import methods
-from cuvee.plan.limits import Limits
+from cuvee.plan.limits import MOST_WORKERS, Limits
 
 # New settings go into the recipe, not here: a recipe is what people share, and what a checkpoint carries.
 # To add a verb or a flag, change this table, and say in the commit why it cannot be in the recipe.
 INTERFACE: dict[str, set[str]] = {
     "": {"--debug", "--version"},
-    "merge": {"recipe", "--out", "--overwrite", "--workers", "--block-size", "--quiet"},
-    "plan": {"recipe", "--json", "--rows", "--workers"},
+    "merge": {"recipe", "--out", "--overwrite", "--sync", "--memory", "--workers", "--block-size", "--quiet"},
+    "plan": {"recipe", "--json", "--rows", "--out", "--memory", "--workers", "--block-size"},
     "methods": {"[name]", "--json"},
     "inspect": {"path", "--json", "--tensors"},
     "diff": {"a", "b", "--json", "--tensors"},
@@ -69,9 +71,20 @@ def test_help_lists_every_verb_with_all_of_its_summary(cuvee: Any, monkeypatch: 
         ], name
 
 
-def test_block_size_has_the_default_that_help_says(cuvee: Any) -> None:
-    said = " ".join(cuvee("merge", "--help").out.split())
-    assert f"Most bytes read at a time from one input; by default {Limits().block_bytes}." in said
+@pytest.mark.parametrize("verb", ["merge", "plan"])
+def test_what_is_said_of_the_machine_by_default_is_so(cuvee: Any, verb: str) -> None:
+    said = " ".join(cuvee(verb, "--help").out.split())
+    (block_size,) = re.findall(r"Most bytes read at a time from one input; by default (\w+)\.", said)
+    assert parse_size(block_size) == Limits().block_bytes
+    assert f"Threads; by default one for each core, at most {MOST_WORKERS}." in said
+    assert "By default no limit." in said
+    assert Limits().memory is None
+
+
+@pytest.mark.parametrize("verb", ["merge", "plan"])
+def test_examples_in_the_help_of_memory_can_be_given(cuvee: Any, verb: str) -> None:
+    (examples,) = re.findall(r"interpreter included: (.*?)\. By default", " ".join(cuvee(verb, "--help").out.split()))
+    assert [parse_size(example) for example in examples.split(", ")] == [400_000_000, 2_000_000_000]
 
 
 def test_version_is_shown(cuvee: Any) -> None:

@@ -2,6 +2,10 @@
 
 import hashlib
 import json
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +14,11 @@ import torch
 import yaml
 
 import cuvee as package
+from cuvee.cli.units import size
+from cuvee.execute import describe, forecast
+from cuvee.execute.describe import predict
+from cuvee.execute.forecast import Forecast
 from cuvee.methods.registry import methods
-from cuvee.plan.describe import describe
-from cuvee.plan.limits import Limits
-from cuvee.plan.planner import plan
 from cuvee.writers.card import model_card
 from cuvee.writers.save import save_state_dict
 
@@ -26,8 +31,16 @@ def test_merge_writes_a_checkpoint_and_says_what_it_cost(cuvee: Any, models: Pat
     answer = cuvee("merge", "recipe.yaml", "--out", "out")
     assert (answer.code, answer.out) == (0, "")
     assert answer.err.startswith("Wrote out: ")
-    for words in (" read, ", " written in ", "peak memory "):
+    for words in (
+        " read, ",
+        " written in ",
+        " s of processor), peak memory ",
+        ". Expected: ",
+        " read in ",
+        ", at most ",
+    ):
         assert words in answer.err
+    assert answer.err.count("\n") == 1
     assert set(digests(models / "out")) == {"model.safetensors", "config.json", "README.md"}
 
 
@@ -64,7 +77,20 @@ def test_existing_output_stays_unless_overwrite_is_given(cuvee: Any, models: Pat
 def test_workers_and_block_size_do_not_change_the_bytes(cuvee: Any, models: Path) -> None:
     assert cuvee("merge", "recipe.yaml", "--out", "one.safetensors", "--workers", 1, "--block-size", 1).code == 0
     assert cuvee("merge", "recipe.yaml", "--out", "two.safetensors", "--workers", 3, "--block-size", 1 << 20).code == 0
-    assert (models / "one.safetensors").read_bytes() == (models / "two.safetensors").read_bytes()
+    assert cuvee("merge", "recipe.yaml", "--out", "three.safetensors", "--memory", "1 GB").code == 0
+    assert cuvee("merge", "recipe.yaml", "--out", "four.safetensors", "--block-size", "3MiB", "--sync").code == 0
+    for other in ("two", "three", "four"):
+        assert (models / f"{other}.safetensors").read_bytes() == (models / "one.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("synced", [True, False])
+def test_a_merge_waits_for_the_disk_when_asked_to(
+    cuvee: Any, models: Path, monkeypatch: pytest.MonkeyPatch, synced: bool
+) -> None:
+    calls: list[int] = []
+    monkeypatch.setattr("os.fsync", calls.append)
+    assert cuvee("merge", "recipe.yaml", "--out", "out", *(["--sync"] if synced else [])).code == 0
+    assert bool(calls) == synced
 
 
 def test_notes_of_the_plan_and_the_run_are_printed(cuvee: Any, models: Path) -> None:
@@ -86,13 +112,49 @@ def test_recipe_in_another_folder_finds_its_models(cuvee: Any, models: Path, mon
     assert (models / "elsewhere" / "out" / "model.safetensors").exists()
 
 
-def test_plan_shows_what_json_says(cuvee: Any, models: Path) -> None:
+MEASURED = {"seconds", "compute_seconds", "read_rate", "write_rate"}  # and so never twice the same
+
+
+@pytest.mark.usefixtures("models")
+def test_plan_prints_as_json_what_python_predicts(cuvee: Any) -> None:
+    answer = cuvee("plan", "recipe.yaml", "--json")
+    assert (answer.code, answer.err) == (0, "")
+    predicted = json.loads(json.dumps(predict("recipe.yaml")))
+    assert set(answer.json) == set(predicted) > MEASURED
+    for key in set(predicted) - MEASURED:
+        assert answer.json[key] == predicted[key], key
+    assert all(answer.json[key] > 0 for key in MEASURED)
+
+
+@pytest.mark.usefixtures("models")
+def test_plan_shows_what_json_says(cuvee: Any) -> None:
     shown, answer = cuvee("plan", "recipe.yaml"), cuvee("plan", "recipe.yaml", "--json")
-    assert (shown.code, shown.err, answer.code, answer.err) == (0, "", 0, "")
-    assert answer.json == json.loads(json.dumps(describe(plan(models / "recipe.yaml"), Limits())))
-    assert "5 rows. At most " in shown.out
-    assert "about " in shown.out
+    assert (shown.code, shown.err) == (0, "")
     assert "model.layers.*.mlp.weight" in shown.out
+    said = " ".join(shown.out.split())
+    found = re.search(
+        r"(\d+) rows\. (.*) to read \(at most (.*)\) and (.*) to write; about (.*), and at most (.*) of memory with "
+        r"(\d+) workers\.",
+        said,
+    )
+    assert found is not None, said
+    rows, usual, most, written, seconds, memory, workers = found.groups()
+    assert (int(rows), int(workers)) == (len(answer.json["rows"]), answer.json["workers"]) == (5, workers_by_default())
+    assert usual == size(answer.json["bytes_read"]) != most
+    assert most == size(answer.json["bytes_read_at_most"])
+    assert written == size(answer.json["bytes_written"])
+    assert memory == size(answer.json["peak_memory"])
+    assert re.fullmatch(r"\d+\.\d s", seconds)
+
+
+def workers_by_default() -> int:
+    return package.Limits().workers
+
+
+def test_plan_says_nothing_of_most_bytes_where_there_is_nothing_to_guess(cuvee: Any, models: Path) -> None:
+    (models / "recipe.yaml").write_text("cuvee: 1\nmethod: linear\nmodels: [a, b]\n")
+    said = " ".join(cuvee("plan", "recipe.yaml").out.split())
+    assert "5 rows. 176 B to read and 88 B to write; about " in said
 
 
 def test_plan_lists_every_row_when_asked(cuvee: Any, models: Path) -> None:
@@ -108,10 +170,46 @@ def test_plan_is_for_as_many_workers_as_asked(cuvee: Any, models: Path) -> None:
     assert "with 8 workers" in " ".join(cuvee("plan", "recipe.yaml", "--workers", 8).out.split())
 
 
-def test_plan_writes_nothing(cuvee: Any, models: Path) -> None:
+@pytest.mark.usefixtures("models")
+def test_plan_is_within_the_memory_and_for_the_blocks_asked(cuvee: Any) -> None:
+    limits = ("--memory", "200 MB", "--block-size", "2MiB", "--workers", 2)
+    planned = cuvee("plan", "recipe.yaml", "--json", *limits).json
+    assert planned["peak_memory"] <= 200_000_000
+    assert (planned["workers"], planned["block_bytes"]) == (2, 2 << 20)
+    said = " ".join(cuvee("plan", "recipe.yaml", *limits).out.split())
+    assert f"and at most {size(planned['peak_memory'])} of memory with 2 workers." in said
+
+
+@pytest.mark.parametrize("verb", [("plan",), ("merge", "--out", "out")])
+@pytest.mark.usefixtures("models")
+def test_memory_that_is_said_to_suffice_suffices(cuvee: Any, verb: tuple[str, ...]) -> None:
+    refused = cuvee(*verb, "recipe.yaml", "--memory", "10MB")
+    assert refused.code == 2
+    (enough,) = re.findall(r"the limit is 10 MB\. Allow (\d+) MB or more\.\n$", refused.err)
+    assert cuvee(*verb, "recipe.yaml", "--memory", f"{int(enough) - 1}MB").code == 2
+    assert cuvee(*verb, "recipe.yaml", "--memory", f"{enough}MB").code == 0
+
+
+@pytest.mark.parametrize("options", [(), ("--out", "new/out"), ("--out", "a"), ("--out", "new.safetensors")])
+def test_plan_writes_nothing(cuvee: Any, models: Path, options: tuple[str, ...]) -> None:
     before = sorted(models.rglob("*"))
-    assert cuvee("plan", "recipe.yaml").code == 0
+    assert cuvee("plan", "recipe.yaml", *options).code == 0
     assert sorted(models.rglob("*")) == before
+
+
+def test_plan_measures_the_disk_that_the_output_would_go_to(
+    cuvee: Any, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Path | None] = []
+
+    def watched(plan: Any, limits: Any, folder: Path | None = None) -> Forecast:
+        asked.append(folder)
+        return forecast.forecast(plan, limits, folder)
+
+    monkeypatch.setattr(describe, "forecast", watched)
+    cuvee("plan", "recipe.yaml")
+    cuvee("plan", "recipe.yaml", "--out", "new/out")
+    assert asked == [None, Path("new/out")]
 
 
 @pytest.mark.parametrize("arguments", [("inspect", "a"), ("diff", "a", "b"), ("plan", "recipe.yaml"), ("methods",)])
@@ -257,3 +355,20 @@ def test_model_card_lists_base_models_that_look_like_ids_of_a_hub(models: Path) 
     front = yaml.safe_load(card.split("---\n")[1])
     assert front["base_model"] == ["org/name-1.5", "other/Name"]
     assert front["tags"] == ["merge", "cuvee"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("plan", "recipe.yaml"), True),
+        (("merge", "recipe.yaml", "--out", "out", "--overwrite"), True),
+        (("merge", "recipe.yaml", "--out", "out", "--overwrite", "--quiet"), False),
+    ],
+)
+def test_the_first_use_on_a_machine_says_that_it_compiles(models: Path, arguments: tuple[str, ...], told: bool) -> None:
+    environment = {**os.environ, "CUVEE_CACHE": str(models / "cache")}
+    for expected in (told, False):
+        command = [sys.executable, "-m", "cuvee", *arguments]
+        run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        assert run.stderr.startswith("Compiling for this machine; ") == expected

@@ -17,7 +17,7 @@ from cuvee import errors
 from cuvee.cli import app
 from cuvee.methods.declare import Method
 from cuvee.methods.page import needs, table
-from cuvee.plan.limits import MOST_WORKERS
+from cuvee.plan.limits import KEPT, MOST_WORKERS
 from cuvee.plan.rows import CELL
 from cuvee.recipe import recipe
 
@@ -151,8 +151,9 @@ def test_every_error_is_in_the_tree(name: str) -> None:
 def test_numbers_in_the_text_are_those_of_the_code() -> None:
     text = (ROOT / "docs" / "how-it-works.md").read_text()
     assert f"*cells* of {CELL:,} elements" in text
-    assert cuvee.Limits().block_bytes == 8 << 20
-    assert "Blocks are 8 MiB" in text
+    assert cuvee.Limits().block_bytes == 1 << 20
+    assert "blocks of 1 MiB of each input" in text
+    assert f"bring a run to {KEPT >> 20} MiB at most" in text.replace("\n  ", " ")
     assert f"one for each core by default, at most {MOST_WORKERS}" in PYTHON
 
 

@@ -1,6 +1,7 @@
 """Adding up what cells say: the same bits in any order, and running sums in the order of the domain."""
 
 import itertools
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from cuvee.errors import MergeError
 from cuvee.execute.answers import Answers
 from cuvee.plan.rows import Row
-from cuvee.tensors.passes import Array, Pass
+from cuvee.tensors.passes import Array, Kind, Pass
 
 
 def row(name: str, cells: int) -> Row:
@@ -20,16 +21,16 @@ A, B = row("a", 2), row("b", 2)
 PLACES = [(A, 0), (A, 1), (B, 0), (B, 1)]
 
 
-def asked(value: object, *, running: bool = False) -> Pass:
-    return Pass(lambda: np.asarray(value), running=running)
+def asked(value: object, kind: Kind = "total") -> Pass:
+    return Pass(lambda: np.asarray(value), kind=kind)
 
 
-def answer(values: dict[tuple[str, int], object], order: tuple[int, ...], *, running: bool = False) -> Answers:
+def answer(values: dict[tuple[str, int], object], order: tuple[int, ...], kind: Kind = "total") -> Answers:
     answers = Answers()
     left = {"a": 2, "b": 2}
     for i in order:
         place, cell = PLACES[i]
-        answers.add(place, cell, asked(values[place.name, cell], running=running))
+        answers.add(place, cell, asked(values[place.name, cell], kind))
         left[place.name] -= 1
         if not left[place.name]:
             answers.end_row(place)
@@ -51,21 +52,134 @@ def test_whole_numbers_are_added_exactly() -> None:
     assert total.tolist() == [4 * (2**53 + 1)]
 
 
+# Running passes
+
+
+def running(answers: Answers, place: Row, cell: int, at: int = 0) -> tuple[object, object, object]:
+    """What a cell learns of a running pass: the sum before it, its own part, what all give; as plain values."""
+    before, own, total = answers.at(place, cell)[at]  # type: ignore[misc]
+    return np.asarray(before).tolist(), np.asarray(own).tolist(), np.asarray(total).tolist()
+
+
 def test_running_sums_count_tensors_by_name_then_cells() -> None:
     values = {("a", 0): [1, 0], ("a", 1): [2, 0], ("b", 0): [4, 1], ("b", 1): [8, 0]}
     for order in itertools.permutations(range(4)):
-        answers = answer(values, order, running=True)
-        before = [np.asarray(answers.at(r, cell)[0]).tolist() for r, cell in PLACES]
-        assert before == [[0, 0], [1, 0], [3, 0], [7, 1]]
+        answers = answer(values, order, "running")
+        assert [running(answers, *place) for place in PLACES] == [
+            ([0, 0], [1, 0], [15, 1]),
+            ([1, 0], [2, 0], [15, 1]),
+            ([3, 0], [4, 1], [15, 1]),
+            ([7, 1], [8, 0], [15, 1]),
+        ]
+
+
+def test_running_sums_of_floats_have_the_same_bits_in_any_order() -> None:
+    values = {("a", 0): [1e16], ("a", 1): [1.0], ("b", 0): [-1e16], ("b", 1): [1.0]}
+    expected = [running(answer(values, (0, 1, 2, 3), "running"), *place) for place in PLACES]
+    for order in itertools.permutations(range(4)):
+        assert [running(answer(values, order, "running"), *place) for place in PLACES] == expected
+
+
+def test_running_sums_of_counts_outgrow_32_bits() -> None:
+    values = {(r.name, i): [2**31 - 1] for r, i in PLACES}
+    answers = answer(values, (0, 1, 2, 3), "running")
+    assert running(answers, B, 1) == ([3 * (2**31 - 1)], [2**31 - 1], [4 * (2**31 - 1)])
+
+
+def test_a_cell_too_large_for_counts_of_32_bits_has_wider_ones() -> None:
+    wide = Row(name="w", start=0, size=2 << 32, cell=1 << 32, width=1, inputs=(), jobs=())
+    answers = Answers()
+    for cell in (0, 1):
+        answers.add(wide, cell, asked([1 << 32], "running"))
+    answers.close()
+    assert running(answers, wide, 1) == ([1 << 32], [1 << 32], [2 << 32])
 
 
 def test_parts_of_one_tensor_follow_their_place_in_it() -> None:
     first, second = row("a", 1), replace(row("a", 1), start=10)
     answers = Answers()
     for place, value in ((second, 5), (first, 3)):
-        answers.add(place, 0, asked([value], running=True))
+        answers.add(place, 0, asked([value], "running"))
     answers.close()
-    assert [np.asarray(answers.at(place, 0)[0]).tolist() for place in (first, second)] == [[0], [3]]
+    assert [running(answers, place, 0)[0] for place in (first, second)] == [[0], [3]]
+
+
+def test_a_running_pass_is_finished_once_from_what_all_cells_say() -> None:
+    finished: list[object] = []
+
+    def finish(total: Array) -> str:
+        finished.append(total.tolist())
+        return "done"
+
+    answers = Answers()
+    for place, cell in PLACES:
+        answers.add(place, cell, Pass(lambda: np.asarray([1]), finish, "running"))
+    answers.close()
+    assert [running(answers, *place)[2] for place in PLACES] == ["done"] * 4
+    assert finished == [[4]]
+
+
+# Samples
+
+
+def test_a_sample_is_taken_once_and_counts_as_no_pass() -> None:
+    answers, taken = Answers(), []
+
+    def pieces() -> Array:
+        taken.append(1)
+        return np.asarray([3, 1, 2])
+
+    for _ in range(2):
+        answers.sample(0, Pass(lambda: np.empty(0), np.sort, "sample"), pieces)
+    assert [np.asarray(known).tolist() for known in answers.at(A, 0)] == [[1, 2, 3]]
+    assert len(taken) == 1
+    assert answers.passes == 0
+
+
+def test_workers_that_ask_for_a_sample_at_once_get_the_same_one() -> None:
+    answers, taken = Answers(), []
+    begun = threading.Barrier(4)
+
+    def pieces() -> Array:
+        taken.append(1)
+        return np.asarray([len(taken)])
+
+    def ask() -> None:
+        begun.wait(5)
+        answers.sample(0, asked([0], "sample"), pieces)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(5)
+    assert len(taken) == 1
+    assert [np.asarray(known).tolist() for known in answers.at(A, 0)] == [[1]]
+
+
+def test_answers_come_in_the_order_in_which_they_are_asked_and_passes_alone_are_counted() -> None:
+    answers = Answers()
+    for number in range(2):
+        known = 2 * number
+        answers.sample(known, asked([0], "sample"), lambda number=number: np.asarray([10 + number]))  # type: ignore[misc]
+        for place, cell in PLACES:
+            answers.add(place, cell, asked([1]))
+        answers.close()
+        assert answers.passes == number + 1
+    assert [np.asarray(known).tolist() for known in answers.at(B, 0)] == [[10], [4], [11], [4]]
+
+
+def test_a_running_answer_keeps_its_place_among_others() -> None:
+    answers = Answers()
+    answers.sample(0, asked([0], "sample"), lambda: np.asarray([7]))
+    for place, cell in PLACES:
+        answers.add(place, cell, asked([cell + 1], "running"))
+    answers.close()
+    assert np.asarray(answers.at(B, 1)[0]).tolist() == [7]
+    assert running(answers, B, 1, at=1) == ([4], [2], [6])
+
+
+# What is asked wrongly, or not at all
 
 
 def test_nothing_asked_is_nothing_known() -> None:
@@ -73,6 +187,7 @@ def test_nothing_asked_is_nothing_known() -> None:
     answers.end_row(A)
     answers.close()
     assert answers.at(A, 0) == []
+    assert answers.passes == 0
 
 
 def test_cells_that_ask_in_different_kinds_are_refused() -> None:

@@ -9,27 +9,29 @@ from typing import Any
 import pytest
 import torch
 
-from cuvee.errors import RecipeError
+from cuvee.execute.describe import predict
 from cuvee.execute.merge import merge, merge_variants
 from cuvee.methods.registry import find_method
-from cuvee.plan.describe import describe
-from cuvee.plan.limits import Limits, cells_per_block, peak_memory
-from cuvee.plan.planner import plan
+from cuvee.plan import limits
+from cuvee.plan.limits import Limits
+from cuvee.plan.planner import Plan, plan
+from cuvee.plan.rows import CELL
 from cuvee.recipe.recipe import Recipe
 from cuvee.sources.checkpoint import Checkpoint
 from cuvee.writers.save import save_state_dict
+from execute.sampled import sampled_bytes
 
-ROWS, WIDTH = 150, 1000  # more than a cell of the grid, so that passes take readings of their own
+ROWS, WIDTH = 301, 1000  # more than a cell of the grid, so that passes take readings of their own
+assert ROWS * WIDTH > CELL
 
 
-@pytest.fixture(scope="module")
-def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three checkpoints of several kinds of tensors."""
-    folder = tmp_path_factory.mktemp("checkpoints")
+def write_checkpoints(folder: Path, *, coarse: bool) -> Path:
+    """Write three checkpoints of several kinds of tensors, the largest coarse or smooth."""
     for number, name in enumerate(("base", "a", "b")):
         generator = torch.Generator().manual_seed(number)
+        large = torch.randn(ROWS, WIDTH, generator=generator)
         tensors = {
-            "model.layers.0.mlp.weight": torch.randn(ROWS, WIDTH, generator=generator),
+            "model.layers.0.mlp.weight": (large * 16).round().bfloat16() if coarse else large,
             "model.layers.1.mlp.weight": torch.randn(7, 3, generator=generator).bfloat16(),
             "model.norm.weight": torch.randn(5, generator=generator),
             "model.norm.running_mean": torch.randn(5, generator=generator),
@@ -39,6 +41,24 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
         }
         save_state_dict(folder / name, tensors)
     return folder
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Checkpoints whose task vectors have few magnitudes, as half-precision fine-tuning leaves them."""
+    return write_checkpoints(tmp_path_factory.mktemp("checkpoints"), coarse=True)
+
+
+@pytest.fixture(scope="module")
+def smooth(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Checkpoints in which hardly two magnitudes are equal, so that no sample names the one on the cut."""
+    return write_checkpoints(tmp_path_factory.mktemp("smooth"), coarse=False)
+
+
+@pytest.fixture
+def nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave no memory in which a run could keep what it has read."""
+    monkeypatch.setattr(limits, "KEPT", 0)
 
 
 # Method and parameters with which the number of passes is known beforehand.
@@ -51,20 +71,23 @@ EXACT: list[tuple[str, dict[str, Any]]] = [
     ("slerp", {"scope": "row", "vectors": "task"}),
     ("mlerp", {}),
     ("mlerp", {"scope": "tensor", "vectors": "task"}),
-    ("ties", {"trim_scope": "tensor", "rule": "reference", "zero_sign": "zero"}),
     ("ties", {"density": 1.0}),
     ("dare_linear", {}),
     ("dare_ties", {}),
-    ("dare_ties", {"trim_density": 0.5, "trim_scope": "tensor", "rule": "reference"}),
     ("breadcrumbs", {"scope": "row"}),
 ]
-# With these, entries that lie exactly on a cut ask for one pass more; the plan says the most there can be.
-AT_MOST: list[tuple[str, dict[str, Any]]] = [
+# With these, a sample guesses what the largest entries are; where it is wrong, there are more passes.
+GUESSED: list[tuple[str, dict[str, Any]]] = [
     ("ties", {}),
+    ("ties", {"trim_scope": "tensor", "rule": "reference", "zero_sign": "zero"}),
     ("dare_ties", {"trim_density": 0.5}),
+    ("dare_ties", {"trim_density": 0.5, "trim_scope": "tensor", "rule": "reference"}),
     ("breadcrumbs", {}),
     ("breadcrumbs", {"scope": "model"}),
 ]
+
+each_exact = pytest.mark.parametrize(("method", "parameters"), EXACT, ids=[f"{m} {p}" for m, p in EXACT])
+each_guessed = pytest.mark.parametrize(("method", "parameters"), GUESSED, ids=[f"{m} {p}" for m, p in GUESSED])
 
 
 def recipe(folder: Path, method: str, **parameters: Any) -> Recipe:
@@ -73,7 +96,13 @@ def recipe(folder: Path, method: str, **parameters: Any) -> Recipe:
     )
 
 
-@pytest.mark.parametrize(("method", "parameters"), EXACT, ids=[f"{m} {p}" for m, p in EXACT])
+def once(planned: Plan) -> int:
+    """Bytes of all inputs."""
+    return sum(item.nbytes for row in planned.rows for item in row.inputs)
+
+
+@each_exact
+@pytest.mark.usefixtures("nothing_is_kept")
 def test_run_moves_as_many_bytes_as_the_plan_says(
     checkpoints: Path, tmp_path: Path, method: str, parameters: dict[str, Any]
 ) -> None:
@@ -86,21 +115,62 @@ def test_run_moves_as_many_bytes_as_the_plan_says(
         progress=lambda nbytes, total: moved.append((nbytes, total)),
     )
     assert report.bytes_written == planned.bytes_written
-    assert report.bytes_read == planned.bytes_read
+    assert report.bytes_read == planned.bytes_read == planned.bytes_read_at_most
     assert sum(nbytes for nbytes, _ in moved) == planned.bytes_read + planned.bytes_written
     assert {total for _, total in moved} == {planned.bytes_read + planned.bytes_written}
 
 
-@pytest.mark.parametrize(("method", "parameters"), AT_MOST, ids=[f"{m} {p}" for m, p in AT_MOST])
-def test_run_moves_no_more_bytes_than_the_plan_says(
+@each_guessed
+@pytest.mark.usefixtures("nothing_is_kept")
+def test_run_that_guesses_right_reads_what_the_plan_says_and_a_sample(
     checkpoints: Path, tmp_path: Path, method: str, parameters: dict[str, Any]
 ) -> None:
     planned = plan(recipe(checkpoints, method, **parameters))
     report = merge(recipe(checkpoints, method, **parameters), tmp_path / "out.safetensors")
     assert report.bytes_written == planned.bytes_written
-    assert planned.bytes_written * 3 * 2 < report.bytes_read <= planned.bytes_read
+    assert report.bytes_read == planned.bytes_read + sampled_bytes(planned)
+    assert 0 < sampled_bytes(planned) < once(planned) / 10
 
 
+@each_guessed
+@pytest.mark.usefixtures("nothing_is_kept")
+def test_run_that_guesses_wrong_reads_no_more_than_the_plan_says_it_may(
+    smooth: Path, tmp_path: Path, method: str, parameters: dict[str, Any]
+) -> None:
+    planned = plan(recipe(smooth, method, **parameters))
+    moved: list[tuple[int, int]] = []
+    report = merge(
+        recipe(smooth, method, **parameters),
+        tmp_path / "out.safetensors",
+        limits=Limits(workers=1),
+        progress=lambda nbytes, total: moved.append((nbytes, total)),
+    )
+    assert report.bytes_written == planned.bytes_written
+    assert planned.bytes_read < report.bytes_read - sampled_bytes(planned) <= planned.bytes_read_at_most
+    assert max(total for _, total in moved) == moved[-1][1] == report.bytes_read + report.bytes_written
+
+
+@pytest.mark.parametrize("folder", ["checkpoints", "smooth"])
+@pytest.mark.parametrize(("method", "parameters"), [*EXACT, *GUESSED], ids=[f"{m} {p}" for m, p in [*EXACT, *GUESSED]])
+def test_run_that_keeps_what_it_has_read_reads_it_once(
+    folder: str, tmp_path: Path, method: str, parameters: dict[str, Any], request: pytest.FixtureRequest
+) -> None:
+    given = recipe(request.getfixturevalue(folder), method, **parameters)
+    planned = plan(given)
+    report = merge(given, tmp_path / "out.safetensors")
+    assert report.bytes_read == once(planned) + sampled_bytes(planned)
+
+
+def test_report_has_what_was_expected(checkpoints: Path, tmp_path: Path) -> None:
+    planned = plan(recipe(checkpoints, "ties"))
+    expected = merge(recipe(checkpoints, "ties"), tmp_path / "out.safetensors", limits=Limits(workers=3)).expected
+    assert expected is not None
+    assert (expected.bytes_read, expected.bytes_read_at_most) == (planned.bytes_read, planned.bytes_read_at_most)
+    assert expected.bytes_written == planned.bytes_written
+    assert expected.budget.workers == 3
+
+
+@pytest.mark.usefixtures("nothing_is_kept")
 def test_variants_move_as_many_bytes_as_the_plan_says(checkpoints: Path, tmp_path: Path, plan_of: Any) -> None:
     recipes = {
         tmp_path / "one": recipe(checkpoints, "linear"),
@@ -109,7 +179,8 @@ def test_variants_move_as_many_bytes_as_the_plan_says(checkpoints: Path, tmp_pat
     }
     planned = plan_of(*recipes.values())
     report = merge_variants(recipes, limits=Limits(workers=2))
-    assert (report.bytes_read, report.bytes_written) == (planned.bytes_read, planned.bytes_written)
+    assert report.bytes_read == planned.bytes_read + sampled_bytes(planned)
+    assert report.bytes_written == planned.bytes_written
 
 
 def test_plan_of_a_checkpoint_reads_no_weight(checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,124 +191,90 @@ def test_plan_of_a_checkpoint_reads_no_weight(checkpoints: Path, monkeypatch: py
     assert len(plan(recipe(checkpoints, "ties")).rows) == 7
 
 
-def test_plan_never_loads_torch(checkpoints: Path) -> None:
+@pytest.mark.parametrize("name", ["linear", "ties", "copy"])
+def test_plan_and_forecast_never_load_torch(checkpoints: Path, name: str) -> None:
+    models = [str(checkpoints / "a")]
     script = (
         "import sys\n"
-        "from cuvee import Limits, plan\n"
-        "from cuvee.plan.describe import describe\n"
-        f"recipe = dict(cuvee=1, method='ties', models=[{str(checkpoints / 'a')!r}], base={str(checkpoints / 'b')!r})\n"
-        "assert describe(plan(recipe), Limits())['rows']\n"
+        "from cuvee.execute.describe import predict\n"
+        f"recipe = dict(cuvee=1, method={name!r}, models={models!r}, base={str(checkpoints / 'b')!r})\n"
+        "assert predict(recipe)['rows']\n"
         "print('torch' in sys.modules)\n"
     )
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert (run.stdout, run.stderr) == ("False\n", "")
+    assert printed_by(script) == "False\n"
 
 
-def test_copy_without_conversion_never_loads_torch(checkpoints: Path, tmp_path: Path) -> None:
-    script = (
-        "import sys\n"
-        "from cuvee import merge\n"
-        f"merge(dict(cuvee=1, method='copy', models=[{str(checkpoints / 'a')!r}]), {str(tmp_path / 'out')!r})\n"
-        "print('torch' in sys.modules)\n"
-    )
+@pytest.mark.parametrize("name", ["copy", "linear", "ties"])
+def test_copies_and_compiled_kernels_never_load_torch(checkpoints: Path, tmp_path: Path, name: str) -> None:
+    recipe = {"cuvee": 1, "method": name, "models": [str(checkpoints / "a")], "base": str(checkpoints / "base")}
+    script = f"import sys, cuvee\ncuvee.merge({recipe!r}, {str(tmp_path / 'out')!r})\nprint('torch' in sys.modules)\n"
+    assert printed_by(script) == "False\n"
+
+
+def printed_by(script: str) -> str:
+    """Run a script in an interpreter of its own, and return what it printed."""
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert (run.stdout, run.stderr) == ("False\n", "")
+    assert run.stderr == ""
+    return run.stdout
 
 
 # What a plan says of itself
 
 
 def test_description_is_plain_and_complete(checkpoints: Path) -> None:
-    planned = plan(recipe(checkpoints, "ties", trim_scope="tensor"))
-    described: Any = json.loads(json.dumps(describe(planned, Limits(workers=3))))
+    given = recipe(checkpoints, "ties", trim_scope="tensor")
+    planned = plan(given)
+    described: Any = json.loads(json.dumps(predict(given, Limits(workers=3))))
     assert set(described) == {
         "variants",
         "rows",
         "bytes_read",
+        "bytes_read_at_most",
         "bytes_written",
+        "seconds",
+        "compute_seconds",
+        "read_rate",
+        "write_rate",
         "peak_memory",
         "workers",
         "block_bytes",
+        "keep_bytes",
         "warnings",
     }
     assert described["workers"] == 3
-    assert described["bytes_read"] == planned.bytes_read
+    assert described["block_bytes"] == Limits().block_bytes
+    assert described["bytes_read"] == planned.bytes_read < described["bytes_read_at_most"]
+    assert described["bytes_read_at_most"] == planned.bytes_read_at_most
+    assert described["bytes_written"] == planned.bytes_written
+    assert described["keep_bytes"] >= 3 * 2 * ROWS * WIDTH
+    assert all(described[key] > 0 for key in ("seconds", "compute_seconds", "read_rate", "write_rate"))
     assert described["variants"][0]["method"] == "ties"
+    assert described["warnings"] == list(planned.warnings)
     assert str(checkpoints) not in json.dumps(described["variants"])
+
+
+def test_description_has_every_row(checkpoints: Path) -> None:
+    described: Any = predict(recipe(checkpoints, "ties", trim_scope="tensor"))
     rows = {row["tensor"]: row for row in described["rows"]}
     assert rows["model.layers.0.mlp.weight"] == {
         "tensor": "model.layers.0.mlp.weight",
         "outputs": ["model.layers.0.mlp.weight"],
         "start": 0,
         "shape": [ROWS, WIDTH],
-        "dtype": "F32",
+        "dtype": "BF16",
         "variant": 0,
         "method": "ties",
         "parameters": {**find_method("ties").defaults(2), "trim_scope": "tensor"},
         "models": ["m0", "m1"],
         "scope": "tensor",
-        "readings": 5,
-        "lane": "float32",
+        "readings": 3,
+        "readings_at_most": 7,
+        "lane": "fused",
         "fallback": None,
     }
-    assert rows["model.layers.1.mlp.weight"]["readings"] == 1
+    small = rows["model.layers.1.mlp.weight"]
+    assert (small["readings"], small["readings_at_most"]) == (1, 1)
     assert rows["model.position_ids"]["fallback"] == "I64 is copied, not averaged"
     assert rows["model.position_ids"]["lane"] == "bytes"
     assert rows["model.position_ids"]["scope"] is None
     assert rows["model.norm.running_mean"]["fallback"] == "a running statistic is averaged"
-
-
-# Limits
-
-
-@pytest.mark.parametrize("wrong", [{"workers": 0}, {"workers": -1}, {"block_bytes": 0}])
-def test_limits_must_be_positive(wrong: dict[str, int]) -> None:
-    with pytest.raises(RecipeError, match="must be positive"):
-        Limits(**wrong)
-
-
-def test_there_is_a_worker_for_each_core_by_default_up_to_eight(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
-    assert Limits().workers == 3
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(64)), raising=False)
-    assert Limits().workers == 8
-    monkeypatch.delattr("os.sched_getaffinity")
-    monkeypatch.setattr("os.cpu_count", lambda: 5)
-    assert Limits().workers == 5
-
-
-def test_more_workers_and_larger_blocks_take_more_memory(plan_of: Any, header: Any) -> None:
-    planned = plan_of(method="linear", models=[header({"w": (1 << 24,)}) for _ in range(2)])
-    peaks = [
-        peak_memory(planned, Limits(workers=w, block_bytes=b)) for w, b in ((1, 1 << 20), (1, 1 << 22), (4, 1 << 22))
-    ]
-    assert peaks == sorted(set(peaks))
-
-
-def test_blocks_shrink_where_many_inputs_would_make_buffers_large(plan_of: Any, header: Any) -> None:
-    few, many = (plan_of(method="linear", models=[header({"w": (1 << 24,)})] * count) for count in (2, 40))
-    limits = Limits(workers=4)
-    assert limits.block_bytes_for(few) == limits.block_bytes
-    assert limits.block_bytes_for(many) < limits.block_bytes
-    assert peak_memory(many, Limits(workers=4, block_bytes=1 << 30)) == peak_memory(many, limits)
-
-
-def test_blocks_are_whole_cells_and_one_at_least(plan_of: Any, header: Any) -> None:
-    (row,) = plan_of(method="linear", models=[header({"w": (1 << 20,)})]).rows
-    assert cells_per_block(row, 1) == 1
-    assert cells_per_block(row, 4 * row.cell) == 1
-    assert cells_per_block(row, 8 * row.cell - 1) == 1
-    assert cells_per_block(row, 8 * row.cell) == 2
-
-
-def test_moving_bytes_takes_no_memory_for_torch(plan_of: Any, header: Any) -> None:
-    model = header({"w": (1 << 20,)})
-    limits = Limits(workers=1)
-    assert peak_memory(plan_of(method="copy", models=[model]), limits) < 100e6
-    assert peak_memory(plan_of(method="linear", models=[model]), limits) > 200e6
-
-
-def test_empty_plan_has_limits_too(plan_of: Any, header: Any) -> None:
-    planned = plan_of(method="linear", models=[header({})])
-    assert planned.rows == ()
-    assert peak_memory(planned, Limits(workers=1)) > 0

@@ -24,7 +24,7 @@ def test_row_scope_takes_each_row_of_a_tensor_by_itself(plan_of: Any, header: An
     model = header({"w": (5, 40_000), "v": (300_000,), "u": (3, 200_000), "s": ()})
     plan = plan_of(method="mlerp", models=[model, model], parameters={"scope": "row"})
     sizes = {row.name: (plan.domains[row.jobs[0].domain].size, row.cell) for row in plan.rows}
-    assert sizes == {"w": (40_000, 120_000), "v": (300_000, 300_000), "u": (200_000, 200_000), "s": (1, CELL)}
+    assert sizes == {"w": (40_000, 240_000), "v": (300_000, 300_000), "u": (200_000, 200_000), "s": (1, CELL)}
     assert all(domain.whole for domain in plan.domains)
 
 
@@ -59,5 +59,6 @@ def test_bytes_count_every_reading(plan_of: Any, header: Any) -> None:
     plan = plan_of(method="slerp", models=[model, header(tensors)], parameters={"scope": "model"})
     assert plan.bytes_read == 2 * 2 * nbytes
     plan = plan_of(method="ties", models=[model, header(tensors)], base=header(tensors))
-    assert plan.bytes_read == 5 * 3 * nbytes
-    assert [plan.readings(row.jobs[0]) for row in plan.rows] == [5, 5]
+    assert (plan.bytes_read, plan.bytes_read_at_most) == (3 * 3 * nbytes, 7 * 3 * nbytes)
+    assert [plan.readings(row.jobs[0]) for row in plan.rows] == [3, 3]
+    assert [plan.readings(row.jobs[0], most=True) for row in plan.rows] == [7, 7]

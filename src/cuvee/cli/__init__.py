@@ -1,5 +1,6 @@
 """The command line: one command, one verb for each thing people do. Verbs import what they need when they run."""
 
+import gc
 import os
 import signal
 import sys
@@ -84,7 +85,7 @@ def plan(
     workers: Workers = None,
     block_size: BlockSize = None,
 ) -> None:
-    """Say what a merge will do, from headers, and what it will cost here, from quick measurements."""
+    """Say what a merge will do, and what it will cost on this machine."""
     from cuvee.cli.limits import limits
     from cuvee.cli.plan import run
 
@@ -173,6 +174,9 @@ def _misuse(error: typer.BadParameter) -> str:
 def main() -> None:
     """Run the command line: 0 if all went well, 2 for a wrong recipe or command, 1 for a failed run."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as after Ctrl-C
+    gc.set_threshold(
+        100_000, 50, 50
+    )  # a plan's many small objects live to the end; looking for dead ones takes seconds
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
     try:

@@ -83,9 +83,9 @@ def forecast(plan: Plan, limits: Limits, folder: Path | None = None) -> Forecast
     """
     rehearsals = Rehearsals()
     tried = [[rehearsals.of(row, job, plan.domains[job.domain]) for job in row.jobs] for row in plan.rows]
-    lanes = {(id(row), id(job)): one.lane for row, own in zip(plan.rows, tried, strict=True)
-             for job, one in zip(row.jobs, own, strict=True)}  # fmt: skip
-    budget = budget_of(plan, limits, lambda row, job: lanes[id(row), id(job)] == "tensors")
+    in_torch = {id(job) for row, own in zip(plan.rows, tried, strict=True)
+                for job, one in zip(row.jobs, own, strict=True) if one.lane == "tensors"}  # fmt: skip
+    budget = budget_of(plan, limits, lambda _, job: id(job) in in_torch)
     compute = sum(
         one.per_cell * row.cells + one.per_element * row.size
         for row, own in zip(plan.rows, tried, strict=True)
@@ -144,7 +144,7 @@ def _read_some(item: Input, buffer: "np.ndarray[tuple[int], np.dtype[np.uint8]]"
 
 def _writing(folder: Path | None) -> Rate:
     """Measure how fast a file is written, as far as the system takes it; the file is removed."""
-    place = next((parent for parent in (folder, *folder.parents) if parent.exists()), None) if folder else None
+    place = next((parent for parent in (folder, *folder.parents) if parent.is_dir()), None) if folder else None
     data = np.ones(WRITTEN_BYTES, np.uint8)
     with suppress(OSError), tempfile.TemporaryFile(dir=place) as file:
         began, cpu = time.perf_counter(), time.thread_time()

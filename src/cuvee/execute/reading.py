@@ -1,6 +1,6 @@
 """One worker's way to raw elements: read from the sources, or kept since an earlier pass."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from cuvee.plan.rows import Row
 __all__ = ["Buffers", "Bytes", "Kept", "read"]
 
 Bytes = NDArray[np.uint8]
+ALIGNED = 8  # inputs begin at multiples of it, as the widest elements need
 
 
 class Buffers:
@@ -31,38 +32,41 @@ class Buffers:
 class Kept:
     """Inputs of a group of rows that stay in memory from the first sweep to the last.
 
+    Args:
+        shelf: where.
+        memory: room for all of them.
+        places: where each begins in it, by row and input.
+
     Attributes:
         full: the first sweep is over: everything is there.
     """
 
-    def __init__(self, shelf: Shelf, regions: dict[tuple[int, int], Bytes]) -> None:
+    def __init__(self, shelf: Shelf, memory: Bytes, places: Mapping[tuple[int, int], int]) -> None:
         self._shelf = shelf
-        self._regions = regions
+        self._memory = memory
+        self._places = places
         self.full = False
 
     @classmethod
     def of(cls, plan: Plan, rows: Sequence[Row], shelf: Shelf) -> "Kept | None":
         """Find room for all that the rows read more than once; None if there is none, or nothing to keep."""
-        kept = cls(shelf, {})
+        places: dict[tuple[int, int], int] = {}
+        size = 0
         for row in rows:
-            for i in {i for job in row.jobs if plan.readings(job) > 1 for i in used(job)}:
-                region = shelf.take(row.inputs[i].nbytes)
-                if region is None:
-                    kept.release()
-                    return None
-                kept._regions[id(row), i] = region
-        return kept if kept._regions else None
+            for i in dict.fromkeys(i for job in row.jobs if plan.readings(job) > 1 for i in used(job)):
+                places[id(row), i] = size
+                size += -(-row.inputs[i].nbytes // ALIGNED) * ALIGNED
+        memory = shelf.take(size) if size else None
+        return None if memory is None else cls(shelf, memory, places)
 
     def part(self, row: Row, i: int, first: int, nbytes: int) -> Bytes | None:
         """Return memory of a part of an input, or None if that is not kept."""
-        region = self._regions.get((id(row), i))
-        return None if region is None else region[first : first + nbytes]
+        begin = self._places.get((id(row), i))
+        return None if begin is None else self._memory[begin + first : begin + first + nbytes]
 
     def release(self) -> None:
         """Give the memory back."""
-        for region in self._regions.values():
-            self._shelf.give_back(region)
-        self._regions = {}
+        self._shelf.give_back(self._memory)
 
 
 def read(

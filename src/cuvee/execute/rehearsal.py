@@ -34,30 +34,37 @@ class Rehearsal:
     per_element: float
 
 
+NOTHING = Rehearsal("bytes", 0.0, 0.0)  # what an empty row takes
+
+
 class Rehearsals:
-    """Rehearses each kind of job once."""
+    """Rehearses each kind of job of a plan once."""
 
     def __init__(self) -> None:
         self._known: dict[object, Rehearsal] = {}
+        self._choices: dict[int, object] = {}  # by the id of the parameters, which many jobs share
 
     def of(self, row: Row, job: Job, domain: Domain) -> Rehearsal:
         """Return the rehearsal of a job: of the first one with its method, choices and element types."""
-        kind = _kind(row, job, domain)
+        if row.size == 0:
+            return NOTHING
+        kind = self._kind(row, job, domain)
         if kind not in self._known:
             self._known[kind] = _rehearse(row, job, domain)
         return self._known[kind]
 
-
-def _kind(row: Row, job: Job, domain: Domain) -> object:
-    """Return what jobs that compute alike have in common."""
-    if job.moves:
-        return "bytes"
-    choices = tuple(
-        (name, value if isinstance(value, bool | str) else None) for name, value in sorted(job.parameters.items())
-    )
-    whole = domain.whole and domain.scope != "row"
-    types = tuple(row.inputs[i].spec.dtype for i in used(job))
-    return job.method, choices, types, job.dtype, len(job.operands), whole, row.width if domain.scope == "row" else 0
+    def _kind(self, row: Row, job: Job, domain: Domain) -> object:
+        """Return what jobs that compute alike have in common."""
+        if job.moves:
+            return "bytes"
+        choices = self._choices.get(id(job.parameters))
+        if choices is None:
+            named = sorted(job.parameters.items())
+            choices = tuple((name, value if isinstance(value, bool | str) else None) for name, value in named)
+            self._choices[id(job.parameters)] = choices
+        types = tuple(row.inputs[i].spec.dtype.name for i in used(job))
+        by_row = row.width if domain.scope == "row" else 0
+        return job.method, choices, types, job.dtype.name, domain.whole, by_row
 
 
 def _rehearse(row: Row, job: Job, domain: Domain) -> Rehearsal:

@@ -42,6 +42,7 @@ class Shelf:
     def give_back(self, region: Bytes) -> None:
         """Take a region back."""
         begin = region.__array_interface__["data"][0] - self._memory.__array_interface__["data"][0]
-        lent = begin, begin - (-region.nbytes // PLACE) * PLACE  # the end, too: an empty region may begin where another does
+        # Told by its end, too: an empty region may begin where another does.
+        lent = begin, begin - (-region.nbytes // PLACE) * PLACE
         with self._lock:
             self._lent = [other for other in self._lent if other != lent]

@@ -7,7 +7,7 @@ is one row with a job for each, and its inputs are read once.
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ from cuvee.spec import DTYPES, DType, TensorSpec
 __all__ = ["Plan", "make_plan", "plan"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """What a run will do.
 
@@ -65,23 +65,24 @@ class Plan:
             return 1
         return 1 + (job.method.passes if most else job.method.usual)(job.parameters)
 
-    @property
+    @cached_property
     def bytes_read(self) -> int:
         """Bytes usually read from the inputs."""
         return sum(self.row_bytes_read(row) for row in self.rows)
 
-    @property
+    @cached_property
     def bytes_read_at_most(self) -> int:
         """Bytes read from the inputs where no guess is right."""
         return sum(self.row_bytes_read(row, most=True) for row in self.rows)
 
     def row_bytes_read(self, row: Row, *, most: bool = False) -> int:
         """Return the bytes that a row usually reads, or at most; jobs share what they read at the same time."""
-        passes = dict.fromkeys(range(len(row.inputs)), 0)
+        times = [0] * len(row.inputs)
         for job in row.jobs:
+            readings = self.readings(job, most=most)
             for i in used(job):
-                passes[i] = max(passes[i], self.readings(job, most=most))
-        return sum(passes[i] * row.inputs[i].nbytes for i in passes)
+                times[i] = max(times[i], readings)
+        return sum(n * item.nbytes for n, item in zip(times, row.inputs, strict=True))
 
     @property
     def bytes_written(self) -> int:

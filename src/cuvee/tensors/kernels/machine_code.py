@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 
 __all__ = ["cache_folder", "kernel", "on_compile"]
@@ -92,11 +92,10 @@ def _compile() -> tuple[str, bytes] | None:
     for tell in _listeners:
         tell()
     try:
-        from cuvee.tensors.kernels.loop import run
+        loop = import_module("cuvee.tensors.kernels.loop")  # not above: it imports numba, and compiles
     except ImportError:
         return None
-    library = run._library  # type: ignore[attr-defined]
-    return run.native_name, library._get_compiled_object()
+    return loop.run.native_name, loop.run._library._get_compiled_object()
 
 
 def _read(path: Path) -> tuple[str, bytes] | None:
