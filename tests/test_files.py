@@ -2,15 +2,20 @@
 
 import io
 import resource
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 import cuvee
-from cuvee.files import OpenFiles
+from cuvee.files import AHEAD, SMALL, OpenFiles, _read_once
 from cuvee.writers.save import save_state_dict
 
 
@@ -91,3 +96,42 @@ def test_threads_share_files_that_come_and_go(tmp_path: Path) -> None:
 def test_a_short_file_gives_what_it_has(tmp_path: Path) -> None:
     (path,) = numbered(tmp_path, 1)
     assert OpenFiles(lambda p: io.FileIO(p, "rb")).read_at(path, memoryview(bytearray(30)), 90) == 10
+
+
+def test_small_reads_that_follow_each_other_are_made_together(tmp_path: Path) -> None:
+    content = bytes(np.random.default_rng(0).integers(0, 256, 3 * AHEAD + 1000, np.uint8))
+    path = tmp_path / "data"
+    path.write_bytes(content)
+    files = OpenFiles(lambda path: io.FileIO(path, "rb"))
+    reads: list[int] = []
+    with mock.patch("cuvee.files._read_once", lambda entry, view, at: reads.append(at) or _read_once(entry, view, at)):
+        position = 0
+        for step in [1, 700, SMALL, 0, 13, 5000] * 40:
+            view = memoryview(bytearray(step))
+            count = files.read_at(path, view, position)
+            assert bytes(view[:count]) == content[position : position + step]
+            assert count == min(step, len(content) - position)
+            position += count
+            if position == len(content):
+                break
+        assert position == len(content)
+    assert len(reads) < 20
+
+
+@given(st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 300), st.booleans()), max_size=30))
+def test_any_reads_give_what_the_file_holds(reads: list[tuple[int, int, bool]]) -> None:
+    content = bytes(range(256)) * 16
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / name for name in "ab"]
+        for k, path in enumerate(paths):
+            path.write_bytes(content[k:])
+        files, position = OpenFiles(lambda path: io.FileIO(path, "rb")), 0
+        for k, (jump, step, goes_on) in enumerate(reads):
+            path = paths[k % 7 == 0]
+            position = position if goes_on else jump
+            view = memoryview(bytearray(step))
+            count = files.read_at(path, view, position)
+            expected = path.read_bytes()[position : position + step]
+            assert (count, bytes(view[:count])) == (len(expected), expected)
+            position += step
+        files.close()

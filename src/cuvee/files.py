@@ -8,13 +8,14 @@ import io
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 __all__ = ["OpenFiles"]
 
 MOST_OPEN = 32  # per checkpoint; workers rarely need more than one file each
+SMALL = 32 << 10  # bytes; of reads that are smaller and follow each other, many are made at once
+AHEAD = 256 << 10  # bytes that are read then
 
 
 class _Open:
@@ -24,6 +25,16 @@ class _Open:
         self.file = file
         self.users = 0
         self.turn = threading.Lock()  # where the system reads and writes only at the file's own position
+
+
+class _Ahead(threading.local):
+    """What one thread has read beyond what it was asked for."""
+
+    path: Path | None = None
+    begin = 0
+    end = 0  # of what is there
+    asked = -1  # where the last small read ended
+    data = memoryview(b"")
 
 
 class OpenFiles:
@@ -40,6 +51,7 @@ class OpenFiles:
         self._lock = threading.Lock()
         self._open: OrderedDict[Path, _Open] = OrderedDict()  # least recently used first
         self._closed = False
+        self._ahead = _Ahead()
 
     def read_at(self, path: Path, view: memoryview, position: int) -> int:
         """Fill `view` from byte `position` of a file; return how many bytes there were, less only at the file's end.
@@ -47,13 +59,34 @@ class OpenFiles:
         Raises:
             OSError: the file cannot be opened or read, or all were closed.
         """
+        if len(view) > SMALL or self._closed:
+            return self._read(path, view, position)
+        ahead, end = self._ahead, position + len(view)
+        follows = ahead.path == path and ahead.asked == position
+        ahead.path, ahead.asked = path, end
+        if not follows:
+            ahead.end = 0
+            return self._read(path, view, position)
+        if not (ahead.begin <= position and end <= ahead.end):
+            ahead.data = ahead.data if len(ahead.data) else memoryview(bytearray(AHEAD))
+            ahead.begin, ahead.end = position, position + self._read(path, ahead.data, position)
+        first = position - ahead.begin
+        count = min(end, ahead.end) - position
+        view[:count] = ahead.data[first : first + count]
+        return count
+
+    def _read(self, path: Path, view: memoryview, position: int) -> int:
+        """Read as `read_at` says."""
         done = 0
-        with self._use(path) as entry:
+        entry = self._lend(path)
+        try:
             while done < len(view):
-                count = _read_once(entry, view[done:], position + done)
+                count = _read_once(entry, view[done:] if done else view, position + done)
                 if count == 0:
                     break
                 done += count
+        finally:
+            self._take_back(entry)
         return done
 
     def write_at(self, path: Path, view: memoryview, position: int) -> None:
@@ -63,14 +96,20 @@ class OpenFiles:
             OSError: the file cannot be opened or written, or all were closed.
         """
         done = 0
-        with self._use(path) as entry:
+        entry = self._lend(path)
+        try:
             while done < len(view):
                 done += _write_once(entry, view[done:], position + done)
+        finally:
+            self._take_back(entry)
 
     def sync(self, path: Path) -> None:
         """Make a file's bytes last through a loss of power."""
-        with self._use(path) as entry:
+        entry = self._lend(path)
+        try:
             os.fsync(entry.file.fileno())
+        finally:
+            self._take_back(entry)
 
     def close(self) -> None:
         """Close all, at once or, where one is being used, when that is over. Nothing can be opened afterwards."""
@@ -81,8 +120,7 @@ class OpenFiles:
     def __del__(self) -> None:
         self.close()
 
-    @contextmanager
-    def _use(self, path: Path) -> Iterator[_Open]:
+    def _lend(self, path: Path) -> _Open:
         """Lend out an open file."""
         with self._lock:
             if self._closed:
@@ -93,11 +131,13 @@ class OpenFiles:
                 entry = self._open[path] = _Open(self._open_file(path))
             self._open.move_to_end(path)
             entry.users += 1
-        try:
-            yield entry
-        finally:
-            with self._lock:
-                entry.users -= 1
+            return entry
+
+    def _take_back(self, entry: _Open) -> None:
+        """Take a file back; where too many are open, or all are to be closed, close some that nobody uses."""
+        with self._lock:
+            entry.users -= 1
+            if self._closed or len(self._open) > self._most:
                 self._close_idle(0 if self._closed else self._most)
 
     def _close_idle(self, most: int) -> None:

@@ -134,6 +134,12 @@ def refused(name: str, folders: list[str], out: Path, memory: str) -> str:
     return run.stderr
 
 
+def assert_bounded(cost: Cost) -> None:
+    """Compare with the limit, and with what the plan said."""
+    assert cost.measured < LIMIT
+    assert cost.measured <= cost.predicted <= TOO_CAUTIOUS * cost.measured
+
+
 @pytest.fixture(scope="module", autouse=True)
 def compiled() -> None:
     """Compile for this machine before the memory of a process is measured: that happens once, and takes more."""
@@ -179,7 +185,7 @@ def test_a_merge_takes_no_more_memory_than_it_is_allowed(small: list[str], tmp_p
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("memory", [150, 180, 250, 400])
+@pytest.mark.parametrize("memory", [160, 180, 250, 400])
 @pytest.mark.parametrize("name", COMPILED)
 def test_every_compiled_merge_takes_no_more_memory_than_it_is_allowed(
     name: str, memory: int, small: list[str], tmp_path: Path
@@ -191,8 +197,8 @@ def test_every_compiled_merge_takes_no_more_memory_than_it_is_allowed(
 def test_too_little_memory_is_refused_in_one_line_and_what_it_names_suffices(small: list[str], tmp_path: Path) -> None:
     said = refused("linear", small, tmp_path / "out", "100MB")
     found = re.fullmatch(
-        r"cuvee: (\S+): this tensor needs [\d,]+ MB of memory in all, with one worker and the smallest blocks; the limit "
-        r"is 100 MB\. Allow (\d+) MB or more\.\n",
+        r"cuvee: (\S+): this tensor needs [\d,]+ MB of memory in all, with one worker and the smallest blocks; the "
+        r"limit is 100 MB\. Allow (\d+) MB or more\.\n",
         said,
     )
     assert found is not None, said

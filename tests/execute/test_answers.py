@@ -3,6 +3,7 @@
 import itertools
 import threading
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -211,3 +212,14 @@ def test_an_answer_is_finished_once() -> None:
     answers.close()
     assert answers.at(A, 0) == answers.at(A, 1) == ["done"]
     assert len(calls) == 1
+
+
+def test_running_sums_beyond_32_bits_do_not_wrap() -> None:
+    answers, large = Answers(), row("a", 3)
+    for cell, value in enumerate([1, 1 << 33, 1 << 40]):
+        answers.add(large, cell, asked([value], "running"))
+    answers.end_row(large)
+    answers.close()
+    found: list[Any] = [answers.at(large, cell)[0] for cell in range(3)]
+    assert [int(before[0]) for before, _, _ in found] == [0, 1, 1 + (1 << 33)]
+    assert [int(own[0]) for _, own, _ in found] == [1, 1 << 33, 1 << 40]

@@ -236,24 +236,27 @@ def test_every_input_that_is_kept_has_whole_places(plan_of: Any, header: Any) ->
 
 def test_by_default_a_run_keeps_what_brings_it_to_half_a_gigabyte(ties: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     assert KEPT == 512 << 20
-    monkeypatch.setattr(limits_module, "KEPT", needed(ties, workers=1) + 1000)
-    assert in_kernels(ties, Limits(workers=1)).keep_bytes == 1000
+    everything = in_kernels(ties, Limits(workers=1, memory=100_000 * MB)).keep_bytes
+    monkeypatch.setattr(limits_module, "KEPT", needed(ties, workers=1) + everything)
+    assert in_kernels(ties, Limits(workers=1)).keep_bytes == everything > 0
     monkeypatch.setattr(limits_module, "KEPT", 1000)
     assert in_kernels(ties, Limits(workers=1)).keep_bytes == 0
 
 
-def test_a_limit_of_memory_is_filled_with_what_is_kept(ties: Plan) -> None:
+def test_what_takes_its_passes_together_is_kept_whole_or_not_at_all(ties: Plan) -> None:
     most = needed(ties, workers=1)
-    for spare in (0, 1, 12_345_678):
+    everything = in_kernels(ties, Limits(workers=1, memory=100_000 * MB)).keep_bytes
+    for spare, kept in ((0, 0), (everything - 1, 0), (everything, everything), (everything + 1, everything)):
         budget = in_kernels(ties, Limits(workers=1, memory=most + spare))
-        assert (budget.keep_bytes, budget.peak_memory) == (spare, most + spare)
+        assert (budget.keep_bytes, budget.peak_memory) == (kept, most + kept)
     assert in_kernels(ties, Limits(workers=1, memory=100_000 * MB)) == in_kernels(ties, Limits(workers=1))
 
 
 def test_a_large_limit_keeps_more_than_is_kept_by_default(plan_of: Any, header: Any) -> None:
     model = header({"w": (1 << 28,)})
     plan = plan_of(method="slerp", models=[model, model])
-    assert in_kernels(plan, Limits(workers=1)).peak_memory == KEPT
+    assert in_kernels(plan, Limits(workers=1)).keep_bytes == 0
+    assert in_kernels(plan, Limits(workers=1)).peak_memory < KEPT
     assert in_kernels(plan, Limits(workers=1, memory=10_000 * MB)).keep_bytes == 2 * 4 << 28
 
 

@@ -16,6 +16,7 @@ from cuvee.tensors.passes import Array, Pass
 
 __all__ = ["Answers"]
 
+LARGEST_32 = 2**31 - 1
 Place = tuple[str, int]  # a row's order in its domain: tensor name, first element
 
 
@@ -90,9 +91,11 @@ class Answers:
                 self._total += part
             else:
                 if place not in self._parts:
-                    # What is counted in a cell fits into 32 bits; sums over cells are taken in 64.
+                    # What is counted in a cell fits into 32 bits, as a rule; sums over cells are taken in 64.
                     counts = part.dtype.kind in "iu" and row.cell < 1 << 31
                     self._parts[place] = np.zeros((row.cells, *part.shape), np.int32 if counts else part.dtype)
+                if part.dtype.kind in "iu" and np.abs(part).max(initial=0) > LARGEST_32:
+                    self._parts[place] = self._parts[place].astype(np.int64)
                 self._parts[place][cell] = part
 
     def end_row(self, row: Row) -> None:

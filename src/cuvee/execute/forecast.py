@@ -145,10 +145,10 @@ def _read_some(item: Input, buffer: "np.ndarray[tuple[int], np.dtype[np.uint8]]"
 def _writing(folder: Path | None) -> Rate:
     """Measure how fast a file is written, as far as the system takes it; the file is removed."""
     place = next((parent for parent in (folder, *folder.parents) if parent.is_dir()), None) if folder else None
-    data = np.ones(WRITTEN_BYTES, np.uint8)
+    data = np.ones(READ_BYTES, np.uint8)
     with suppress(OSError), tempfile.TemporaryFile(dir=place) as file:
         began, cpu = time.perf_counter(), time.thread_time()
-        for begin in range(0, WRITTEN_BYTES, READ_BYTES):
-            file.write(data[begin : begin + READ_BYTES].data)
+        for _ in range(0, WRITTEN_BYTES, READ_BYTES):
+            file.write(data.data)
         return Rate((time.perf_counter() - began) / WRITTEN_BYTES, (time.thread_time() - cpu) / WRITTEN_BYTES)
     return Rate(0.0, 0.0)

@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cuvee.execute.shelf import Shelf
+from cuvee.plan.limits import PLACE
 from cuvee.plan.planner import Plan, used
 from cuvee.plan.rows import Row
 
 __all__ = ["Buffers", "Bytes", "Kept", "read"]
 
 Bytes = NDArray[np.uint8]
-ALIGNED = 8  # inputs begin at multiples of it, as the widest elements need
 
 
 class Buffers:
@@ -55,7 +55,7 @@ class Kept:
         for row in rows:
             for i in dict.fromkeys(i for job in row.jobs if plan.readings(job) > 1 for i in used(job)):
                 places[id(row), i] = size
-                size += -(-row.inputs[i].nbytes // ALIGNED) * ALIGNED
+                size += -(-row.inputs[i].nbytes // PLACE) * PLACE
         memory = shelf.take(size) if size else None
         return None if memory is None else cls(shelf, memory, places)
 

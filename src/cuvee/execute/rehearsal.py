@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from cuvee.errors import CuveeError
 from cuvee.execute.answers import Answers
 from cuvee.execute.cells import Cell
 from cuvee.plan.planner import used
@@ -35,6 +36,7 @@ class Rehearsal:
 
 
 NOTHING = Rehearsal("bytes", 0.0, 0.0)  # what an empty row takes
+UNKNOWN = Rehearsal("tensors", 0.0, 0.0)
 
 
 class Rehearsals:
@@ -50,7 +52,10 @@ class Rehearsals:
             return NOTHING
         kind = self._kind(row, job, domain)
         if kind not in self._known:
-            self._known[kind] = _rehearse(row, job, domain)
+            try:
+                self._known[kind] = _rehearse(row, job, domain)
+            except CuveeError:  # the method does not like what is made up; it may like the models
+                self._known[kind] = UNKNOWN
         return self._known[kind]
 
     def _kind(self, row: Row, job: Job, domain: Domain) -> object:

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from cuvee.errors import PlanError, RecipeError
+from cuvee.files import AHEAD
 from cuvee.plan.planner import Plan, used
-from cuvee.plan.rows import Job, Row
+from cuvee.plan.rows import CELL, Job, Row
 
 __all__ = ["PLACE", "Budget", "Limits", "budget_of", "cells_per_block"]
 
@@ -102,7 +103,7 @@ def budget_of(plan: Plan, limits: Limits, in_torch: InTorch = lambda _row, _job:
                 f"blocks; the limit is {limits.memory / 1e6:,.0f} MB. Allow {-(-peak // 1_000_000)} MB or more."
             )
     spare = max((KEPT if limits.memory is None else limits.memory) - peak, 0)
-    keep = min(spare, _most_kept(plan))
+    keep = _kept(plan, workers, spare)
     return Budget(workers=workers, block_bytes=block_bytes, keep_bytes=keep, peak_memory=peak + keep)
 
 
@@ -112,10 +113,20 @@ def cells_per_block(row: Row, block_bytes: int) -> int:
     return max(1, block_bytes * 8 // (row.cell * widest))
 
 
-def _most_kept(plan: Plan) -> int:
-    """Return the bytes of all inputs that are read more than once."""
-    again = [row for row in plan.rows if any(plan.readings(job) > 1 for job in row.jobs)]
-    return sum(-(-item.nbytes // PLACE) * PLACE for row in again for item in row.inputs)
+def _kept(plan: Plan, workers: int, spare: int) -> int:
+    """Return the bytes that rows which take their passes together can keep, of those to spare.
+
+    They keep all of what they read, or nothing. Each worker has one large group of rows under way, or as many small ones
+    as it is handed at a time, and one more has begun.
+    """
+    sizes = dict.fromkeys(range(len(plan.domains)), 0)
+    for row in plan.rows:
+        again = {job.domain for job in row.jobs if plan.readings(job) > 1}
+        for domain in again:
+            sizes[domain] += sum(-(-item.nbytes // PLACE) * PLACE for item in row.inputs)
+    fitting = [size for size in sizes.values() if size <= spare]
+    handed = max((CELL * sum(item.spec.dtype.bits for item in row.inputs) // 8 for row in plan.rows), default=0)
+    return min(spare, sum(fitting), (workers + 1) * (max(fitting, default=0) + handed))
 
 
 def _fixed_memory(plan: Plan, in_torch: InTorch) -> int:
@@ -133,7 +144,11 @@ def _row_memory(row: Row, block_bytes: int, in_torch: InTorch) -> int:
     """Predict what one worker needs for a row: its buffers, and what the job that needs most takes to compute."""
     elements = min(row.size, row.cell * cells_per_block(row, block_bytes))
     buffers = sum(item.spec.dtype.bits for item in row.inputs) + sum(job.dtype.bits for job in row.jobs)
-    return elements * buffers // 8 + max(_job_memory(row, job, in_torch(row, job)) for job in row.jobs)
+    return (
+        AHEAD * len(row.inputs)
+        + elements * buffers // 8
+        + max(_job_memory(row, job, in_torch(row, job)) for job in row.jobs)
+    )
 
 
 def _job_memory(row: Row, job: Job, in_torch: bool) -> int:

@@ -69,7 +69,7 @@ class Pools:
             found.setdefault(method, []).append(values)
         return [
             f"method '{method.name}' takes its whole-model passes over {len(pools)} groups of tensors, each by itself, "
-            f"because {' and '.join(_varying(method, pools))} varies."
+            f"because {_varying(method, pools)}."
             for method, pools in found.items()
             if len(pools) > 1
         ]
@@ -80,6 +80,8 @@ def _pooled(method: Method) -> tuple[str, ...]:
     return (*method.pooled, *(p.name for p in method.parameters.values() if p.role == "space"))
 
 
-def _varying(method: Method, pools: Iterable[Values]) -> list[str]:
-    """Return the pooled parameters that differ between pools."""
-    return [name for name, found in zip(_pooled(method), zip(*pools, strict=True), strict=True) if len(set(found)) > 1]
+def _varying(method: Method, pools: Iterable[Values]) -> str:
+    """Say which pooled parameters differ between pools."""
+    columns = zip(_pooled(method), zip(*pools, strict=True), strict=True)
+    names = [name for name, found in columns if len(set(found)) > 1]
+    return f"{' and '.join(names)} {'vary' if len(names) > 1 else 'varies'}"

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cuvee.spec import DType
-from cuvee.tensors.kernels.program import Chain
+from cuvee.tensors.kernels.program import Chain, address_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,12 +58,16 @@ class Block:
         dtype: element type.
         rows: number of rows the elements form; divides their number.
         widen: makes float32 elements of the bytes, (elements,).
+
+    Attributes:
+        address: where the bytes lie, for kernels.
     """
 
     def __init__(self, data: Bytes, dtype: DType, rows: int, widen: "Callable[[Bytes, DType], Tensor]") -> None:
         self.data = data
         self.dtype = dtype
         self.rows = rows
+        self.address = address_of(data)
         self._widen = widen
 
     @cached_property

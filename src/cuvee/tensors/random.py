@@ -7,7 +7,7 @@ the order or the device.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
 from typing import TYPE_CHECKING
@@ -131,7 +131,7 @@ class Dropped:
         rescale = int(np.float32(self.rescale).view(np.uint32))
         keys = [np.uint64(word).astype(np.int64) for word in (self.key.key, self.key.stream)]
         slots = (frame.DROP, *map(int, keys), round(self.density * (1 << 32)), rescale)
-        return replace(chain, stages=(*chain.stages, Stage(slots)), stream=self.start)
+        return Chain(chain.model, chain.base, (*chain.stages, Stage(slots)), self.start)
 
     @cached_property
     def tensor(self) -> "Tensor":

@@ -39,14 +39,14 @@ FEW = 64  # a row of so few entries is sorted
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Where entries of given rank lie.
+    """Where entries of given rank lie: in a domain, (n,) int64 each, or in rows of a cell, (n, rows).
 
     Attributes:
-        bits: their magnitude as the bit pattern of |x| in float32, (n,) int64; NONE or ALL at the ends.
-        spare: how many entries of that magnitude are among the largest, (n,) int64.
-        on_cut: how many there are in the domain, (n,) int64.
-        before: how many there are in earlier cells, (n,) int64; -1 where that was not counted.
-        own: how many there are in this cell, (n,) int64, where `before` was counted.
+        bits: their magnitude as the bit pattern of |x| in float32; NONE or ALL at the ends.
+        spare: how many entries of that magnitude are among the largest.
+        on_cut: how many there are in the domain.
+        before: how many there are in earlier cells; -1 where that was not counted.
+        own: how many there are in this cell, where `before` was counted.
     """
 
     bits: Array
@@ -180,18 +180,16 @@ class _Search:
         return Found(self.low, self.rank, self.inside, counted, np.where(known, own[rows, self.column], 0))
 
 
-def find_in_cell(operands: Sequence[Operand], ranks: Array) -> list[Found]:
-    """Find, for every operand and row of a cell, the entry of the operand's rank; fields are (rows,) each."""
+def find_in_cell(operands: Sequence[Operand], ranks: Array) -> Found:
+    """Find, for every operand and row of a cell, the entry of the operand's rank; fields are (n, rows)."""
     program = program_of(operands)
     if program is not None:
         inner = np.clip(ranks, 1, program.width)
         fused = program.select(inner) if program.width > FEW else _sorted(program.magnitudes(), inner)
         if fused is not None:
-            return [
-                _in_rows(own[:, 0], own[:, 1], own[:, 2], int(rank), program.width)
-                for own, rank in zip(fused, ranks, strict=True)
-            ]
-    return [_find_in_rows(operand, int(rank)) for operand, rank in zip(operands, ranks, strict=True)]
+            return _in_rows(fused, ranks, program.width)
+    found = [_find_in_rows(operand, int(rank)) for operand, rank in zip(operands, ranks, strict=True)]
+    return _in_rows(np.stack(found), ranks, operands[0].tensor.shape[1])
 
 
 def _sorted(magnitudes: Array | None, ranks: Array) -> Array | None:
@@ -204,22 +202,29 @@ def _sorted(magnitudes: Array | None, ranks: Array) -> Array | None:
     return np.stack([at[:, :, 0].astype(np.int64), spare, (magnitudes == at).sum(2)], axis=2)
 
 
-def _find_in_rows(operand: Operand, rank: int) -> Found:
-    """Find an entry in each row of one operand, in torch."""
+def _find_in_rows(operand: Operand, rank: int) -> Array:
+    """Find an entry in each row of one operand, in torch: bits, spare, on_cut as (rows, 3) int64."""
     magnitude = magnitude_bits(operand.tensor)
     size = magnitude.shape[1]
     inner = min(max(rank, 1), size)
     at = magnitude.sort(dim=1, descending=True).values[:, inner - 1, None]
-    spare = (inner - (magnitude > at).sum(1)).numpy()
-    return _in_rows(at[:, 0].to(torch.int64).numpy(), spare, (magnitude == at).sum(1).numpy(), rank, size)
+    columns = at[:, 0].to(torch.int64), inner - (magnitude > at).sum(1), (magnitude == at).sum(1)
+    found: Array = torch.stack(columns, dim=1).numpy()
+    return found
 
 
-def _in_rows(bits: Array, spare: Array, on_cut: Array, rank: int, size: int) -> Found:
-    """Put together what was found in rows, or what stands for it where the rank takes nothing, or everything."""
-    none = np.zeros_like(bits)
-    if 0 < rank < size:
-        return Found(bits, spare, on_cut, none, on_cut)
-    return Found(np.full_like(bits, NONE if rank <= 0 else ALL), none, none, none, none)
+def _in_rows(found: Array, ranks: Array, size: int) -> Found:
+    """Put together what was found in rows, or what stands for it where the rank takes nothing, or everything.
+
+    Args:
+        found: (n, rows, 3): bits, spare, on_cut.
+        ranks: (n,).
+        size: entries in a row.
+    """
+    inner = ((ranks > 0) & (ranks < size))[:, None]
+    ends = np.where(ranks <= 0, NONE, ALL)[:, None]
+    spare, on_cut = np.where(inner, found[:, :, 1], 0), np.where(inner, found[:, :, 2], 0)
+    return Found(np.where(inner, found[:, :, 0], ends), spare, on_cut, np.zeros_like(spare), on_cut)
 
 
 def _choose(sample: Array, *, places: Sequence[int], ranks: Array, size: int) -> Array:

@@ -78,7 +78,7 @@ class Trimmed:
         if chain is None:
             return None
         stages = [self.keep.stage(frame.KEEP), *([self.drop.stage(frame.CLEAR)] if self.drop else [])]
-        return replace(chain, stages=(*chain.stages, *stages))
+        return Chain(chain.model, chain.base, (*chain.stages, *stages), chain.stream)
 
     @cached_property
     def tensor(self) -> "Tensor":
@@ -149,29 +149,28 @@ def largest(
     """
     ranks = np.asarray(counts, dtype=np.int64)
     if position.whole:
-        return [_cut(found, every_tie) for found in find_in_cell(operands, ranks)]
+        return _cuts(find_in_cell(operands, ranks), every_tie)
     found = yield from find_in_domain(operands, ranks, position.size)
     if ((found.before < 0) & _breaks_ties(found, every_tie)).any():
         before, own, _ = yield from prefix(np.size, count_on, operands, found.bits)
         found = replace(found, before=before, own=own)
-    cut = _cut(found, every_tie)
-    columns = zip(cut.bits[:, None], cut.spare[:, None], cut.before[:, None], strict=True)
-    return [Cut(*column) for column in columns]
+    return _cuts(found, every_tie)
 
 
 def _breaks_ties(found: Found, every_tie: bool) -> Array:
     """Say on which cuts some entries stay and some do not."""
-    return np.zeros(len(found.bits), bool) if every_tie else (found.spare > 0) & (found.spare < found.on_cut)
+    return np.zeros(found.bits.shape, bool) if every_tie else (found.spare > 0) & (found.spare < found.on_cut)
 
 
-def _cut(found: Found, every_tie: bool) -> Cut:
-    """Make cuts of what was found.
+def _cuts(found: Found, every_tie: bool) -> list[Cut]:
+    """Make cuts of what was found, one for each operand.
 
     Where all entries of a cell on the cut stay, it is lowered by a step, so that only one cell in a domain counts them.
     """
     breaks = _breaks_ties(found, every_tie)
     all_stay = (found.spare > 0) & (~breaks | (found.before + found.own <= found.spare))
     counts = breaks & ~all_stay & (found.before < found.spare)
-    none = np.zeros_like(found.spare)
     bits = np.where(all_stay, found.bits - 1, found.bits)
-    return Cut(bits, np.where(counts, found.spare, none), np.where(counts, found.before, none))
+    spare, before = np.where(counts, found.spare, 0), np.where(counts, found.before, 0)
+    table = np.stack([bits, spare, before], axis=1).reshape(len(bits), 3, -1)
+    return [Cut(*own) for own in table]

@@ -9,15 +9,19 @@ import ctypes
 import hashlib
 import os
 import platform
+import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
-from importlib import import_module, metadata
+from importlib import metadata
 from pathlib import Path
 
-__all__ = ["cache_folder", "kernel", "on_compile"]
+from cuvee.errors import CuveeWarning
+
+__all__ = ["SEPARATOR", "cache_folder", "kernel", "on_compile"]
 
 Kernel = Callable[[int, int], int]
 """Takes an operation and the address of a frame; returns what went wrong, 0 if nothing. Others may run meanwhile."""
@@ -25,6 +29,7 @@ Kernel = Callable[[int, int], int]
 VARIABLE = "CUVEE_CACHE"
 SOURCES = "elements.py", "frame.py", "loop.py", "measures.py", "merges.py", "stages.py"
 DIGEST_BYTES = 32
+SEPARATOR = b"\0"  # between the function's name and its machine code
 # numba's code for raising Python errors names these; kernels raise none, so they are never called.
 UNUSED = (
     "NRT_Free", "NRT_MemInfo_call_dtor", "numba_do_raise", "numba_gil_ensure", "numba_gil_release",
@@ -88,14 +93,20 @@ def _fingerprint(llvm: object) -> str:
 
 
 def _compile() -> tuple[str, bytes] | None:
-    """Compile the loop; return its name and machine code, or None where numba is missing."""
+    """Compile the loop; return its name and machine code, or None where that fails, which is warned of.
+
+    In a process of its own: compiling takes more memory than most merges.
+    """
     for tell in _listeners:
         tell()
-    try:
-        loop = import_module("cuvee.tensors.kernels.loop")  # not above: it imports numba, and compiles
-    except ImportError:
+    command = [sys.executable, "-m", "cuvee.tensors.kernels.compiler"]
+    done = subprocess.run(command, capture_output=True, check=False)
+    if done.returncode:
+        cause = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+        warnings.warn(f"Kernels could not be compiled ({cause[0]}); computing in torch.", CuveeWarning, stacklevel=2)
         return None
-    return loop.run.native_name, loop.run._library._get_compiled_object()
+    name, _, code = done.stdout.partition(SEPARATOR)
+    return name.decode(), code
 
 
 def _read(path: Path) -> tuple[str, bytes] | None:
@@ -103,7 +114,7 @@ def _read(path: Path) -> tuple[str, bytes] | None:
     with suppress(OSError):
         data = path.read_bytes()
         digest, rest = data[:DIGEST_BYTES], data[DIGEST_BYTES:]
-        name, _, code = rest.partition(b"\0")
+        name, _, code = rest.partition(SEPARATOR)
         if hashlib.blake2b(rest, digest_size=DIGEST_BYTES).digest() == digest:
             return name.decode(), code
     return None
@@ -111,7 +122,7 @@ def _read(path: Path) -> tuple[str, bytes] | None:
 
 def _write(path: Path, name: str, code: bytes) -> None:
     """Keep machine code, if the folder can be written; other processes see all of it or nothing."""
-    rest = name.encode() + b"\0" + code
+    rest = name.encode() + SEPARATOR + code
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         handle, temporary = tempfile.mkstemp(dir=path.parent)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from itertools import chain as chain_from
+from threading import local
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,7 +19,7 @@ from cuvee.spec import DType
 from cuvee.tensors.kernels import frame as f
 from cuvee.tensors.kernels.machine_code import Kernel, kernel
 
-__all__ = ["Chain", "Program", "Raw", "Stage", "program_of"]
+__all__ = ["Chain", "Program", "Raw", "Stage", "address_of", "program_of"]
 
 Array = NDArray[Any]
 
@@ -29,6 +30,7 @@ class Raw(Protocol):
     data: NDArray[np.uint8]
     dtype: DType
     rows: int
+    address: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +63,30 @@ class Chain:
     stream: int = 0
 
 
+class _Last(local):
+    """What a thread worked on last: primitives often follow each other on the same operands."""
+
+    operands: Sequence[object] | None = None
+    program: "Program | None" = None
+    scratch: Array = np.empty(0, np.float32)
+    scratch_address: int = 0
+
+
+_last = _Last()
+
+
 def program_of(operands: Sequence[object]) -> "Program | None":
-    """Return the program for operands, or None if kernels cannot take them."""
+    """Return the program for operands, or None if kernels cannot take them. The sequence must not change afterwards."""
     call = kernel()
     if call is None or not operands:
         return None
+    if operands is not _last.operands:
+        _last.operands, _last.program = operands, _new_program(call, operands)
+    return _last.program
+
+
+def _new_program(call: Kernel, operands: Sequence[object]) -> "Program | None":
+    """Make the program for operands, if kernels can take them."""
     chains: list[Chain] = [chain for operand in operands if (chain := getattr(operand, "chain", None)) is not None]
     if len(chains) < len(operands):
         return None
@@ -75,9 +96,18 @@ def program_of(operands: Sequence[object]) -> "Program | None":
     return Program(call, chains) if base is None or base.dtype.name in f.CODES else None
 
 
-def _address(array: Array) -> int:
+def address_of(array: Array) -> int:
     """Return where an array's elements lie."""
     return int(array.__array_interface__["data"][0])
+
+
+def _scratch(count: int) -> int:
+    """Return the address of this thread's scratch memory for `count` operands; a later call may move it."""
+    needed = (count + f.SPARE_CHUNKS) * f.CHUNK
+    if _last.scratch.size < needed:
+        _last.scratch = np.empty(needed, np.float32)
+        _last.scratch_address = address_of(_last.scratch)
+    return _last.scratch_address
 
 
 class Program:
@@ -105,10 +135,10 @@ class Program:
         slots[f.STREAM] = next((chain.stream for chain in chains if chain.stages), 0)
         slots[f.STAGE_COUNT] = len(stages)
         if first.base is not None:
-            slots[f.BASE], slots[f.BASE_CODE] = _address(first.base.data), f.CODES[first.base.dtype.name]
+            slots[f.BASE], slots[f.BASE_CODE] = first.base.address, f.CODES[first.base.dtype.name]
         # One array holds the frame and the small arrays that it points to: making arrays is what a call costs.
         parts = {
-            f.MODELS: [_address(chain.model.data) for chain in chains],
+            f.MODELS: [chain.model.address for chain in chains],
             f.MODEL_CODES: [f.CODES[chain.model.dtype.name] for chain in chains],
             f.FIRST_STAGE: [0, *accumulate(len(chain.stages) for chain in chains)],
             f.STAGES: [slot for stage in stages for slot in self._lay(stage)],
@@ -116,28 +146,32 @@ class Program:
         }
         places = dict(zip(parts, accumulate(map(len, parts.values()), initial=f.SLOTS), strict=False))
         self._frame = np.array([*slots, *chain_from.from_iterable(parts.values())], np.int64)
-        self._begin = _address(self._frame)
+        self._begin = address_of(self._frame)
         for slot, place in places.items():
             self._frame[slot] = self._begin + 8 * place
-        self._hold(f.SCRATCH, np.empty((self.count + f.SPARE_CHUNKS) * f.CHUNK, np.float32))
 
     def _lay(self, stage: Stage) -> list[int]:
         """Return all slots of a stage, and keep its cuts alive."""
         slots = [*stage.slots, *[0] * (f.STAGE - len(stage.slots))]
         if stage.cuts is not None:
             self._held.append(stage.cuts)
-            slots[f.CUTS], slots[f.CUT_ROWS] = _address(stage.cuts), stage.cuts.shape[1]
+            slots[f.CUTS], slots[f.CUT_ROWS] = address_of(stage.cuts), stage.cuts.shape[1]
         return slots
 
     def _hold(self, slot: int, array: Array) -> None:
         """Point a slot at an array, and keep that alive."""
         self._held.append(array)
-        self._frame[slot] = _address(array)
+        self._frame[slot] = address_of(array)
 
     def _ask(self, operation: int, result: Array) -> Array | None:
         """Carry out an operation that fills `result`; give None if an element is not finite."""
         self._hold(f.RESULT, result)
-        return None if self._call(operation, self._begin) else result
+        return None if self._run(operation) else result
+
+    def _run(self, operation: int) -> int:
+        """Carry out an operation; return what went wrong."""
+        self._frame[f.SCRATCH] = _scratch(self.count)
+        return self._call(operation, self._begin)
 
     def _weigh(self, weights: Array) -> None:
         """Take one factor per operand, or per operand and row."""
@@ -208,7 +242,8 @@ class Program:
         """Store what an operation makes, plus a block or not."""
         if dtype.name not in f.CODES or (added is not None and added.dtype.name not in f.CODES):
             return False
+        self._frame[f.ADDED] = 0
         if added is not None:
-            self._frame[f.ADDED], self._frame[f.ADDED_CODE] = _address(added.data), f.CODES[added.dtype.name]
-        self._frame[f.OUT], self._frame[f.OUT_CODE] = _address(out), f.CODES[dtype.name]
-        return self._call(operation, self._begin) == 0
+            self._frame[f.ADDED], self._frame[f.ADDED_CODE] = added.address, f.CODES[added.dtype.name]
+        self._frame[f.OUT], self._frame[f.OUT_CODE] = address_of(out), f.CODES[dtype.name]
+        return self._run(operation) == 0
