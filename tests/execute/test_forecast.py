@@ -17,6 +17,7 @@ from cuvee.execute.forecast import READ_BYTES, READS, Rate, forecast
 from cuvee.execute.rehearsal import Rehearsals
 from cuvee.methods import declare
 from cuvee.methods.declare import Method, Weights
+from cuvee.plan import limits
 from cuvee.plan.limits import FRAMEWORK, INTERPRETER, Limits
 from cuvee.plan.planner import Plan, make_plan
 from cuvee.plan.rows import CELL
@@ -95,12 +96,16 @@ def recipe(method: str = "linear", given: Any = None, **more: Any) -> dict[str, 
 
 @each_scope
 def test_bytes_are_those_of_the_plan_and_seconds_are_some(
-    method: Method, settings: Mapping[str, Any], plan_of: Planner
+    method: Method, settings: Mapping[str, Any], plan_of: Planner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base, *others = models(4)
     plan = plan_of(recipe_for(method, others, base, **settings))
     expected = forecast(plan, Limits(workers=2))
-    assert (expected.bytes_read, expected.bytes_read_at_most) == (plan.bytes_read, plan.bytes_read_at_most)
+    once = sum(item.nbytes for row in plan.rows for item in row.inputs)
+    assert (expected.bytes_read, expected.bytes_read_at_most) == (once, plan.bytes_read_at_most)
+    with monkeypatch.context() as patch:
+        patch.setattr(limits, "KEPT", 0)
+        assert forecast(plan, Limits(workers=2)).bytes_read == plan.bytes_read
     assert expected.bytes_written == plan.bytes_written
     assert isfinite(expected.seconds)
     assert expected.seconds > 0

@@ -33,6 +33,7 @@ def run(recipe: Path, *, as_json: bool, every_row: bool, limits: Limits, out: Pa
         f"{size(described['bytes_written'])} to write; about {duration(described['seconds'])}, and at most "
         f"{size(described['peak_memory'])} of memory with {described['workers']} workers.",
         highlight=False,
+        soft_wrap=True,
     )
     for warning in described["warnings"]:
         console.print(f"Note: {warning}", markup=False, highlight=False, soft_wrap=True)

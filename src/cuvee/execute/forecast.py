@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from cuvee.execute.rehearsal import Rehearsals
-from cuvee.plan.limits import Budget, Limits, budget_of, cells_per_block
+from cuvee.plan.limits import Budget, Limits, budget_of, cells_per_block, sizes_to_keep
 from cuvee.plan.planner import Plan, used
 from cuvee.plan.rows import Input, Row
 
@@ -50,7 +50,7 @@ class Forecast:
         budget: workers, blocks and memory that it will use.
         seconds: wall-clock time of the run, start-up not included.
         compute_seconds: processor time of its arithmetic.
-        bytes_read: from the inputs, usually.
+        bytes_read: from the inputs, usually, with what is kept between passes read once.
         bytes_read_at_most: from the inputs, where guesses fail.
         bytes_written: tensors written.
         reading: what reading takes, as measured.
@@ -92,21 +92,33 @@ def forecast(plan: Plan, limits: Limits, folder: Path | None = None) -> Forecast
         for one in own
     )
     reading, writing = _reading(plan), _writing(folder)
+    bytes_read = _bytes_read(plan, budget)
     handing = sum(_handing(plan, row, budget) for row in plan.rows)
-    moved = reading.seconds * plan.bytes_read + writing.seconds * plan.bytes_written
-    moved_cpu = reading.cpu_seconds * plan.bytes_read + writing.cpu_seconds * plan.bytes_written
+    moved = reading.seconds * bytes_read + writing.seconds * plan.bytes_written
+    moved_cpu = reading.cpu_seconds * bytes_read + writing.cpu_seconds * plan.bytes_written
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return Forecast(
         budget=budget,
         # Python hands blocks out one at a time; the rest is shared by the workers, and its arithmetic by the cores.
         seconds=handing + max((moved + compute) / budget.workers, (moved_cpu + compute) / min(budget.workers, cores)),
         compute_seconds=compute,
-        bytes_read=plan.bytes_read,
+        bytes_read=bytes_read,
         bytes_read_at_most=plan.bytes_read_at_most,
         bytes_written=plan.bytes_written,
         reading=reading,
         writing=writing,
         lanes=[[one.lane for one in own] for own in tried],
+    )
+
+
+def _bytes_read(plan: Plan, budget: Budget) -> int:
+    """Predict the bytes that are read from the inputs, where guesses are right and what fits is kept."""
+    kept = [size <= budget.keep_bytes for size in sizes_to_keep(plan)]
+    return sum(
+        sum(item.nbytes for item in row.inputs)
+        if all(kept[job.domain] for job in row.jobs)
+        else plan.row_bytes_read(row)
+        for row in plan.rows
     )
 
 

@@ -1,7 +1,7 @@
 """How a run may use the machine, and what memory it will take. Nothing here changes a bit of the result."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from cuvee.errors import PlanError, RecipeError
@@ -9,7 +9,7 @@ from cuvee.files import AHEAD
 from cuvee.plan.planner import Plan, used
 from cuvee.plan.rows import CELL, Job, Row
 
-__all__ = ["PLACE", "Budget", "Limits", "budget_of", "cells_per_block"]
+__all__ = ["PLACE", "Budget", "Limits", "budget_of", "cells_per_block", "sizes_to_keep"]
 
 INTERPRETER = 112 << 20  # resident bytes of Python, numpy, the compiled kernels and this package
 FRAMEWORK = 224 << 20  # resident bytes that torch adds
@@ -17,7 +17,7 @@ ROW = 5 << 10  # bytes of a row: its plan, the headers of its inputs, the accoun
 WORKER = 4 << 20  # bytes of a thread: its stack, what the allocator keeps for it
 FLOAT = 4  # bytes of a float32 element
 COUNTED = 64  # bytes that a model's share of a cell takes while entries on a cut are counted
-HISTOGRAMS = 8 << 20  # bytes of a model's histograms and samples while they are taken
+HISTOGRAMS = 2 << 20  # bytes of a model's histograms and samples while they are taken
 MOST_WORKERS = 8  # by default: more would take memory and, reading from one disk, gain nothing
 KEPT = 512 << 20  # peak that raw elements kept between passes may bring a run to, unless told otherwise
 SMALLEST_BLOCK = 64 << 10  # bytes; smaller reads would cost more than they save
@@ -113,18 +113,23 @@ def cells_per_block(row: Row, block_bytes: int) -> int:
     return max(1, block_bytes * 8 // (row.cell * widest))
 
 
-def _kept(plan: Plan, workers: int, spare: int) -> int:
-    """Return the bytes that rows which take their passes together can keep, of those to spare.
-
-    They keep all of what they read, or nothing. Each worker has one large group of rows under way, or as many small ones
-    as it is handed at a time, and one more has begun.
-    """
-    sizes = dict.fromkeys(range(len(plan.domains)), 0)
+def sizes_to_keep(plan: Plan) -> Sequence[int]:
+    """Return, for each domain, the bytes that its rows keep between passes if they keep anything."""
+    sizes = [0] * len(plan.domains)
     for row in plan.rows:
         again = {job.domain for job in row.jobs if plan.readings(job) > 1}
         for domain in again:
             sizes[domain] += sum(-(-item.nbytes // PLACE) * PLACE for item in row.inputs)
-    fitting = [size for size in sizes.values() if size <= spare]
+    return sizes
+
+
+def _kept(plan: Plan, workers: int, spare: int) -> int:
+    """Return the bytes that rows which take their passes together can keep, of those to spare.
+
+    They keep all of what they read, or nothing. Each worker has one large group of rows under way, or as many small
+    ones as it is handed at a time, and one more has begun.
+    """
+    fitting = [size for size in sizes_to_keep(plan) if size <= spare]
     handed = max((CELL * sum(item.spec.dtype.bits for item in row.inputs) // 8 for row in plan.rows), default=0)
     return min(spare, sum(fitting), (workers + 1) * (max(fitting, default=0) + handed))
 
