@@ -211,6 +211,7 @@ def test_ties_takes_the_mean_by_magnitudes_of_weights(
 def test_dare_rescales_the_survivors(monkeypatch: pytest.MonkeyPatch) -> None:
     keep = torch.tensor([False, True, False, True])
     monkeypatch.setattr("cuvee.tensors.random.survives", lambda *_: keep)
+    monkeypatch.setattr("cuvee.tensors.kernels.program.kernel", lambda: None)  # it has the generator built in
     vector = t(0.2, -0.4, 0.6, 0.8)
     check_merge("dare_linear", [vector], torch.zeros(4), t(0, -0.8, 0, 1.6), density=0.5)
     check_merge("dare_linear", [vector], torch.zeros(4), t(0, -0.4, 0, 0.8), density=0.5, rescale=False)

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cuvee.errors import MergeError
 from cuvee.spec import DTYPES
 from cuvee.tensors.convert import from_bytes
 from cuvee.tensors.operands import Block
@@ -120,3 +121,17 @@ def test_one_of_several_models_may_stay_untrimmed() -> None:
 def test_a_cut_without_spare_counts_nothing() -> None:
     cut = Cut(np.array([0]), np.array([0]), np.array([7]))
     assert cut.keeps(torch.tensor([[0, 1]], dtype=torch.int32)).tolist() == [[False, True]]
+
+
+def test_elements_that_change_between_readings_are_an_error() -> None:
+    values = torch.linspace(1, 2, 5000)
+    position, answers = Position(tensor="t", start=0, size=5000, whole=False), list[object]()
+    for read in (values, values, values * 0):  # sample, tally, histogram
+        asked = advance(largest, answers, False, [block(read)], [1234], position)
+        assert isinstance(asked, Pass)
+        part = asked.measure()
+        if read is values:
+            answer = asked.answer(part)
+            answers.append((np.zeros_like(part), part, answer) if asked.kind == "running" else answer)
+    with pytest.raises(MergeError, match="have changed"):
+        asked.answer(part)

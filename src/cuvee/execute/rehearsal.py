@@ -96,7 +96,7 @@ def _run_again(row: Row, job: Job, domain: Domain, size: int) -> tuple[float, st
 def _run(row: Row, job: Job, domain: Domain, size: int) -> tuple[float, str]:
     """Take a job through its passes on one cell of made-up elements; return seconds and lane."""
     tried = replace(row, size=size, cell=size, jobs=(job,))
-    scope = replace(domain, size=domain.size if domain.scope == "row" else size * (1 if domain.whole else 2))
+    scope = replace(domain, size=domain.size if domain.scope == "row" else size)
     raw = [_made_up(item.spec.dtype, size, i) for i, item in enumerate(row.inputs)]
     out = np.ones(size * job.dtype.bits // 8, np.uint8)  # touched: a run uses its buffers again and again
     answers = Answers()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cuvee.errors import MergeError
 from cuvee.tensors.framework import torch
 from cuvee.tensors.kernels.frame import BINS
 from cuvee.tensors.kernels.program import program_of
@@ -153,10 +154,15 @@ class _Search:
 
         Args:
             histogram: (n, BINS): see `_histogram`.
+
+        Raises:
+            MergeError: the entry is not in its interval: elements have changed since the pass before.
         """
         rows, shift = np.arange(len(self.low)), self.shift
         is_open = self.high - self.low > 1
         from_top = histogram[:, ::-1].cumsum(1)
+        if (is_open & (from_top[:, -1] < self.rank)).any():
+            raise MergeError("its elements have changed from one reading to the next; nothing may write to an input")
         place = np.argmax(from_top >= self.rank[:, None], axis=1)
         larger = from_top[rows, place] - histogram[rows, BINS - 1 - place]
         low = self.low + ((BINS - 1 - place) << shift)

@@ -144,7 +144,7 @@ def _load(llvm: object, name: str, code: bytes) -> Kernel:
     engine = binding.create_mcjit_compiler(binding.parse_assembly(""), machine)  # type: ignore[attr-defined]
     engine.add_object_file(binding.ObjectFileRef.from_data(code))  # type: ignore[attr-defined]
     engine.finalize_object()
-    _loaded.append(engine)
+    _loaded.extend([engine, machine, code])
     function: Kernel = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)(
         engine.get_function_address(name)
     )

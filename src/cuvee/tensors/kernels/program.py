@@ -175,7 +175,7 @@ class Program:
 
     def _weigh(self, weights: Array) -> None:
         """Take one factor per operand, or per operand and row."""
-        wide = np.asarray(weights, np.float64).astype(np.float32)
+        wide = np.asarray(weights, np.float64).astype(np.float32, order="C")
         if wide.size != self.count * self.rows:
             wide = np.repeat(wide, self.rows)
         self._hold(f.WEIGHTS, wide)
@@ -198,6 +198,8 @@ class Program:
 
     def histogram(self, low: Array, high: Array, shift: Array) -> Array | None:
         """Count magnitudes from each operand's `low` to below `high` by their distance, shifted: (n, BINS) int64."""
+        if ((low < -1) | (high <= low) | ((high - low - 1) >> shift >= f.BINS)).any():
+            raise ValueError(f"no histogram of {f.BINS} bins holds {low} to {high} shifted by {shift}")
         self._hold(f.ASKED, np.stack([low, high, shift], axis=1).astype(np.int64))
         return self._ask(f.HISTOGRAM, np.zeros((self.count, f.BINS), np.int64))
 

@@ -19,13 +19,15 @@ from cuvee.tensors.kernels.frame import (
 __all__ = ["begin_row", "load"]
 
 WORDS = CHUNK // 8  # counters drawn for a chunk: each gives four words of 32 bits, eight halves
-ROUNDS = 10
+ROUNDS = 7
 MULTIPLY_0, MULTIPLY_1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 WEYL_0, WEYL_1 = np.uint32(0x9E3779B9), np.uint32(0xBB67AE85)
 LOW = np.uint64(0xFFFFFFFF)
 HALF = np.uint64(32)
 SECOND = np.uint32(1 << 31)  # in a counter's second word: the draw that decides where the first is on the edge
+LOW_HALF = np.uint32(0xFFFF)
 ZERO = np.int32(0)
+NOTHING = np.float32(0)
 
 
 @compiled
@@ -130,25 +132,54 @@ def _split_on(values, count, bits, spare, kind):
 @compiled
 def _drop(values, count, stage, start, spare):
     """Rescale the entries whose draw lies below the threshold, and clear the others."""
-    wide, draws, first = f32(values), i32(spare), start % CHUNK
+    wide, first = f32(values), start % CHUNK
     rescale, threshold = f32(stage + 8 * RESCALE)[0], i64(stage)[THRESHOLD]
     if threshold >> 32:
         for i in range(count):
             wide[i] *= rescale
         return 0
-    edge = np.int32(threshold >> 16)
-    _draw(stage, start // CHUNK, spare, spare + 4 * CHUNK)
-    if threshold & 0xFFFF:
-        _settle_edge(spare, stage, start - first, edge, threshold & 0xFFFF)
+    edge, rest = np.uint32(threshold >> 16), threshold & 0xFFFF
+    words, draws = spare + 4 * CHUNK, spare
+    _draw(stage, start // CHUNK, words)
+    if first == 0 and count == CHUNK and not (rest and _on_edge(words, edge)):
+        for w in range(4):
+            _keep_drawn(values + 8 * w * WORDS, words + 4 * w * WORDS, edge, rescale)
+        return 0
+    _spread(words, draws)
+    if rest:
+        _settle_edge(draws, stage, start - first, np.int32(edge), rest)
+    drawn = i32(draws)
     for i in range(count):
-        wide[i] = np.float32(wide[i] * rescale) if draws[first + i] < edge else np.float32(0)
+        wide[i] = np.float32(wide[i] * rescale) if drawn[first + i] < np.int32(edge) else NOTHING
     return 0
 
 
 @compiled
-def _draw(stage, chunk, out, spare):
-    """Draw the 1024 numbers of 16 bits of a chunk: half h of counter c belongs to element h * 128 + c."""
-    words, draws, name, key = u32(spare), i32(out), u32(stage + 8 * NAME), u32(stage + 8 * KEY)
+def _keep_drawn(values, words, edge, rescale):
+    """Keep and rescale, or clear, the elements that the halves of a row of words belong to."""
+    wide, drawn = f32(values), u32(words)
+    for c in range(WORDS):
+        wide[c] = np.float32(wide[c] * rescale) if np.uint32(drawn[c] & LOW_HALF) < edge else NOTHING
+    for c in range(WORDS):
+        other = np.float32(wide[WORDS + c] * rescale)
+        wide[WORDS + c] = other if np.uint32(drawn[c] >> np.uint32(16)) < edge else NOTHING
+    return 0
+
+
+@compiled
+def _on_edge(words, edge):
+    """Count the halves that equal the upper bits of the threshold."""
+    drawn, hits = u32(words), 0
+    for c in range(4 * WORDS):
+        low, high = np.uint32(drawn[c] & LOW_HALF) == edge, np.uint32(drawn[c] >> np.uint32(16)) == edge
+        hits += np.int32(low) + np.int32(high)
+    return hits
+
+
+@compiled
+def _draw(stage, chunk, out):
+    """Draw the words of a chunk: half h of counter c belongs to element h * 128 + c."""
+    words, name, key = u32(out), u32(stage + 8 * NAME), u32(stage + 8 * KEY)
     for c in range(WORDS):
         counter = np.uint64(chunk * WORDS + c)
         words[c] = np.uint32(counter & LOW)
@@ -164,11 +195,18 @@ def _draw(stage, chunk, out, spare):
             words[2 * WORDS + c] = np.uint32(np.uint32(one >> HALF) ^ words[3 * WORDS + c] ^ key1)
             words[3 * WORDS + c] = np.uint32(one & LOW)
         key0, key1 = np.uint32(key0 + WEYL_0), np.uint32(key1 + WEYL_1)
+    return 0
+
+
+@compiled
+def _spread(words, out):
+    """Put the halves of a chunk's words in the order of its elements."""
+    drawn, draws = u32(words), i32(out)
     for w in range(4):
         for c in range(WORDS):
-            draws[2 * w * WORDS + c] = np.int32(words[w * WORDS + c] & np.uint32(0xFFFF))
+            draws[2 * w * WORDS + c] = np.int32(drawn[w * WORDS + c] & LOW_HALF)
         for c in range(WORDS):
-            draws[(2 * w + 1) * WORDS + c] = np.int32(words[w * WORDS + c] >> np.uint32(16))
+            draws[(2 * w + 1) * WORDS + c] = np.int32(drawn[w * WORDS + c] >> np.uint32(16))
     return 0
 
 
