@@ -256,3 +256,13 @@ def test_without_numba_everything_is_done_in_torch(tmp_path: Path) -> None:
     )
     assert run(script, tmp_path) == "[2.0, 4.0]\n[1.0, 6.0]\n"
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_not_of_one_size_is_left_to_torch() -> None:
+    short, long = block(torch.ones(8), "F32"), block(torch.ones(9), "F32")
+    out = np.zeros(36, np.uint8)
+    assert program.program_of([short, long]) is None
+    assert program.program_of([TaskVector(short, long)]) is None
+    assert not weighted_sum([short], [1.0]).store(None, DTYPES["F32"], out)
+    assert not weighted_sum([long], [1.0]).store(short, DTYPES["F32"], out)
+    assert not out.any()

@@ -174,9 +174,7 @@ def _misuse(error: typer.BadParameter) -> str:
 def main() -> None:
     """Run the command line: 0 if all went well, 2 for a wrong recipe or command, 1 for a failed run."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as after Ctrl-C
-    gc.set_threshold(
-        100_000, 50, 50
-    )  # a plan's many small objects live to the end; looking for dead ones takes seconds
+    gc.set_threshold(100_000, 50, 50)  # a plan's objects live to the end; looking for dead ones takes seconds
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
     try:

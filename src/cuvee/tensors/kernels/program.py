@@ -90,10 +90,21 @@ def _new_program(call: Kernel, operands: Sequence[object]) -> "Program | None":
     chains: list[Chain] = [chain for operand in operands if (chain := getattr(operand, "chain", None)) is not None]
     if len(chains) < len(operands):
         return None
-    base = chains[0].base
-    if any(chain.base is not base or chain.model.dtype.name not in f.CODES for chain in chains):
+    base, size = chains[0].base, _size(chains[0].model)
+    # Kernels believe what they are told: what is not of one size goes to torch, which says what is wrong.
+    if any(chain.base is not base or not _readable(chain.model, size) for chain in chains):
         return None
-    return Program(call, chains) if base is None or base.dtype.name in f.CODES else None
+    return Program(call, chains) if base is None or _readable(base, size) else None
+
+
+def _size(raw: Raw) -> int:
+    """Return the number of elements."""
+    return raw.data.nbytes * 8 // raw.dtype.bits
+
+
+def _readable(raw: Raw, size: int) -> bool:
+    """Say whether kernels read this type, and it has this many elements."""
+    return raw.dtype.name in f.CODES and _size(raw) == size
 
 
 def address_of(array: Array) -> int:
@@ -126,7 +137,7 @@ class Program:
     def __init__(self, call: Kernel, chains: Sequence[Chain]) -> None:
         first = chains[0]
         self.count, self.rows = len(chains), first.model.rows
-        self.width = first.model.data.nbytes * 8 // first.model.dtype.bits // max(self.rows, 1)
+        self.width = _size(first.model) // max(self.rows, 1)
         self._call = call
         self._held: list[Array] = []
         stages = [stage for chain in chains for stage in chain.stages]
@@ -242,7 +253,10 @@ class Program:
 
     def _store(self, operation: int, added: Raw | None, dtype: DType, out: NDArray[np.uint8]) -> bool:
         """Store what an operation makes, plus a block or not."""
-        if dtype.name not in f.CODES or (added is not None and added.dtype.name not in f.CODES):
+        size = self.rows * self.width
+        if dtype.name not in f.CODES or out.nbytes * 8 != size * dtype.bits:
+            return False
+        if added is not None and not _readable(added, size):
             return False
         self._frame[f.ADDED] = 0
         if added is not None:
