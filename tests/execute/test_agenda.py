@@ -8,27 +8,28 @@ import pytest
 
 from cuvee.execute.agenda import Agenda, Block, Group
 from cuvee.plan.rows import Row
+from cuvee.plan.strips import Strip
 
 
-def row(name: str, cells: int) -> Row:
-    return Row(name=name, start=0, size=10 * cells, cell=10, width=10, inputs=(), jobs=())
+def strip(name: str, cells: int) -> Strip:
+    return Strip.of(Row(name=name, start=0, size=10 * cells, cell=10, width=10, inputs=(), jobs=()), ())
 
 
 class Watched:
-    """An agenda over groups of rows, each swept a given number of times, with a record of what happened."""
+    """An agenda over groups of strips, each swept a given number of times, with a record of what happened."""
 
-    def __init__(self, groups: list[list[Row]], sweeps: dict[str, int], step: int = 2, batch: int = 1) -> None:
+    def __init__(self, groups: list[list[Strip]], sweeps: dict[str, int], step: int = 2, batch: int = 1) -> None:
         self.left = dict(sweeps)
         self.events: list[str] = []
-        self.groups = [Group(rows, lambda _: step, lambda r: self.left[r.name] > 0) for rows in groups]
-        self.agenda = Agenda(self.groups, batch, self.end_row, self.end_sweep, self.end_group)
+        self.groups = [Group(strips, lambda _: step, lambda s: self.left[s.whole.name] > 0) for strips in groups]
+        self.agenda = Agenda(self.groups, batch, self.end_strip, self.end_sweep, self.end_group)
 
-    def end_row(self, _: Group, row: Row) -> None:
-        self.events.append(f"row {row.name}")
+    def end_strip(self, _: Group, strip: Strip) -> None:
+        self.events.append(f"strip {strip.whole.name}")
 
     def end_sweep(self, group: Group) -> None:
-        for r in group.rows:
-            self.left[r.name] -= 1
+        for each in group.strips:
+            self.left[each.whole.name] -= 1
         self.events.append(f"sweep {named(group)}")
 
     def end_group(self, group: Group) -> None:
@@ -48,11 +49,11 @@ class Watched:
 
 
 def named(group: Group) -> str:
-    return "+".join(r.name for r in group.rows)
+    return "+".join(each.whole.name for each in group.strips)
 
 
 def said(batch: Sequence[Block]) -> list[str]:
-    return [f"{block.row.name}{block.first}-{block.last}" for block in batch]
+    return [f"{block.strip.whole.name}{block.first}-{block.last}" for block in batch]
 
 
 def while_waiting(watched: Watched, then: Callable[[], None]) -> list[str]:
@@ -69,39 +70,39 @@ def while_waiting(watched: Watched, then: Callable[[], None]) -> list[str]:
 
 
 def test_rows_are_cut_into_blocks_in_stored_order() -> None:
-    watched = Watched([[row("a", 3)], [row("b", 1)]], {"a": 1, "b": 1})
+    watched = Watched([[strip("a", 3)], [strip("b", 1)]], {"a": 1, "b": 1})
     assert watched.run() == ["a0-2", "a2-3", "b0-1"]
-    assert watched.events == ["row a", "sweep a", "group a", "row b", "sweep b", "group b"]
+    assert watched.events == ["strip a", "sweep a", "group a", "strip b", "sweep b", "group b"]
 
 
 def test_a_group_goes_through_its_sweeps_in_step() -> None:
-    watched = Watched([[row("a", 2), row("b", 2)]], {"a": 2, "b": 2})
+    watched = Watched([[strip("a", 2), strip("b", 2)]], {"a": 2, "b": 2})
     assert watched.run() == ["a0-2", "b0-2"] * 2
-    assert watched.events == [*["row a", "row b", "sweep a+b"] * 2, "group a+b"]
+    assert watched.events == [*["strip a", "strip b", "sweep a+b"] * 2, "group a+b"]
     assert watched.groups[0].sweeps == 3  # the last of them had nothing to do
 
 
 def test_rows_that_are_finished_are_not_read_again() -> None:
-    watched = Watched([[row("a", 2), row("b", 2)]], {"a": 1, "b": 2})
+    watched = Watched([[strip("a", 2), strip("b", 2)]], {"a": 1, "b": 2})
     assert watched.run() == ["a0-2", "b0-2", "b0-2"]
 
 
 def test_empty_rows_and_groups_are_passed_over() -> None:
-    watched = Watched([[row("e", 0)], [row("a", 1), row("e", 0)]], {"a": 1, "e": 1})
+    watched = Watched([[strip("e", 0)], [strip("a", 1), strip("e", 0)]], {"a": 1, "e": 1})
     assert watched.run() == ["a0-1"]
-    assert watched.events == ["row a", "sweep a+e", "group a+e"]
+    assert watched.events == ["strip a", "sweep a+e", "group a+e"]
 
 
-@pytest.mark.parametrize("rows", [[], [[row("e", 0)], [row("e", 0)]]])
-def test_where_nothing_is_to_do_nothing_is_handed_out(rows: list[list[Row]]) -> None:
-    watched = Watched(rows, {"e": 1})
+@pytest.mark.parametrize("strips", [[], [[strip("e", 0)], [strip("e", 0)]]])
+def test_where_nothing_is_to_do_nothing_is_handed_out(strips: list[list[Strip]]) -> None:
+    watched = Watched(strips, {"e": 1})
     assert watched.run() == []
     assert watched.events == []
 
 
 def test_a_sweep_says_whether_it_has_anything_to_do() -> None:
     left = {"a": True}
-    group = Group([row("a", 1), row("e", 0)], lambda _: 1, lambda r: left.get(r.name, True))
+    group = Group([strip("a", 1), strip("e", 0)], lambda _: 1, lambda s: left.get(s.whole.name, True))
     assert group.begin()
     left["a"] = False
     assert not group.begin()
@@ -109,7 +110,7 @@ def test_a_sweep_says_whether_it_has_anything_to_do() -> None:
 
 
 def test_a_group_begins_when_its_turn_comes() -> None:
-    watched = Watched([[row("a", 2)], [row("b", 2)]], {"a": 1, "b": 1}, step=1)
+    watched = Watched([[strip("a", 2)], [strip("b", 2)]], {"a": 1, "b": 1}, step=1)
     assert [group.sweeps for group in watched.groups] == [0, 0]
     watched.take()
     assert [group.sweeps for group in watched.groups] == [1, 0]
@@ -119,12 +120,12 @@ def test_a_group_begins_when_its_turn_comes() -> None:
 
 
 def test_a_worker_that_finds_nothing_begins_the_next_group() -> None:
-    watched = Watched([[row("a", 2)], [row("b", 2)]], {"a": 2, "b": 1})
+    watched = Watched([[strip("a", 2)], [strip("b", 2)]], {"a": 2, "b": 1})
     assert (watched.take(), watched.take()) == (["a0-2"], ["b0-2"])
 
 
 def test_a_sweep_that_ends_is_followed_by_the_next_of_its_group_before_others_go_on() -> None:
-    watched = Watched([[row("a", 2)], [row("b", 4)]], {"a": 2, "b": 1})
+    watched = Watched([[strip("a", 2)], [strip("b", 4)]], {"a": 2, "b": 1})
     first = watched.agenda.take()
     assert watched.take() == ["b0-2"]
     watched.agenda.done(first)
@@ -132,19 +133,19 @@ def test_a_sweep_that_ends_is_followed_by_the_next_of_its_group_before_others_go
 
 
 def test_a_worker_waits_for_the_end_of_a_sweep() -> None:
-    watched = Watched([[row("a", 2)]], {"a": 2})
+    watched = Watched([[strip("a", 2)]], {"a": 2})
     first = watched.agenda.take()
     assert while_waiting(watched, lambda: watched.agenda.done(first)) == ["a0-2"]
 
 
 def test_a_worker_that_waited_in_vain_is_dismissed_when_all_is_done() -> None:
-    watched = Watched([[row("a", 2)]], {"a": 1})
+    watched = Watched([[strip("a", 2)]], {"a": 1})
     last = watched.agenda.take()
     assert while_waiting(watched, lambda: watched.agenda.done(last)) == []
 
 
 def test_stopping_wakes_and_dismisses_everyone() -> None:
-    watched = Watched([[row("a", 2)]], {"a": 2})
+    watched = Watched([[strip("a", 2)]], {"a": 2})
     assert watched.take() == ["a0-2"]
     assert while_waiting(watched, watched.agenda.stop) == []
     assert watched.take() == []
@@ -165,18 +166,18 @@ def test_stopping_wakes_and_dismisses_everyone() -> None:
 def test_a_worker_gets_blocks_until_they_have_as_many_elements_as_it_should(
     batch: int, expected: list[list[str]]
 ) -> None:
-    watched = Watched([[row("a", 3), row("b", 1)], [row("c", 1)]], {"a": 1, "b": 1, "c": 1}, batch=batch)
+    watched = Watched([[strip("a", 3), strip("b", 1)], [strip("c", 1)]], {"a": 1, "b": 1, "c": 1}, batch=batch)
     assert [watched.take() for _ in expected] == expected
 
 
 def test_a_block_counts_no_more_elements_than_its_row_has() -> None:
     small = [Row(name=name, start=0, size=3, cell=10, width=1, inputs=(), jobs=()) for name in "abcd"]
-    watched = Watched([small], dict.fromkeys("abcd", 1), batch=9)
+    watched = Watched([[Strip.of(row, ()) for row in small]], dict.fromkeys("abcd", 1), batch=9)
     assert (watched.take(), watched.take()) == (["a0-1", "b0-1", "c0-1"], ["d0-1"])
 
 
 def test_a_worker_does_not_wait_to_get_more_at_a_time() -> None:
-    watched = Watched([[row("a", 2), row("b", 2)]], {"a": 2, "b": 2}, step=1, batch=20)
+    watched = Watched([[strip("a", 2), strip("b", 2)]], {"a": 2, "b": 2}, step=1, batch=20)
     first, second = watched.agenda.take(), watched.agenda.take()
     watched.agenda.done(first)
     watched.agenda.done(second[:1])
@@ -184,14 +185,14 @@ def test_a_worker_does_not_wait_to_get_more_at_a_time() -> None:
 
 
 def test_blocks_of_several_groups_are_taken_back_together() -> None:
-    watched = Watched([[row("a", 1)], [row("b", 1)]], {"a": 2, "b": 1}, batch=20)
+    watched = Watched([[strip("a", 1)], [strip("b", 1)]], {"a": 2, "b": 1}, batch=20)
     assert watched.run() == ["a0-1", "b0-1", "a0-1"]
-    assert watched.events == ["row a", "sweep a", "row b", "sweep b", "group b", "row a", "sweep a", "group a"]
+    assert watched.events == ["strip a", "sweep a", "strip b", "sweep b", "group b", "strip a", "sweep a", "group a"]
 
 
 def test_many_workers_do_each_block_of_each_sweep_once() -> None:
     names = [f"r{i}" for i in range(12)]
-    groups = [[row(name, 1 + i % 5) for i, name in enumerate(names) if i % 4 == j] for j in range(4)]
+    groups = [[strip(name, 1 + i % 5) for i, name in enumerate(names) if i % 4 == j] for j in range(4)]
     watched = Watched(groups, {name: 1 + i % 3 for i, name in enumerate(names)}, step=1, batch=25)
     alone = Watched(groups, {name: 1 + i % 3 for i, name in enumerate(names)}, step=1).run()
     taken: list[list[str]] = [[] for _ in range(8)]

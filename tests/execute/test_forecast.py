@@ -263,9 +263,9 @@ def test_a_rehearsal_leaves_no_trace(method: Method, plan_of: Planner, reads: li
     base, *others = models()
     plan = plan_of(recipe_for(method, others, base, **active(method)))
     rehearsals = Rehearsals()
-    for row in plan.rows:
-        before = replace(row)
-        found = rehearsals.of(row, row.jobs[0], plan.domains[row.jobs[0].domain])
-        assert row == before
+    for strip in plan.strips:
+        before = replace(strip.whole)
+        found = rehearsals.of(strip, 0)
+        assert strip.whole == before
         assert min(found.per_cell, found.per_element) >= 0
     assert reads == []

@@ -15,7 +15,7 @@ from cuvee.methods.declare import Method
 from cuvee.plan import planner
 from cuvee.plan.limits import PLACE, Limits, budget_of
 from cuvee.plan.planner import Plan, make_plan
-from cuvee.plan.rows import Row
+from cuvee.plan.strips import Strip
 from cuvee.recipe.recipe import Recipe
 from cuvee.resolve import Sources
 from cuvee.sources.memory import Memory
@@ -67,9 +67,9 @@ def plan_of(sources: Sources, *recipes: Mapping[str, Any]) -> Plan:
     return make_plan([sources.resolve(Recipe.of(recipe)) for recipe in recipes])
 
 
-def row_of(plan: Plan, name: str) -> Row:
-    (row,) = [row for row in plan.rows if row.name == name]
-    return row
+def strip_of(plan: Plan, name: str) -> Strip:
+    (strip,) = [strip for strip in plan.strips if strip.whole.name == name]
+    return strip
 
 
 def floats(data: Any) -> list[float]:
@@ -107,15 +107,15 @@ def test_each_use_and_each_input_has_a_buffer_of_its_own() -> None:
 
 
 def test_what_is_needed_is_read_and_counted(sources: Sources, reads: list[tuple[str, int, int]]) -> None:
-    row = row_of(plan_of(sources, LINEAR), "long")
-    raw, moved = read(row, [0, 1], 5, 3, Buffers(), None)
+    strip = strip_of(plan_of(sources, LINEAR), "long")
+    raw, moved = read(strip, [0, 1], 5, 3, Buffers(), None)
     assert [floats(data) for data in raw] == [[5, 6, 7], [10_005, 10_006, 10_007]]
     assert (moved, reads) == (24, [("long", 20, 12)] * 2)
 
 
 def test_what_is_not_needed_is_not_read(sources: Sources, reads: list[tuple[str, int, int]]) -> None:
-    row = row_of(plan_of(sources, LINEAR), "long")
-    raw, moved = read(row, [1], 0, 2, Buffers(), None)
+    strip = strip_of(plan_of(sources, LINEAR), "long")
+    raw, moved = read(strip, [1], 0, 2, Buffers(), None)
     assert raw[0] is None
     assert floats(raw[1]) == [10_000, 10_001]
     assert (moved, len(reads)) == (8, 1)
@@ -123,8 +123,9 @@ def test_what_is_not_needed_is_not_read(sources: Sources, reads: list[tuple[str,
 
 def test_parts_of_a_tensor_are_read_from_where_they_lie(sources: Sources) -> None:
     plan = plan_of(sources, {**LINEAR, "tensors": [{"match": "long", "parts": 3}]})
-    parts = sorted((row for row in plan.rows if row.name == "long"), key=lambda row: row.start)
-    assert [floats(read(row, [0], 1, 2, Buffers(), None)[0][0]) for row in parts] == [
+    rows = sorted((row for row in plan.rows if row.name == "long"), key=lambda row: row.start)
+    parts = [Strip.of(row, plan.domains) for row in rows]
+    assert [floats(read(strip, [0], 1, 2, Buffers(), None)[0][0]) for strip in parts] == [
         [start + 1, start + 2] for start in (0, SMALL, 2 * SMALL)
     ]
 
@@ -136,14 +137,14 @@ def test_what_is_kept_is_read_in_the_first_sweep_and_never_again(
     sources: Sources, reads: list[tuple[str, int, int]]
 ) -> None:
     plan = plan_of(sources, SLERP)
-    row = row_of(plan, "long")
-    kept = Kept.of(plan, [row], Shelf(ROOM))
+    strip = strip_of(plan, "long")
+    kept = Kept.of(plan, [strip], Shelf(ROOM))
     assert kept is not None
-    before = [read(row, [0, 1], first, SMALL, Buffers(), kept) for first in range(0, LONG, SMALL)]
+    before = [read(strip, [0, 1], first, SMALL, Buffers(), kept) for first in range(0, LONG, SMALL)]
     assert [moved for _, moved in before] == [2 * 4 * SMALL] * 3
     assert len(reads) == 6
     kept.full = True
-    after = [read(row, [0, 1], first, SMALL, Buffers(), kept) for first in range(0, LONG, SMALL)]
+    after = [read(strip, [0, 1], first, SMALL, Buffers(), kept) for first in range(0, LONG, SMALL)]
     assert [moved for _, moved in after] == [0] * 3
     assert len(reads) == 6
     assert [floats(raw[1]) for raw, _ in after] == [floats(raw[1]) for raw, _ in before]
@@ -153,39 +154,39 @@ def test_what_is_kept_is_read_in_the_first_sweep_and_never_again(
 def test_inputs_that_are_read_once_are_not_kept(sources: Sources) -> None:
     shelf = Shelf(ROOM)
     plan = plan_of(sources, SLERP)
-    assert Kept.of(plan, [row_of(plan, "short")], shelf) is None
+    assert Kept.of(plan, [strip_of(plan, "short")], shelf) is None
     linear = plan_of(sources, LINEAR)
-    assert Kept.of(linear, linear.rows, shelf) is None
+    assert Kept.of(linear, linear.strips, shelf) is None
     assert shelf.take(ROOM) is not None  # nothing of it was taken
 
 
 def test_of_several_merges_only_what_one_reads_again_is_kept(sources: Sources) -> None:
     third = numbered({"long": LONG, "short": SHORT}, 20_000)
     plan = plan_of(sources, SLERP, {**LINEAR, "models": [*TWO, third]})
-    row = row_of(plan, "long")
-    kept = Kept.of(plan, [row], Shelf(ROOM))
+    strip = strip_of(plan, "long")
+    kept = Kept.of(plan, [strip], Shelf(ROOM))
     assert kept is not None
-    assert [kept.part(row, i, 0, 4) is not None for i in range(3)] == [True, True, False]
+    assert [kept.part(strip, i, 0, 4) is not None for i in range(3)] == [True, True, False]
     kept.full = True
     for _ in range(2):
-        assert read(row, range(3), 0, 5, Buffers(), Kept.of(plan, [row], Shelf(0)))[1] == 60
-        assert read(row, [2], 0, 5, Buffers(), kept)[1] == 20
+        assert read(strip, range(3), 0, 5, Buffers(), Kept.of(plan, [strip], Shelf(0)))[1] == 60
+        assert read(strip, [2], 0, 5, Buffers(), kept)[1] == 20
 
 
 @pytest.mark.parametrize("capacity", [0, 4 * LONG, 2 * 4 * LONG - 1])
 def test_where_there_is_no_room_for_all_nothing_is_kept_nor_held(sources: Sources, capacity: int) -> None:
     plan, shelf = plan_of(sources, SLERP), Shelf(capacity)
-    assert Kept.of(plan, [row_of(plan, "long")], shelf) is None
+    assert Kept.of(plan, [strip_of(plan, "long")], shelf) is None
     assert shelf.take(capacity // PLACE * PLACE) is not None
 
 
 def test_memory_that_is_released_is_lent_again(sources: Sources) -> None:
     plan, shelf = plan_of(sources, SLERP), Shelf(2 * 4 * LONG)
-    row = row_of(plan, "long")
+    strip = strip_of(plan, "long")
     for _ in range(3):
-        kept = Kept.of(plan, [row], shelf)
+        kept = Kept.of(plan, [strip], shelf)
         assert kept is not None
-        assert Kept.of(plan, [row], shelf) is None
+        assert Kept.of(plan, [strip], shelf) is None
         kept.release()
     assert shelf.take(2 * 4 * LONG) is not None
 

@@ -19,6 +19,7 @@ from cuvee.tensors.passes import Position, advance
 from cuvee.tensors.selection import Trimmed, largest
 
 GOLDEN = Path(__file__).parent.parent / "golden"
+Masks = dict[tuple[int, int], torch.Tensor]
 TIES = sorted((GOLDEN / "ties").glob("ties_*_n*.safetensors"))
 MERGES = {"dis-mean": "mean", "dis-sum": "sum", "dis-max": "max"}
 
@@ -123,24 +124,28 @@ def dare() -> dict[str, torch.Tensor]:
     return load_file(GOLDEN / "dare" / "dare_mergelm.safetensors")
 
 
+def stream(model: str, tensor: str) -> tuple[int, int]:
+    """The numbers that a model's draws for a tensor go by."""
+    key = draws.Key.of(0, model, [tensor])
+    return key.key, key.streams[0]
+
+
 @pytest.fixture
-def stored_masks(dare: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch) -> dict[draws.Key, torch.Tensor]:
+def stored_masks(dare: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch) -> Masks:
     """Let the drop follow stored masks, by key, instead of the generator, which compiled kernels have built in."""
     monkeypatch.setattr(program, "kernel", lambda: None)
-    masks: dict[draws.Key, torch.Tensor] = {}
-    monkeypatch.setattr(draws, "survives", lambda key, start, count, density: masks[key][start : start + count])
+    masks: Masks = {}
+    monkeypatch.setattr(draws, "survives_in", lambda key, stream, start, count, _: masks[key, stream][start:][:count])
     return masks
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.9, 1.0])
 @pytest.mark.parametrize("rescale", [0, 1])
 def test_random_drop_matches_the_dare_authors_code(
-    dare: dict[str, torch.Tensor], stored_masks: dict[draws.Key, torch.Tensor], rate: float, rescale: int
+    dare: dict[str, torch.Tensor], stored_masks: Masks, rate: float, rescale: int
 ) -> None:
     values = dare["unit/input"]
-    stored_masks[draws.Key.of(0, "m0", "tensor")] = (
-        dare[f"unit/random/p{rate}/rescale{rescale}/dropped_mask"].flatten() == 0
-    )
+    stored_masks[stream("m0", "tensor")] = dare[f"unit/random/p{rate}/rescale{rescale}/dropped_mask"].flatten() == 0
     dropped = merge_tensors("dare_linear", [values], torch.zeros_like(values), density=1 - rate, rescale=bool(rescale))
     torch.testing.assert_close(dropped, dare[f"unit/random/p{rate}/rescale{rescale}/output"], rtol=1e-6, atol=1e-6)
 
@@ -150,7 +155,7 @@ def test_magnitude_pruning_matches_the_dare_authors_code(dare: dict[str, torch.T
     values = dare["unit/input"]
     block = Block(values.flatten().numpy().view("uint8"), DTYPES["F32"], 1, from_bytes)
     stays = values.numel() - int(rate * values.numel())
-    position = Position(tensor="tensor", start=0, size=values.numel())
+    position = Position(size=values.numel())
     (cut,) = advance(largest, [], True, [block], [stays], position)
     pruned = Trimmed(block, cut).tensor.reshape(values.shape)
     assert values.numel() <= CELL
@@ -173,7 +178,7 @@ CASES = [(m, p, r, n) for m in ("average_merging", "task_arithmetic", "ties_merg
 @pytest.mark.parametrize(("method", "rate", "rescale", "count"), CASES)
 def test_merges_after_dare_match_its_authors_code(
     dare: dict[str, torch.Tensor],
-    stored_masks: dict[draws.Key, torch.Tensor],
+    stored_masks: Masks,
     method: str,
     rate: float,
     rescale: int,
@@ -184,7 +189,7 @@ def test_merges_after_dare_match_its_authors_code(
         pytest.fail(f"no golden data under {root}")
     for i in range(count):
         for name, mask in part(dare, f"{root}/dropped_mask/model{i}/").items():
-            stored_masks[draws.Key.of(0, f"m{i}", name)] = mask.flatten() == 0
+            stored_masks[stream(f"m{i}", name)] = mask.flatten() == 0
     settings: dict[str, object] = {
         "average_merging": {"weight": 1 / count},
         "task_arithmetic": {"scale": 0.6},

@@ -117,7 +117,7 @@ def test_every_number_of_a_small_type_is_widened_and_rounded_as_torch_does(dtype
 
 def trimmed(operands: Sequence[Operand], share: float, size: int, before: Sequence[int]) -> list[Operand]:
     """Trim operands whose earlier cells had `before` entries on the cut."""
-    position = Position(tensor="t", start=0, size=size)
+    position = Position(size=size)
     cut = advance(trim, [], True, operands, [share] * len(operands), position)
     assert isinstance(cut, list)
     return [
@@ -165,7 +165,7 @@ def test_entries_of_each_row_are_found_as_torch_finds_them(rows: int, width: int
 @pytest.mark.parametrize("start", [0, 1, 1000, 5 * 2**33 + 77])
 def test_random_drops_are_those_of_torch(density: float, start: int) -> None:
     operands, base = operands_of(2, 5000, "BF16", 3, deltas=True)
-    dropped = [Dropped(x, density, 1.7, Key.of(7, f"m{i}", "w"), start) for i, x in enumerate(operands)]
+    dropped = [Dropped(x, density, 1.7, Key.of(7, f"m{i}", ["w"]), start) for i, x in enumerate(operands)]
     check_stored(weighted_sum(dropped, [0.4, 0.6]), base, "BF16")
     check_stored(disjoint_merge(dropped, [1.0, 1.0], 1, how="mean", scale=1.0), base, "BF16")
 

@@ -81,4 +81,4 @@ def test_an_error_of_a_method_comes_through() -> None:
 
 
 def test_a_note_that_nobody_listens_to_is_dropped() -> None:
-    Position(tensor="t", start=0, size=1).note("text")
+    Position(size=1).note("text")

@@ -41,7 +41,7 @@ def run_over_cells(vectors: Sequence[torch.Tensor], counts: Sequence[int], cell:
         asked: Pass | None = None
         for k, start in enumerate(starts):
             operands = [block(v[start : start + cell].clone()) for v in vectors]
-            position = Position(tensor="t", start=start, size=size, whole=False)
+            position = Position(size=size, whole=False)
             result = advance(largest, answers[k], False, operands, counts, position, every_tie=every_tie)
             if isinstance(result, Pass):
                 asked = result
@@ -81,7 +81,7 @@ def test_cells_select_what_sorting_selects(values: list[float], count: int, cell
 def test_whole_rows_select_what_sorting_each_row_selects(rows: list[list[float]], count: int, every_tie: bool) -> None:
     matrix = torch.tensor(rows)
     operand = block(matrix, rows=len(rows))
-    position = Position(tensor="t", start=0, size=6)
+    position = Position(size=6)
     (cut,) = advance(largest, [], True, [operand], [count], position, every_tie=every_tie)
     for row, kept in zip(matrix, Trimmed(operand, cut).tensor, strict=True):
         assert torch.equal(kept != 0, expected_mask(row, count, every_tie))
@@ -89,14 +89,14 @@ def test_whole_rows_select_what_sorting_each_row_selects(rows: list[list[float]]
 
 def test_zeros_below_the_cut_do_not_matter_and_a_cut_of_zero_keeps_all() -> None:
     operand = block(torch.tensor([0.0, 3.0, 0.0, 0.0]))
-    position = Position(tensor="t", start=0, size=4)
+    position = Position(size=4)
     (cut,) = advance(largest, [], True, [operand], [2], position)
     assert Trimmed(operand, cut).tensor.tolist() == [[0, 3, 0, 0]]
 
 
 def test_a_band_drops_what_its_upper_cut_keeps() -> None:
     operand = block(torch.tensor([1.0, 4.0, -3.0, 2.0]))
-    position = Position(tensor="t", start=0, size=4)
+    position = Position(size=4)
     keep, drop = advance(largest, [], True, [operand, operand], [3, 1], position)
     assert Trimmed(operand, keep, drop).tensor.tolist() == [[0, 0, -3, 2]]
 
@@ -108,12 +108,12 @@ def test_a_share_is_taken_of_the_decimals_as_written(density: float, size: int, 
 
 def test_trimming_nothing_returns_the_operands_themselves() -> None:
     operands = [block(torch.ones(2)), block(torch.ones(2))]
-    assert advance(trim, [], True, operands, [1.0, 1.0], Position(tensor="t", start=0, size=2)) is operands
+    assert advance(trim, [], True, operands, [1.0, 1.0], Position(size=2)) is operands
 
 
 def test_one_of_several_models_may_stay_untrimmed() -> None:
     operands = [block(torch.tensor([1.0, 2.0])), block(torch.tensor([1.0, 2.0]))]
-    trimmed = advance(trim, [], True, operands, [1.0, 0.5], Position(tensor="t", start=0, size=2))
+    trimmed = advance(trim, [], True, operands, [1.0, 0.5], Position(size=2))
     assert not isinstance(trimmed, Pass)
     assert [x.tensor.tolist() for x in trimmed] == [[[1, 2]], [[0, 2]]]
 
@@ -125,7 +125,7 @@ def test_a_cut_without_spare_counts_nothing() -> None:
 
 def test_elements_that_change_between_readings_are_an_error() -> None:
     values = torch.linspace(1, 2, 5000)
-    position, answers = Position(tensor="t", start=0, size=5000, whole=False), list[object]()
+    position, answers = Position(size=5000, whole=False), list[object]()
     for read in (values, values, values * 0):  # sample, tally, histogram
         asked = advance(largest, answers, False, [block(read)], [1234], position)
         assert isinstance(asked, Pass)

@@ -1,7 +1,7 @@
 """Which blocks are worked on next.
 
-Rows whose jobs share domains form a group and go through their passes in step: a *sweep* reads all of the group's
-unfinished rows once. Groups are independent. Blocks are handed out in stored order, small ones several at a time; a
+Strips whose jobs share domains form a group and go through their passes in step: a *sweep* reads all of the group's
+unfinished strips once. Groups are independent. Blocks are handed out in stored order, small ones several at a time; a
 worker that finds nothing in the groups under way begins the next group, and waits only when there is none.
 """
 
@@ -10,45 +10,45 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from cuvee.plan.rows import Row
+from cuvee.plan.strips import Strip
 
 __all__ = ["Agenda", "Block", "Group"]
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A run of whole cells of a row.
+    """A run of whole cells of a strip.
 
     Attributes:
-        group: the group the row belongs to.
-        row: the row.
+        group: the group the strip belongs to.
+        strip: the strip.
         first: its first cell.
         last: the cell after its last.
     """
 
     group: "Group"
-    row: Row
+    strip: Strip
     first: int
     last: int
 
 
 class Group:
-    """Rows that go through their passes in step.
+    """Strips that go through their passes in step.
 
     Args:
-        rows: the rows, in stored order.
-        cells_per_block: for a row, how many cells are read at a time.
-        unfinished: says whether a row has jobs that have not merged yet.
+        strips: the strips, in stored order.
+        cells_per_block: for a strip, how many cells are read at a time.
+        unfinished: says whether a strip has jobs that have not merged yet.
 
     Attributes:
-        rows: the rows.
+        strips: the strips.
         sweeps: how many sweeps have begun.
     """
 
     def __init__(
-        self, rows: Sequence[Row], cells_per_block: Callable[[Row], int], unfinished: Callable[[Row], bool]
+        self, strips: Sequence[Strip], cells_per_block: Callable[[Strip], int], unfinished: Callable[[Strip], bool]
     ) -> None:
-        self.rows = rows
+        self.strips = strips
         self.sweeps = 0
         self._cells_per_block = cells_per_block
         self._unfinished = unfinished
@@ -57,18 +57,19 @@ class Group:
 
     def begin(self) -> bool:
         """Begin a sweep; say whether it has anything to do."""
-        self._blocks: Iterator[Block] = self._sweep([row for row in self.rows if row.cells and self._unfinished(row)])
+        left = [strip for strip in self.strips if strip.whole.cells and self._unfinished(strip)]
+        self._blocks: Iterator[Block] = self._sweep(left)
         self._next = next(self._blocks, None)
         self._left: dict[int, int] = {}
         self.sweeps += 1
         return self._next is not None
 
-    def _sweep(self, rows: Sequence[Row]) -> Iterator[Block]:
-        """Cut rows into blocks."""
-        for row in rows:
-            step = self._cells_per_block(row)
-            for first in range(0, row.cells, step):
-                yield Block(self, row, first, min(first + step, row.cells))
+    def _sweep(self, strips: Sequence[Strip]) -> Iterator[Block]:
+        """Cut strips into blocks."""
+        for strip in strips:
+            step, cells = self._cells_per_block(strip), strip.whole.cells
+            for first in range(0, cells, step):
+                yield Block(self, strip, first, min(first + step, cells))
 
     def take(self) -> Block | None:
         """Hand out the next block of the sweep, or None when all are handed out."""
@@ -79,10 +80,10 @@ class Group:
         return block
 
     def put_back(self, block: Block) -> tuple[bool, bool]:
-        """Take a finished block back; say whether its row, and whether the sweep, is now through."""
+        """Take a finished block back; say whether its strip, and whether the sweep, is now through."""
         self._under_way -= 1
-        left = self._left.setdefault(id(block.row), block.row.cells) - (block.last - block.first)
-        self._left[id(block.row)] = left
+        left = self._left.setdefault(id(block.strip), block.strip.whole.cells) - (block.last - block.first)
+        self._left[id(block.strip)] = left
         return left == 0, self._next is None and self._under_way == 0
 
 
@@ -92,16 +93,16 @@ class Agenda:
     Args:
         groups: in stored order.
         batch: elements that a worker gets at a time, if there are so many; one block at least.
-        end_row: called when all cells of a row have been worked on in a sweep.
-        end_sweep: called when all rows of a group have been; what it decides holds for the next sweep.
-        end_group: called when all rows of a group are finished.
+        end_strip: called when all cells of a strip have been worked on in a sweep.
+        end_sweep: called when all strips of a group have been; what it decides holds for the next sweep.
+        end_group: called when all strips of a group are finished.
     """
 
     def __init__(
         self,
         groups: Sequence[Group],
         batch: int,
-        end_row: Callable[[Group, Row], None],
+        end_strip: Callable[[Group, Strip], None],
         end_sweep: Callable[[Group], None],
         end_group: Callable[[Group], None],
     ) -> None:
@@ -109,7 +110,7 @@ class Agenda:
         self._open: deque[Group] = deque()  # with blocks to hand out
         self._begun = 0  # groups that are not finished
         self._batch = batch
-        self._end_row = end_row
+        self._end_strip = end_strip
         self._end_sweep = end_sweep
         self._end_group = end_group
         self._changed = threading.Condition()
@@ -123,7 +124,8 @@ class Agenda:
                 size = 0
                 while size < self._batch and (block := self._next()) is not None:
                     batch.append(block)
-                    size += (block.last - block.first) * min(block.row.cell, block.row.size)
+                    row = block.strip.whole
+                    size += (block.last - block.first) * min(row.cell, row.size)
                 if batch or not self._begun:
                     return batch
                 self._changed.wait()
@@ -148,9 +150,9 @@ class Agenda:
         with self._changed:
             for block in batch:
                 group = block.group
-                row_through, sweep_through = group.put_back(block)
-                if row_through:
-                    self._end_row(group, block.row)
+                strip_through, sweep_through = group.put_back(block)
+                if strip_through:
+                    self._end_strip(group, block.strip)
                 if sweep_through:
                     self._end(group)
 

@@ -1,6 +1,7 @@
-"""One cell of one row: from raw bytes to merged bytes, or to a part of an answer."""
+"""One cell of one strip: from raw bytes to merged bytes, or to a part of an answer."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -8,7 +9,8 @@ from numpy.typing import NDArray
 
 from cuvee.errors import CuveeError, MergeError, NonFiniteError
 from cuvee.methods.declare import Draws
-from cuvee.plan.rows import Domain, Input, Job, Row
+from cuvee.plan.rows import Job
+from cuvee.plan.strips import Strip
 from cuvee.spec import DType
 from cuvee.tensors.algebra import weighted_sum
 from cuvee.tensors.convert import first_lost, first_non_finite, from_bytes, to_bytes
@@ -17,38 +19,46 @@ from cuvee.tensors.operands import Block, Operand, TaskVector
 from cuvee.tensors.passes import Pass, Position, advance
 from cuvee.tensors.random import Key
 
-__all__ = ["Cell"]
+__all__ = ["Cell", "part_of"]
 
 Bytes = NDArray[np.uint8]
 Note = Callable[[str, str], None]
 
 
+def part_of(data: Bytes | None, dtype: DType, first: int, size: int) -> Bytes | None:
+    """Return the bytes of `size` elements from element `first` on, or of fewer at the end."""
+    return None if data is None else data[first * dtype.bits // 8 : (first + size) * dtype.bits // 8]
+
+
+class _ApartError(Exception):
+    """A method has something to say about one of several rows: it has to be asked about each by itself."""
+
+
 class Cell:
-    """The raw elements of one cell, for all jobs of its row.
+    """The raw elements of one cell, for all jobs of its strip.
 
     Args:
-        row: the row.
-        start: the cell's first element within the row.
+        strip: the strip.
+        start: the cell's first element within the strip.
         size: elements in it.
-        raw: for each input of the row, the cell's bytes; None where no job under way reads it.
+        raw: for each input of the strip, the cell's bytes; None where no job under way reads it.
         note: takes a tensor's name and a sentence about it.
     """
 
-    def __init__(self, row: Row, start: int, size: int, raw: Sequence[Bytes | None], note: Note) -> None:
-        self.row = row
+    def __init__(self, strip: Strip, start: int, size: int, raw: Sequence[Bytes | None], note: Note) -> None:
+        self.strip = strip
         self.start = start
         self.size = size
         self._raw = raw
         self._note = note
         self._blocks: dict[tuple[int, int, bool], Block] = {}
 
-    def run(self, job: Job, domain: Domain, answers: list[object], passes_known: int, out: Bytes | None) -> Pass | None:
+    def run(self, j: int, answers: list[object], passes_known: int, out: Bytes | None) -> Pass | None:
         """Do a job as far as the answers lead.
 
         Args:
-            job: one of the row's jobs.
-            domain: the job's.
-            answers: what is known of the domain.
+            j: which of the strip's jobs.
+            answers: what is known of the job's domain.
             passes_known: how many of the answers took a pass, and were no sample.
             out: takes the merged bytes, if it comes to that; None for a piece of a sample, where it must not.
 
@@ -59,17 +69,22 @@ class Cell:
             MergeError: the method failed; names the tensor.
             NonFiniteError: a weight is NaN or infinite, or the result is.
         """
-        rows = self._rows(job, domain)
-        result = self._advance(job, domain, answers, rows)
+        job = self.strip.whole.jobs[j]
+        rows = self._rows(j)
+        try:
+            result = self._advance(j, answers, rows)
+        except _ApartError:
+            self._run_apart(j, out)
+            return None
         if isinstance(result, Pass):
             if result.kind != "sample" and passes_known >= (declared := job.method.passes(job.parameters)):
                 raise MergeError(
-                    f"{self.row.name}: method '{job.method.name}' asks for more passes than it declares ({declared})."
+                    f"{self.name}: method '{job.method.name}' asks for more passes than it declares ({declared})."
                 )
             return result
         if out is None:
             raise MergeError(
-                f"{self.row.name}: method '{job.method.name}' asked cells different questions; passes may not depend "
+                f"{self.name}: method '{job.method.name}' asked cells different questions; passes may not depend "
                 "on the elements of a cell."
             )
         if isinstance(result, Block) and result.dtype == job.dtype:
@@ -78,28 +93,53 @@ class Cell:
             self._store(job, result, rows, out)
         return None
 
+    def _run_apart(self, j: int, out: Bytes | None) -> None:
+        """Merge rows one by one, which need not know of each other."""
+        strip, place = self.strip, 0
+        job = strip.whole.jobs[j]
+        for row in strip.rows:
+            inputs = [
+                part_of(data, item.spec.dtype, place, row.size)
+                for data, item in zip(self._raw, row.inputs, strict=True)
+            ]
+            alone = replace(strip, whole=replace(row, width=strip.whole.width), rows=(row,))
+            merged = part_of(out, job.dtype, place, row.size)
+            Cell(alone, 0, row.size, inputs, self._note).run(j, [], 0, merged)
+            place += row.size
+
+    @property
+    def name(self) -> str:
+        """Name of the tensor, or of the first of several, for messages."""
+        return self.strip.whole.name
+
     @property
     def made_tensors(self) -> bool:
         """Whether an input was widened to a torch tensor."""
         return any("tensor" in vars(block) for block in self._blocks.values())
 
-    def _rows(self, job: Job, domain: Domain) -> int:
+    def _rows(self, j: int) -> int:
         """Return how many rows the operands have: those of the tensor, for a method that looks at rows, else one."""
-        by_rows = domain.scope == "row" or job.method.locality != "block"
-        return self.size // self.row.width if by_rows else 1
+        row = self.strip.whole
+        by_rows = self.strip.domains[j].scope == "row" or row.jobs[j].method.locality != "block"
+        return self.size // row.width if by_rows else 1
 
-    def _advance(self, job: Job, domain: Domain, answers: list[object], rows: int) -> object:
+    def _advance(self, j: int, answers: list[object], rows: int) -> object:
         """Run the job's method; an error of its own is told with the tensor's name."""
-        operands, wanted = self._operands(job, rows), self._wanted(job, domain)
+        job, whole = self.strip.whole.jobs[j], self.strip.domains[j].whole
+        operands, wanted = self._operands(job, rows), self._wanted(j)
         try:
-            return advance(job.method.function, answers, domain.whole, operands, *wanted, **job.parameters)
-        except NonFiniteError:  # an input's, which has a name already
+            return advance(job.method.function, answers, whole, operands, *wanted, **job.parameters)
+        except (NonFiniteError, _ApartError):  # an input's error has a name already
             raise
-        except CuveeError as error:
-            raise MergeError(f"{self.row.name}: {error}") from error
         except Exception as error:
-            cause = f"method '{job.method.name}' failed: {type(error).__name__}: {error}"
-            raise MergeError(f"{self.row.name}: {cause}") from error
+            if self._stand_alone(j):
+                raise _ApartError from error
+            failed = f"method '{job.method.name}' failed: {type(error).__name__}: "
+            raise MergeError(f"{self.name}: {'' if isinstance(error, CuveeError) else failed}{error}") from error
+
+    def _stand_alone(self, j: int) -> bool:
+        """Say whether there are several rows, which the job can be done on one by one."""
+        return len(self.strip.rows) > 1 and self.strip.domains[j].whole
 
     def _operands(self, job: Job, rows: int) -> list[Operand]:
         """Make the operands of a job's models."""
@@ -114,28 +154,39 @@ class Cell:
         """Return an input's block; jobs share it, so that it is widened once."""
         key = (i, rows, checked)
         if key not in self._blocks:
-            item, raw = self.row.inputs[i], self._raw[i]
+            item, raw = self.strip.whole.inputs[i], self._raw[i]
             assert raw is not None
             # Not a method of the cell: a block that holds its cell is a cycle, which frees its memory much later.
-            widen = partial(_widen, item, item.view.start + self.start) if checked else from_bytes
+            widen = partial(_widen, self.strip, i, self.start) if checked else from_bytes
             self._blocks[key] = Block(raw, item.spec.dtype, rows, widen)
         return self._blocks[key]
 
-    def _wanted(self, job: Job, domain: Domain) -> list[object]:
+    def _wanted(self, j: int) -> list[object]:
         """Make what else the method takes: its position, its draws."""
-        start = self.row.start + self.start
+        row, domain = self.strip.whole, self.strip.domains[j]
+        job = row.jobs[j]
         available: dict[str, Callable[[], object]] = {
             "position": lambda: Position(
-                tensor=self.row.name,
-                start=start,
-                shape=job.outputs[0].shape,
+                shape=job.outputs[0].shape if job.method.locality != "block" else (),
                 size=domain.size,
                 whole=domain.whole,
-                note=lambda text: self._note(self.row.name, text),
+                note=partial(self._say, j),
             ),
-            "draws": lambda: Draws([Key.of(job.seed, label, job.stream) for label in job.labels], start),
+            "draws": lambda: Draws(self._keys(j), row.start + self.start),
         }
         return [available[name]() for name in job.method.wants]
+
+    def _keys(self, j: int) -> list[Key]:
+        """Make each model's key to the draws of the strip's tensors."""
+        rows, job = self.strip.rows, self.strip.whole.jobs[j]
+        streams = [row.jobs[j].stream for row in rows]
+        return [Key.of(job.seed, label, streams, rows[0].size if len(rows) > 1 else None) for label in job.labels]
+
+    def _say(self, j: int, text: str) -> None:
+        """Note what the method says of the tensor."""
+        if self._stand_alone(j):
+            raise _ApartError
+        self._note(self.name, text)
 
     def _store(self, job: Job, result: object, rows: int, out: Bytes) -> None:
         """Add the base to a merged task vector, and round the result into its output bytes."""
@@ -152,8 +203,7 @@ class Cell:
         if merged is None or merged.numel() != self.size:
             found = f"{tuple(merged.shape)}" if merged is not None else type(result).__name__
             raise MergeError(
-                f"{self.row.name}: method '{job.method.name}' returned {found}; expected {self.size} elements as "
-                "float32."
+                f"{self.name}: method '{job.method.name}' returned {found}; expected {self.size} elements as float32."
             )
         if base is not None:
             merged = base.tensor + merged
@@ -165,20 +215,23 @@ class Cell:
 
     def _refused(self, job: Job, merged: "torch.Tensor", at: int, cause: str) -> NonFiniteError:
         """Make the error about one element of a result."""
+        ((row, place, _),) = self.strip.pieces(self.start + at, 1)
         return NonFiniteError(
-            f"{self.row.name}: method '{job.method.name}' gives {float(merged.reshape(-1)[at])} at flat index "
-            f"{self.row.start + self.start + at}, which {cause}. Models: {', '.join(job.labels)}."
+            f"{row.name}: method '{job.method.name}' gives {float(merged.reshape(-1)[at])} at flat index "
+            f"{row.start + place}, which {cause}. Models: {', '.join(job.labels)}."
         )
 
 
-def _widen(item: Input, start: int, data: Bytes, dtype: DType) -> "torch.Tensor":
-    """Widen a cell of an input, whose first element is `start` of its tensor; refuse it if it is not finite."""
+def _widen(strip: Strip, i: int, start: int, data: Bytes, dtype: DType) -> "torch.Tensor":
+    """Widen a cell of an input, whose first element is `start` of the strip; refuse it if it is not finite."""
     wide = from_bytes(data, dtype)
     if (at := first_non_finite(wide)) is not None:
         value = float(data.view(np.float64)[at] if dtype.name == "F64" else wide[at])
         cause = "float32 arithmetic cannot hold it" if np.isfinite(value) else "A merge would spread it"
+        ((row, place, _),) = strip.pieces(start + at, 1)
+        item = row.inputs[i]
         raise NonFiniteError(
-            f"{item.describe()} is {value} at flat index {start + at}. {cause}: "
+            f"{item.describe()} is {value} at flat index {item.view.start + place}. {cause}: "
             "repair that model, or give a rule for this tensor (copy it from another model, or skip it)."
         )
     return wide

@@ -17,7 +17,8 @@ import numpy as np
 from cuvee.execute.rehearsal import Rehearsals
 from cuvee.plan.limits import Budget, Limits, budget_of, cells_per_block, sizes_to_keep
 from cuvee.plan.planner import Plan, used
-from cuvee.plan.rows import Input, Row
+from cuvee.plan.rows import Input
+from cuvee.plan.strips import Strip
 
 __all__ = ["Forecast", "Rate", "forecast"]
 
@@ -82,18 +83,17 @@ def forecast(plan: Plan, limits: Limits, folder: Path | None = None) -> Forecast
         SourceError: an input cannot be read.
     """
     rehearsals = Rehearsals()
-    tried = [[rehearsals.of(row, job, plan.domains[job.domain]) for job in row.jobs] for row in plan.rows]
-    in_torch = {id(job) for row, own in zip(plan.rows, tried, strict=True)
-                for job, one in zip(row.jobs, own, strict=True) if one.lane == "tensors"}  # fmt: skip
+    tried = [(strip, [rehearsals.of(strip, j) for j in range(len(strip.whole.jobs))]) for strip in plan.strips]
+    in_torch = {id(job) for strip, own in tried
+                for job, one in zip(strip.whole.jobs, own, strict=True) if one.lane == "tensors"}  # fmt: skip
     budget = budget_of(plan, limits, lambda _, job: id(job) in in_torch)
     compute = sum(
-        one.per_cell * row.cells + one.per_element * row.size
-        for row, own in zip(plan.rows, tried, strict=True)
-        for one in own
+        one.per_cell * strip.whole.cells + one.per_element * strip.whole.size for strip, own in tried for one in own
     )
+    lanes = {id(row): [one.lane for one in own] for strip, own in tried for row in strip.rows}
     reading, writing = _reading(plan), _writing(folder)
     bytes_read = _bytes_read(plan, budget)
-    handing = sum(_handing(plan, row, budget) for row in plan.rows)
+    handing = sum(_handing(plan, strip, budget) for strip in plan.strips)
     moved = reading.seconds * bytes_read + writing.seconds * plan.bytes_written
     moved_cpu = reading.cpu_seconds * bytes_read + writing.cpu_seconds * plan.bytes_written
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -107,7 +107,7 @@ def forecast(plan: Plan, limits: Limits, folder: Path | None = None) -> Forecast
         bytes_written=plan.bytes_written,
         reading=reading,
         writing=writing,
-        lanes=[[one.lane for one in own] for own in tried],
+        lanes=[lanes[id(row)] for row in plan.rows],
     )
 
 
@@ -122,12 +122,13 @@ def _bytes_read(plan: Plan, budget: Budget) -> int:
     )
 
 
-def _handing(plan: Plan, row: Row, budget: Budget) -> float:
-    """Predict what handing out a row's blocks takes, over all its readings."""
+def _handing(plan: Plan, strip: Strip, budget: Budget) -> float:
+    """Predict what handing out a strip's blocks takes, over all its readings."""
+    row = strip.whole
     blocks = -(-row.cells // cells_per_block(row, budget.block_bytes))
     readings = max(map(plan.readings, row.jobs))
     pieces = sum(len(used(job)) * plan.readings(job) + len(job.outputs) for job in row.jobs)
-    return blocks * (readings * BLOCK_SECONDS + pieces * INPUT_SECONDS)
+    return blocks * (readings * BLOCK_SECONDS + len(strip.rows) * pieces * INPUT_SECONDS)
 
 
 def _reading(plan: Plan) -> Rate:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from cuvee.execute.shelf import Shelf
 from cuvee.plan.limits import PLACE
 from cuvee.plan.planner import Plan, used
-from cuvee.plan.rows import Row
+from cuvee.plan.strips import Strip
 
 __all__ = ["Buffers", "Bytes", "Kept", "read"]
 
@@ -30,12 +30,12 @@ class Buffers:
 
 
 class Kept:
-    """Inputs of a group of rows that stay in memory from the first sweep to the last.
+    """Inputs of a group of strips that stay in memory from the first sweep to the last.
 
     Args:
         shelf: where.
         memory: room for all of them.
-        places: where each begins in it, by row and input.
+        places: where each begins in it, by strip and input.
 
     Attributes:
         full: the first sweep is over: everything is there.
@@ -48,20 +48,20 @@ class Kept:
         self.full = False
 
     @classmethod
-    def of(cls, plan: Plan, rows: Sequence[Row], shelf: Shelf) -> "Kept | None":
-        """Find room for all that the rows read more than once; None if there is none, or nothing to keep."""
+    def of(cls, plan: Plan, strips: Sequence[Strip], shelf: Shelf) -> "Kept | None":
+        """Find room for all that the strips read more than once; None if there is none, or nothing to keep."""
         places: dict[tuple[int, int], int] = {}
         size = 0
-        for row in rows:
-            for i in dict.fromkeys(i for job in row.jobs if plan.readings(job) > 1 for i in used(job)):
-                places[id(row), i] = size
-                size += -(-row.inputs[i].nbytes // PLACE) * PLACE
+        for strip in strips:
+            for i in dict.fromkeys(i for job in strip.whole.jobs if plan.readings(job) > 1 for i in used(job)):
+                places[id(strip), i] = size
+                size += -(-strip.nbytes(i) // PLACE) * PLACE
         memory = shelf.take(size) if size else None
         return None if memory is None else cls(shelf, memory, places)
 
-    def part(self, row: Row, i: int, first: int, nbytes: int) -> Bytes | None:
+    def part(self, strip: Strip, i: int, first: int, nbytes: int) -> Bytes | None:
         """Return memory of a part of an input, or None if that is not kept."""
-        begin = self._places.get((id(row), i))
+        begin = self._places.get((id(strip), i))
         return None if begin is None else self._memory[begin + first : begin + first + nbytes]
 
     def release(self) -> None:
@@ -70,30 +70,38 @@ class Kept:
 
 
 def read(
-    row: Row, needed: Iterable[int], first: int, size: int, buffers: Buffers, kept: Kept | None
+    strip: Strip, needed: Iterable[int], first: int, size: int, buffers: Buffers, kept: Kept | None
 ) -> tuple[list[Bytes | None], int]:
-    """Make a run of elements of some inputs of a row available.
+    """Make a run of elements of some inputs of a strip available.
 
     Args:
-        row: the row.
+        strip: the strip.
         needed: indices of its inputs.
-        first: first element within the row.
+        first: first element within the strip.
         size: elements.
         buffers: the worker's.
-        kept: what the row's group keeps, if anything.
+        kept: what the strip's group keeps, if anything.
 
     Returns:
-        Bytes of each input of the row, None where it is not needed; and the bytes that were read.
+        Bytes of each input of the strip, None where it is not needed; and the bytes that were read.
     """
-    raw: list[Bytes | None] = [None] * len(row.inputs)
+    raw: list[Bytes | None] = [None] * len(strip.whole.inputs)
     moved = 0
     for i in needed:
-        item = row.inputs[i]
-        width = item.spec.dtype.bits // 8
-        data = kept.part(row, i, first * width, size * width) if kept is not None else None
+        width = strip.whole.inputs[i].spec.dtype.bits // 8
+        data = kept.part(strip, i, first * width, size * width) if kept is not None else None
         if data is None or (kept is not None and not kept.full):
             data = buffers.get("in", i, size * width) if data is None else data
-            item.source.read_into(data.data, item.view.name, (item.view.start + first) * width)
+            _read_pieces(strip, i, first, size, data)
             moved += data.nbytes
         raw[i] = data
     return raw, moved
+
+
+def _read_pieces(strip: Strip, i: int, first: int, size: int, data: Bytes) -> None:
+    """Fill memory with a run of elements of an input, row by row."""
+    place, width = 0, strip.whole.inputs[i].spec.dtype.bits // 8
+    for row, begin, count in strip.pieces(first, size):
+        view, end = row.inputs[i].view, place + count * width
+        row.inputs[i].source.read_into(data[place:end].data, view.name, (view.start + begin) * width)
+        place = end

@@ -12,6 +12,7 @@ from cuvee.execute.answers import Answers
 from cuvee.execute.cells import Cell
 from cuvee.plan.planner import used
 from cuvee.plan.rows import Domain, Job, Row
+from cuvee.plan.strips import Strip
 from cuvee.spec import DType
 from cuvee.tensors.passes import Pass
 
@@ -49,8 +50,9 @@ class Rehearsals:
         self._known: dict[object, Rehearsal] = {}
         self._choices: dict[int, object] = {}  # by the id of the parameters, which many jobs share
 
-    def of(self, row: Row, job: Job, domain: Domain) -> Rehearsal:
-        """Return the rehearsal of a job: of the first one with its method, choices and element types."""
+    def of(self, strip: Strip, j: int) -> Rehearsal:
+        """Return the rehearsal of one of a strip's jobs: of the first one with its method, choices and types."""
+        row, job, domain = strip.whole, strip.whole.jobs[j], strip.domains[j]
         if row.size == 0:
             return NOTHING
         kind = self._kind(row, job, domain)
@@ -100,12 +102,12 @@ def _run(row: Row, job: Job, domain: Domain, size: int) -> tuple[float, str]:
     raw = [_made_up(item.spec.dtype, size, i) for i, item in enumerate(row.inputs)]
     out = np.ones(size * job.dtype.bits // 8, np.uint8)  # touched: a run uses its buffers again and again
     answers = Answers()
-    cell = Cell(tried, 0, size, raw, lambda _tensor, _text: None)
+    cell = Cell(Strip(whole=tried, rows=(tried,), domains=(scope,)), 0, size, raw, lambda _tensor, _text: None)
     spent = 0.0
     while True:
         known = answers.at(tried, 0)
         began = time.thread_time()
-        question = cell.run(job, scope, known, answers.passes, out)
+        question = cell.run(0, known, answers.passes, out)
         part = None if question is None or question.kind == "sample" else question.measure()
         spent += time.thread_time() - began
         if question is None:

@@ -9,16 +9,17 @@ import numpy as np
 from cuvee.errors import MergeError
 from cuvee.execute.agenda import Agenda, Block, Group
 from cuvee.execute.answers import Answers
-from cuvee.execute.cells import Cell
+from cuvee.execute.cells import Cell, part_of
 from cuvee.execute.reading import Buffers, Bytes, Kept, read
 from cuvee.execute.report import Meter, Report
 from cuvee.execute.sample import pieces
 from cuvee.execute.shelf import Shelf
 from cuvee.plan.limits import Budget, cells_per_block
 from cuvee.plan.planner import Plan, used
-from cuvee.plan.rows import CELL, Job, Row
+from cuvee.plan.rows import CELL, Job
+from cuvee.plan.strips import Strip
 from cuvee.pool import run_threads
-from cuvee.spec import DType, Sink
+from cuvee.spec import Sink
 from cuvee.tensors.framework import single_threaded
 from cuvee.tensors.passes import Array, Pass
 
@@ -45,7 +46,8 @@ def execute(
     meter = Meter()
     run = _Run(plan, sinks, budget, progress)
     with single_threaded():
-        run_threads(run.work, run.agenda.stop, max(1, min(budget.workers, sum(row.cells for row in plan.rows))))
+        num_cells = sum(strip.whole.cells for strip in plan.strips)
+        run_threads(run.work, run.agenda.stop, max(1, min(budget.workers, num_cells)))
     return meter.report(run.bytes_read, run.bytes_written, run.notes())
 
 
@@ -59,17 +61,17 @@ class _Run:
         self._lock = threading.Lock()
         self._noted: set[tuple[str, str]] = set()
         self._answers = [Answers() for _ in plan.domains]
-        # For each row, by its id: the jobs that have merged, and what the cells of the sweep under way did.
+        # For each strip, by its id: the jobs that have merged, and what the cells of the sweep under way did.
         self._finished: dict[int, set[int]] = defaultdict(set)
         self._merging: dict[int, set[int]] = defaultdict(set)
         self._asking: dict[int, set[int]] = defaultdict(set)
         self._shelf = Shelf(budget.keep_bytes)
         self._kept: dict[int, Kept | None] = {}  # by the id of a group under way
         groups = [
-            Group(rows, lambda row: cells_per_block(row, budget.block_bytes), self._unfinished)
-            for rows in _connected(plan)
+            Group(strips, lambda strip: cells_per_block(strip.whole, budget.block_bytes), self._unfinished)
+            for strips in _connected(plan)
         ]
-        self.agenda = Agenda(groups, CELL, self._end_row, self._end_sweep, self._end_group)
+        self.agenda = Agenda(groups, CELL, self._end_strip, self._end_sweep, self._end_group)
         self.bytes_read = 0
         self.bytes_written = 0
 
@@ -81,11 +83,12 @@ class _Run:
             self._count(sum(read for read, _ in moved), sum(written for _, written in moved))
             self.agenda.done(batch)
 
-    def _unfinished(self, row: Row) -> bool:
-        return len(self._finished[id(row)]) < len(row.jobs)
+    def _unfinished(self, strip: Strip) -> bool:
+        return len(self._finished[id(strip)]) < len(strip.whole.jobs)
 
-    def _end_row(self, _: Group, row: Row) -> None:
-        for j in self._merging[id(row)] & self._asking.pop(id(row), set()):
+    def _end_strip(self, _: Group, strip: Strip) -> None:
+        row = strip.whole
+        for j in self._merging[id(strip)] & self._asking.pop(id(strip), set()):
             raise MergeError(
                 f"{row.name}: method '{row.jobs[j].method.name}' merged some cells and asked a question for others; "
                 "passes may not depend on the elements of a cell."
@@ -94,10 +97,10 @@ class _Run:
             self._answers[job.domain].end_row(row)
 
     def _end_sweep(self, group: Group) -> None:
-        for domain in dict.fromkeys(job.domain for row in group.rows for job in row.jobs):
+        for domain in dict.fromkeys(job.domain for strip in group.strips for job in strip.whole.jobs):
             self._answers[domain].close()
-        for row in group.rows:  # only now: other blocks of the sweep must not take the job for done
-            self._finished[id(row)] |= self._merging[id(row)]
+        for strip in group.strips:  # only now: other blocks of the sweep must not take the job for done
+            self._finished[id(strip)] |= self._merging[id(strip)]
         if (kept := self._kept.get(id(group))) is not None:
             kept.full = True
 
@@ -110,89 +113,98 @@ class _Run:
         if id(group) not in self._kept:
             with self._lock:
                 if id(group) not in self._kept:
-                    self._kept[id(group)] = Kept.of(self._plan, group.rows, self._shelf)
+                    self._kept[id(group)] = Kept.of(self._plan, group.strips, self._shelf)
         return self._kept[id(group)]
 
     def _do(self, block: Block, buffers: Buffers) -> tuple[int, int]:
         """Read a block's inputs, run its cells and write the jobs that have merged; return the bytes moved."""
-        row = block.row
-        finished = self._finished[id(row)]
+        strip, row = block.strip, block.strip.whole
+        finished = self._finished[id(strip)]
         jobs = {j: job for j, job in enumerate(row.jobs) if j not in finished}
         first = block.first * row.cell
         size = min(block.last * row.cell, row.size) - first
         needed = {i: None for job in jobs.values() for i in used(job)}
-        raw, moved = read(row, needed, first, size, buffers, self._kept_by(block.group))
+        raw, moved = read(strip, needed, first, size, buffers, self._kept_by(block.group))
         out = {j: buffers.get("out", j, size * job.dtype.bits // 8) for j, job in jobs.items()}
         merged = self._run_cells(block, jobs, raw, out)
         written = 0
         for j, job in jobs.items():
             for i in job.compare:
-                self._compare(row, job, raw, i)
+                self._compare(strip, job, raw, i)
             if j in merged:
-                written += self._write(job, first, out[j])
+                written += self._write(strip, j, first, size, out[j])
         return moved, written
 
     def _run_cells(
         self, block: Block, jobs: Mapping[int, Job], raw: Sequence[Bytes | None], out: Mapping[int, Bytes]
     ) -> set[int]:
         """Run the cells of a block; return which jobs have merged."""
-        row = block.row
+        strip, row = block.strip, block.strip.whole
         asked, merged = set[int](), set[int]()
         for index in range(block.first, block.last):
             offset = (index - block.first) * row.cell
-            cell = self._cell(row, index * row.cell, row.cell, raw, offset)
+            cell = self._cell(strip, index * row.cell, row.cell, raw, offset)
             for j, job in jobs.items():
-                target = _slice(out[j], job.dtype, offset, row.cell)
-                question = self._advance(cell, job, index, target)
+                target = part_of(out[j], job.dtype, offset, row.cell)
+                question = self._advance(cell, j, index, target)
                 if question is None:
                     merged.add(j)
                 else:
                     self._answers[job.domain].add(row, index, question)
                     asked.add(j)
         with self._lock:
-            self._merging[id(row)] |= merged
-            self._asking[id(row)] |= asked
+            self._merging[id(strip)] |= merged
+            self._asking[id(strip)] |= asked
         return merged
 
-    def _cell(self, row: Row, start: int, size: int, raw: Sequence[Bytes | None], offset: int) -> Cell:
+    def _cell(self, strip: Strip, start: int, size: int, raw: Sequence[Bytes | None], offset: int) -> Cell:
         """Make a cell of raw elements, which begin `offset` elements before it."""
-        inputs = [_slice(data, item.spec.dtype, offset, size) for data, item in zip(raw, row.inputs, strict=True)]
-        return Cell(row, start, min(size, row.size - start), inputs, self._note)
+        row = strip.whole
+        inputs = [part_of(data, item.spec.dtype, offset, size) for data, item in zip(raw, row.inputs, strict=True)]
+        return Cell(strip, start, min(size, row.size - start), inputs, self._note)
 
-    def _advance(self, cell: Cell, job: Job, index: int, target: Bytes | None) -> Pass | None:
+    def _advance(self, cell: Cell, j: int, index: int, target: Bytes | None) -> Pass | None:
         """Run a job on a cell until it asks a pass, or merges; samples that it asks for on the way are taken."""
-        answers, domain = self._answers[job.domain], self._plan.domains[job.domain]
+        domain = cell.strip.whole.jobs[j].domain
+        answers = self._answers[domain]
         while True:
-            known = answers.at(cell.row, index)
-            question = cell.run(job, domain, known, answers.passes, target)
+            known = answers.at(cell.strip.whole, index)
+            question = cell.run(j, known, answers.passes, target)
             if question is None or question.kind != "sample":
                 return question
-            answers.sample(len(known), question, lambda: self._sample(job, known))  # noqa: B023 - called at once
+            answers.sample(len(known), question, lambda: self._sample(domain, known))  # noqa: B023 - called at once
 
-    def _sample(self, job: Job, known: list[object]) -> Array:
-        """Ask pieces of a job's domain what they say, and put that together."""
-        domain, parts = self._plan.domains[job.domain], []
-        buffers = Buffers()
-        rows = {id(row): (row, own) for row in self._plan.rows for own in row.jobs if own.domain == job.domain}
-        for row, start, size in pieces([row for row, _ in rows.values()]):
-            _, own = rows[id(row)]
-            raw, moved = read(row, used(own), start, size, buffers, None)
+    def _sample(self, domain: int, known: list[object]) -> Array:
+        """Ask pieces of a domain what they say, and put that together."""
+        parts, buffers = [], Buffers()
+        jobs = {id(row): j for row in self._plan.rows for j, job in enumerate(row.jobs) if job.domain == domain}
+        for row, start, size in pieces([row for row in self._plan.rows if id(row) in jobs]):
+            strip, j = Strip.of(row, self._plan.domains), jobs[id(row)]
+            raw, moved = read(strip, used(row.jobs[j]), start, size, buffers, None)
             self._count(moved, 0)
-            question = self._cell(row, start, size, raw, 0).run(own, domain, known, len(known), None)
+            question = self._cell(strip, start, size, raw, 0).run(j, known, len(known), None)
             if question is None:
-                raise MergeError(f"{row.name}: method '{own.method.name}' merged where others asked for a sample.")
+                name = row.jobs[j].method.name
+                raise MergeError(f"{row.name}: method '{name}' merged where others asked for a sample.")
             parts.append(question.measure())
         return np.concatenate(parts, axis=-1)
 
-    def _write(self, job: Job, first: int, data: Bytes) -> int:
-        """Hand merged elements to the job's sink, under each of its names; return the bytes written."""
-        for view in job.outputs:
-            self._sinks[job.variant].write_at(view.name, (view.start + first) * job.dtype.bits // 8, data.data)
-        return data.nbytes * len(job.outputs)
+    def _write(self, strip: Strip, j: int, first: int, size: int, data: Bytes) -> int:
+        """Hand merged elements to a job's sink, each row's under all of its names; return the bytes written."""
+        written = place = 0
+        for row, begin, count in strip.pieces(first, size):
+            job = row.jobs[j]
+            width = job.dtype.bits // 8
+            merged = data[place : place + count * width]
+            for view in job.outputs:
+                self._sinks[job.variant].write_at(view.name, (view.start + begin) * width, merged.data)
+            written += merged.nbytes * len(job.outputs)
+            place += count * width
+        return written
 
-    def _compare(self, row: Row, job: Job, raw: Sequence[Bytes | None], i: int) -> None:
+    def _compare(self, strip: Strip, job: Job, raw: Sequence[Bytes | None], i: int) -> None:
         """Note where an input that should equal the copied one does not."""
-        kept = job.operands[0]
+        row, kept = strip.whole, job.operands[0]
         if not np.array_equal(raw[kept], raw[i]):  # type: ignore[arg-type]
             labels = row.inputs[kept].label, row.inputs[i].label
             self._note(row.name, f"differs between '{labels[0]}' and '{labels[1]}'; copied from '{labels[0]}'")
@@ -215,13 +227,8 @@ class _Run:
         return [f"{tensor}: {text}." for tensor, text in sorted(self._noted, key=lambda note: (place[note[0]], note))]
 
 
-def _slice(data: Bytes | None, dtype: DType, offset: int, size: int) -> Bytes | None:
-    """Return the bytes of `size` elements from element `offset` on, or of fewer at the end."""
-    return None if data is None else data[offset * dtype.bits // 8 : (offset + size) * dtype.bits // 8]
-
-
-def _connected(plan: Plan) -> list[list[Row]]:
-    """Group rows that share a domain, directly or through others; groups and rows in stored order."""
+def _connected(plan: Plan) -> list[list[Strip]]:
+    """Group strips that share a domain, directly or through others; groups and strips in stored order."""
     leader: dict[int, int] = {}
 
     def find(domain: int) -> int:
@@ -229,11 +236,11 @@ def _connected(plan: Plan) -> list[list[Row]]:
             domain = leader[domain]
         return domain
 
-    for row in plan.rows:
-        domains = [find(job.domain) for job in row.jobs]
+    for strip in plan.strips:
+        domains = [find(job.domain) for job in strip.whole.jobs]
         for domain in domains:
             leader[domain] = min(domains)
-    groups: dict[int, list[Row]] = defaultdict(list)
-    for row in plan.rows:
-        groups[find(row.jobs[0].domain)].append(row)
+    groups: dict[int, list[Strip]] = defaultdict(list)
+    for strip in plan.strips:
+        groups[find(strip.whole.jobs[0].domain)].append(strip)
     return list(groups.values())

@@ -69,11 +69,14 @@ def dare_linear(
 
 def _passes(parameters: Mapping[str, Any]) -> int:
     """Count those of the trim, and one for the vote."""
-    return _usual(parameters) + (TRIM_PASSES[1] - TRIM_PASSES[0]) * any(d < 1 for d in parameters["trim_density"])
+    trims = any(d < 1 for d in parameters["trim_density"]) and parameters["trim_scope"] != "row"
+    return _usual(parameters) + (TRIM_PASSES[1] - TRIM_PASSES[0]) * trims
 
 
 def _usual(parameters: Mapping[str, Any]) -> int:
     """As `_passes`, with a trim that is guessed right."""
+    if parameters["trim_scope"] == "row":
+        return 0
     trims = any(d < 1 for d in parameters["trim_density"])
     return TRIM_PASSES[0] * trims + bool(parameters["zero_sign"] == "majority")
 
@@ -95,7 +98,7 @@ def dare_ties(
     rescale: bool = True,
     scale: Scale = 1.0,
     trim_density: PerModel[Density] = each(1.0),
-    trim_scope: Scope[Literal["model", "tensor"]] = "model",
+    trim_scope: Scope[Literal["model", "tensor", "row"]] = "model",
     rule: Literal["paper", "reference"] = "paper",
     zero_sign: Literal["majority", "positive", "zero"] = "majority",
     merge: Literal["mean", "sum", "max"] = "mean",
@@ -115,7 +118,7 @@ def dare_ties(
         rescale: divide the survivors by `density`.
         scale: factor lambda on the merged task vector.
         trim_density: share of entries each thinned task vector keeps by magnitude; 1 does not trim.
-        trim_scope: what that share and the vote are taken over: the whole model or each tensor.
+        trim_scope: what that share and the vote are taken over: the whole model, each tensor, or each row of a tensor.
         rule: how many entries a trim keeps and what a drawn vote means; see ties.
         zero_sign: sign of entries whose sum is exactly zero; see ties.
         merge: what is done with the entries that agree: their mean, their sum, or the one of largest magnitude.

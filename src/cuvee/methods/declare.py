@@ -222,6 +222,11 @@ class Method:
         return next((parameters[p.name] for p in self.parameters.values() if p.role == role), None)
 
     @property
+    def by_rows(self) -> bool:
+        """Whether it can take its passes over rows, each by itself."""
+        return any(p.role == "scope" and "row" in p.choices for p in self.parameters.values())
+
+    @property
     def random(self) -> bool:
         """Whether its result depends on the seed."""
         return "draws" in self.wants

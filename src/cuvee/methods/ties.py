@@ -9,9 +9,9 @@ authors' code (https://github.com/prateeky2806/ties-merging) decides them:
 * Entries whose sum is exactly zero take the sign of the majority of all elected signs; both rules do so.
 * If that vote is a draw, ``paper`` gives zero; ``reference`` takes the negative entries (mean and sum) or zero (max).
 
-Also: a weight per model, 1 in the paper; and the trim can be taken per tensor, which most tools do, and is another
-algorithm; the vote is then taken per tensor, too. (Tam et al., https://arxiv.org/abs/2409.18314, trim over the model
-and vote per tensor: not offered.)
+Also: a weight per model, 1 in the paper; and the trim can be taken per tensor, which most tools do, or per row of one,
+which are other algorithms; the vote is then taken so, too. (Tam et al., https://arxiv.org/abs/2409.18314, trim over the
+model and vote per tensor: not offered.)
 """
 
 from collections.abc import Mapping
@@ -26,11 +26,14 @@ from cuvee.tensors.signs import elect_and_merge
 
 def _passes(parameters: Mapping[str, Any]) -> int:
     """Count those of the trim, and one for the vote."""
-    return _usual(parameters) + (TRIM_PASSES[1] - TRIM_PASSES[0]) * any(d < 1 for d in parameters["density"])
+    trims = any(d < 1 for d in parameters["density"]) and parameters["trim_scope"] != "row"
+    return _usual(parameters) + (TRIM_PASSES[1] - TRIM_PASSES[0]) * trims
 
 
 def _usual(parameters: Mapping[str, Any]) -> int:
     """As `_passes`, with a trim that is guessed right."""
+    if parameters["trim_scope"] == "row":
+        return 0
     trims = any(d < 1 for d in parameters["density"])
     return TRIM_PASSES[0] * trims + bool(parameters["elect"] and parameters["zero_sign"] == "majority")
 
@@ -55,7 +58,7 @@ def ties(
     weight: PerModel[Weight] = each(1.0),
     density: PerModel[Density] = each(0.2),
     scale: Scale = 1.0,
-    trim_scope: Scope[Literal["model", "tensor"]] = "model",
+    trim_scope: Scope[Literal["model", "tensor", "row"]] = "model",
     rule: Literal["paper", "reference"] = "paper",
     elect: bool = True,
     zero_sign: Literal["majority", "positive", "zero"] = "majority",
@@ -73,7 +76,8 @@ def ties(
         weight: factor w_t on each task vector after trimming; the mean divides by the weights of those that agree.
         density: share of entries each task vector keeps; 1 does not trim.
         scale: factor lambda on the merged task vector.
-        trim_scope: what the share and the vote are taken over: the whole model (the paper) or each tensor.
+        trim_scope: what the share and the vote are taken over: the whole model (the paper), each tensor, or each row of
+            a tensor (last axis).
         rule: how many entries stay and what a drawn vote means: "paper" (exact count, zero) or "reference" (the
             authors' code).
         elect: elect signs; without, it is the paper's ablation, in which every entry that survives the trim counts.

@@ -89,7 +89,10 @@ def budget_of(plan: Plan, limits: Limits, in_torch: InTorch = lambda _row, _job:
     fixed = _fixed_memory(plan, in_torch)
     workers, block_bytes = limits.workers, limits.block_bytes
     while True:
-        worker, row = max(((_row_memory(row, block_bytes, in_torch), row.name) for row in plan.rows), default=(0, ""))
+        worker, row = max(
+            ((_row_memory(strip.whole, block_bytes, in_torch), strip.whole.name) for strip in plan.strips),
+            default=(0, ""),
+        )
         peak = fixed + workers * (WORKER + worker)
         if limits.memory is None or peak <= limits.memory:
             break
@@ -116,10 +119,10 @@ def cells_per_block(row: Row, block_bytes: int) -> int:
 def sizes_to_keep(plan: Plan) -> Sequence[int]:
     """Return, for each domain, the bytes that its rows keep between passes if they keep anything."""
     sizes = [0] * len(plan.domains)
-    for row in plan.rows:
-        again = {job.domain for job in row.jobs if plan.readings(job) > 1}
+    for strip in plan.strips:
+        again = {job.domain for job in strip.whole.jobs if plan.readings(job) > 1}
         for domain in again:
-            sizes[domain] += sum(-(-item.nbytes // PLACE) * PLACE for item in row.inputs)
+            sizes[domain] += sum(-(-strip.nbytes(i) // PLACE) * PLACE for i in range(len(strip.whole.inputs)))
     return sizes
 
 
@@ -136,7 +139,7 @@ def _kept(plan: Plan, workers: int, spare: int) -> int:
 
 def _fixed_memory(plan: Plan, in_torch: InTorch) -> int:
     """Predict what does not depend on workers and blocks."""
-    jobs = [(row, job) for row in plan.rows for job in row.jobs]
+    jobs = [(strip.whole, job) for strip in plan.strips for job in strip.whole.jobs]
     torch = any(not job.moves and in_torch(row, job) for row, job in jobs)
     passing = [(row, job) for row, job in jobs if plan.readings(job) > 1]
     counted = dict.fromkeys(range(len(plan.domains)), 0)

@@ -29,6 +29,7 @@ from cuvee.plan.account import (
 )
 from cuvee.plan.pools import Pools
 from cuvee.plan.rows import CELL, Domain, Input, Job, Row
+from cuvee.plan.strips import Strip, strips_of
 from cuvee.plan.treatment import Treatment, common_dtype, treat
 from cuvee.recipe.parameters import Settings, at_depth, settle, varies
 from cuvee.recipe.recipe import BASE, Recipe
@@ -64,6 +65,11 @@ class Plan:
         if self.domains[job.domain].whole:
             return 1
         return 1 + (job.method.passes if most else job.method.usual)(job.parameters)
+
+    @cached_property
+    def strips(self) -> Sequence[Strip]:
+        """The rows as they are worked on: small ones several at a time."""
+        return strips_of(self.rows, self.domains)
 
     @cached_property
     def bytes_read(self) -> int:

@@ -40,18 +40,15 @@ class Position:
     """Where a cell lies.
 
     Attributes:
-        tensor: name of the output tensor, the same in every variant and for every block size.
-        start: flat index of the cell's first element within the tensor.
-        shape: shape of the tensor (or of the part of it that is merged by itself). A method of locality rows or matrix
-            gets its operands in rows of the last axis; others in one row.
         size: number of elements in the domain the passes are taken over: of a row, of the tensor, or of all tensors of
             the model that are merged together.
+        shape: for a method of locality rows or matrix, whose operands lie in rows of the last axis: shape of the tensor
+            (or of the part of it that is merged by itself). Empty for others: their cells may be parts of tensors, or
+            several tensors.
         whole: the cell holds its domains entirely, so every answer is known at once.
         note: call it with one sentence to tell the user of something unusual about this tensor; said once per tensor.
     """
 
-    tensor: str
-    start: int
     size: int
     shape: tuple[int, ...] = ()
     whole: bool = True

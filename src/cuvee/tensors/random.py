@@ -7,8 +7,8 @@ the same whatever the block size, the worker, the order or the device.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ from cuvee.tensors.operands import Operand
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Dropped", "Key", "philox", "survives"]
+__all__ = ["Dropped", "Key", "philox", "survives", "survives_in"]
 
 _LOW = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
@@ -34,32 +34,36 @@ GROUP, COUNTERS = 1024, 128  # elements that share counters, and those counters
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """Names one stream of draws: one model's draws for one tensor.
+    """Names streams of draws: one model's draws for one tensor, or for several that lie one after the other.
 
     Attributes:
         key: 64 bits made of the recipe's seed and the model's label.
-        stream: 64 bits made of the tensor's name.
+        streams: for each tensor, 64 bits made of its name.
+        each: elements in each tensor; None where there is but one.
     """
 
     key: int
-    stream: int
+    streams: tuple[int, ...]
+    each: int | None = None
 
     @classmethod
-    def of(cls, seed: int, label: str, tensor: str) -> "Key":
-        """Make the key of a model's draws for a tensor."""
-        return cls(_digest(f"{seed}/{label}"), _digest(tensor))
+    def of(cls, seed: int, label: str, tensors: Sequence[str], each: int | None = None) -> "Key":
+        """Make the key of a model's draws for tensors."""
+        return cls(_digest(f"{seed}/{label}"), tuple(map(_digest, tensors)), each)
 
 
+@lru_cache(1 << 14)  # the names of a strip's tensors are asked for once per model and pass
 def _digest(text: str) -> int:
     """Return 64 well mixed bits of a text."""
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
-def philox(key: Key, first: int, count: int) -> "Sequence[Tensor]":
+def philox(key: int, stream: int, first: int, count: int) -> "Sequence[Tensor]":
     """Draw four uniform 32-bit integers for each of `count` consecutive counters.
 
     Args:
-        key: the stream.
+        key: 64 bits.
+        stream: 64 bits.
         first: first counter, below 2^64.
         count: how many.
 
@@ -70,10 +74,10 @@ def philox(key: Key, first: int, count: int) -> "Sequence[Tensor]":
     words = [
         counter & _LOW,
         (counter >> 32) & _LOW,
-        torch.full_like(counter, key.stream & _LOW),
-        torch.full_like(counter, key.stream >> 32),
+        torch.full_like(counter, stream & _LOW),
+        torch.full_like(counter, stream >> 32),
     ]
-    return bijection(words, (key.key & _LOW, key.key >> 32))
+    return bijection(words, (key & _LOW, key >> 32))
 
 
 def bijection(counter: "Sequence[Tensor]", key: tuple[int, int], rounds: int = _ROUNDS) -> "Sequence[Tensor]":
@@ -112,8 +116,8 @@ class Dropped:
         operand: what is thinned out.
         density: probability of survival, in [0, 1], resolved to 2^-32.
         rescale: factor on the survivors.
-        key: the stream of draws.
-        start: index of the operand's first element within the tensor.
+        key: the streams of draws.
+        start: index of the operand's first element within the tensor; 0 where there are several.
     """
 
     def __init__(self, operand: Operand, density: float, rescale: float, key: Key, start: int) -> None:
@@ -127,12 +131,13 @@ class Dropped:
     def chain(self) -> Chain | None:
         """The operand's, with a drop after it."""
         chain: Chain | None = getattr(self.operand, "chain", None)
-        if chain is None or (chain.stages and chain.stream != self.start):
+        if chain is None or (chain.draws and (chain.stream, chain.segment) != (self.start, self.key.each)):
             return None
         rescale = int(np.float32(self.rescale).view(np.uint32))
-        keys = [np.uint64(word).astype(np.int64) for word in (self.key.key, self.key.stream)]
-        slots = (frame.DROP, *map(int, keys), round(self.density * (1 << 32)), rescale)
-        return Chain(chain.model, chain.base, (*chain.stages, Stage(slots)), self.start)
+        names = np.array(self.key.streams, np.uint64).view(np.int64)
+        numbers = int(np.uint64(self.key.key).astype(np.int64)), round(self.density * (1 << 32)), rescale
+        stages = (*chain.stages, Stage(frame.DROP, names, numbers))
+        return replace(chain, stages=stages, stream=self.start, segment=self.key.each)
 
     @cached_property
     def tensor(self) -> "Tensor":
@@ -145,6 +150,16 @@ class Dropped:
 def survives(key: Key, start: int, count: int, density: float) -> "Tensor":
     """Return which of `count` elements survive with probability `density`, (count,) bool.
 
+    Each tensor draws from a stream of its own, from its first element on; see `survives_in`.
+    """
+    if key.each is None:
+        return survives_in(key.key, key.streams[0], start, count, density)
+    return torch.cat([survives_in(key.key, stream, start, key.each, density) for stream in key.streams])
+
+
+def survives_in(key: int, stream: int, start: int, count: int, density: float) -> "Tensor":
+    """Return which elements of one tensor survive, (count,) bool.
+
     Element i survives if its draw, a number of 32 bits, is below density * 2^32. The upper 16 bits decide nearly always
     and come eight from a counter; the lower ones, where the upper ones equal the threshold's, from a counter of the
     element's own. Elements go by groups of 1024: element h * 128 + c of group g takes half-word h of counter 128 g + c.
@@ -152,11 +167,11 @@ def survives(key: Key, start: int, count: int, density: float) -> "Tensor":
     threshold = round(density * (1 << 32))
     edge, rest = threshold >> 16, threshold & 0xFFFF
     first, last = start // GROUP, -(-(start + count) // GROUP)
-    words = torch.stack(list(philox(key, first * COUNTERS, (last - first) * COUNTERS)))
+    words = torch.stack(list(philox(key, stream, first * COUNTERS, (last - first) * COUNTERS)))
     halves = torch.stack([words & 0xFFFF, words >> 16], dim=1)  # word, half, counter
     by_group = halves.reshape(GROUP // COUNTERS, last - first, COUNTERS).transpose(0, 1)
     upper = by_group.reshape(-1)[start - first * GROUP :][:count]
     kept = upper < edge
     for place in (upper == edge).nonzero().flatten().tolist() if rest else ():
-        kept[place] = int(philox(key, _OWN | (start + place), 1)[0]) & 0xFFFF < rest
+        kept[place] = int(philox(key, stream, _OWN | (start + place), 1)[0]) & 0xFFFF < rest
     return kept

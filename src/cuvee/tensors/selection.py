@@ -54,7 +54,7 @@ class Cut:
 
     def stage(self, kind: int) -> Stage:
         """Return the cut as a stage of compiled kernels, which keeps its entries or clears them."""
-        return Stage((kind,), np.ascontiguousarray([self.bits, self.spare, self.before], np.int64))
+        return Stage(kind, np.ascontiguousarray([self.bits, self.spare, self.before], np.int64))
 
 
 class Trimmed:
@@ -78,7 +78,7 @@ class Trimmed:
         if chain is None:
             return None
         stages = [self.keep.stage(frame.KEEP), *([self.drop.stage(frame.CLEAR)] if self.drop else [])]
-        return Chain(chain.model, chain.base, (*chain.stages, *stages), chain.stream)
+        return replace(chain, stages=(*chain.stages, *stages))
 
     @cached_property
     def tensor(self) -> "Tensor":

@@ -54,12 +54,12 @@ def elect_and_merge(
     """
     if not elect:
         return disjoint_merge(operands, weights, None, how=how, scale=scale)
-    undecided = int(zero_sign == "positive")
+    undecided = np.array([int(zero_sign == "positive")])
     if zero_sign == "majority":
         vote = yield from total(sign_vote, operands, weights)
-        undecided = int(np.sign(vote[0]))
-        if undecided == 0 and draw_is_negative and how != "max":
-            undecided = -1
+        undecided = np.sign(vote)
+        if draw_is_negative and how != "max":
+            undecided[vote == 0] = -1
     return disjoint_merge(operands, weights, undecided, how=how, scale=scale)
 
 
@@ -71,24 +71,26 @@ def sign_vote(operands: Sequence[Operand], weights: Sequence[float]) -> Array:
         weights: one factor per operand.
 
     Returns:
-        (1,) int64.
+        (rows,) int64.
     """
     program = program_of(operands)
     if program is not None and (fused := program.vote(np.asarray(weights))) is not None:
         return fused
     signs = weighted_sum(operands, weights).tensor.sign()
-    return np.asarray([int(signs.sum(dtype=torch.float64))], dtype=np.int64)
+    counted: Array = signs.sum(dim=1, dtype=torch.float64).numpy().astype(np.int64)
+    return counted
 
 
 def disjoint_merge(
-    operands: Sequence[Operand], weights: Sequence[float], undecided: int | None, *, how: How, scale: float
+    operands: Sequence[Operand], weights: Sequence[float], undecided: int | Array | None, *, how: How, scale: float
 ) -> "Agreed":
     """Merge, entry by entry, the operands that have the sign of the weighted sum.
 
     Args:
         operands: n operands; zero entries never count.
         weights: one factor per operand. A negative one turns the operand's direction around.
-        undecided: sign, -1, 0 or 1, of entries whose weighted sum is exactly zero; None lets every sign count.
+        undecided: sign, -1, 0 or 1, of entries whose weighted sum is exactly zero, (rows,) or (1,) for all; None lets
+            every sign count.
         how: ``"mean"`` divides the weighted sum of the entries that count by the sum of their weights' magnitudes,
             ``"sum"`` does not, ``"max"`` takes the one of largest magnitude.
         scale: factor on the result.
@@ -105,7 +107,7 @@ class Agreed:
 
     operands: Sequence[Operand]
     weights: Sequence[float]
-    undecided: int | None
+    undecided: int | Array | None
     how: How
     scale: float
 
@@ -115,8 +117,9 @@ class Agreed:
         terms = [weighted_sum([x], [weight]).tensor for x, weight in zip(self.operands, self.weights, strict=True)]
         counts = [term != 0 for term in terms]
         if self.undecided is not None:
+            undecided = torch.from_numpy(np.reshape(self.undecided, (-1, 1)).astype(np.float32))
             sign = weighted_sum(self.operands, self.weights).tensor.sign()
-            sign = torch.where(sign == 0, float(self.undecided), sign)
+            sign = torch.where(sign == 0, undecided, sign)
             counts = [term * sign > 0 for term in terms]
         merged = torch.zeros_like(terms[0])
         if self.how == "max":

@@ -9,7 +9,8 @@ __all__ = ["CODES", "SLOTS"]
 (
     COUNT,        # operands
     ROWS, WIDTH,  # rows of an operand, elements in a row
-    STREAM,       # index of the first element in the streams of draws: chunks end at multiples of CHUNK of it
+    SEGMENT,      # elements that are cut into chunks together, and draw from one stream
+    STREAM,       # index of the first element in its stream of draws: chunks end at multiples of CHUNK of it
     MODELS,       # address of int64 (count,): address of each model's raw elements
     MODEL_CODES,  # address of int64 (count,): their element types
     BASE,         # address of raw elements that are subtracted from every model's; 0 without
@@ -25,15 +26,15 @@ __all__ = ["CODES", "SLOTS"]
     EACH,         # candidates per operand
     WEIGHTS,      # address of float32 (count, rows)
     CHOICE,       # of a disjoint merge: 0 mean, 1 sum, 2 the largest
-    UNDECIDED,    # sign of entries whose weighted sum is zero; EVERY_SIGN without an election
+    UNDECIDED,    # address of int64 (rows,): sign of entries whose weighted sum is zero; EVERY_SIGN: no election
     SCALE,        # address of float32 (1,): factor on a disjoint merge
     ADDED,        # address of raw elements that are added to the merged ones; 0 without
     ADDED_CODE,   # their element type
     OUT,          # address of the merged raw elements
     OUT_CODE,     # their element type
-) = range(25)
+) = range(26)
 # fmt: on
-SLOTS = 25
+SLOTS = 26
 CHUNK = 1024  # elements worked on at a time: a handful of float32 chunks stay in the innermost cache
 SPARE_CHUNKS = 6  # beyond those of the operands: base, total, mass, words, draws, places
 EVERY_SIGN = 2
@@ -47,8 +48,8 @@ SUM, AGREE, GRAM, VOTE, TALLY, HISTOGRAM, SELECT, VALUES = range(8)
 # Stages, and what their slots hold.
 STAGE = 6
 KEEP, CLEAR, DROP = range(3)
-CUTS, CUT_ROWS = 1, 2  # KEEP, CLEAR: address of int64 (3, rows): bits, spare, before
-KEY, NAME, THRESHOLD, RESCALE = 1, 2, 3, 4  # DROP: two keys, probability times 2^32, bits of a float32
+TABLE, COLUMNS = 1, 2  # address of int64 (3, rows): bits, spare, before; of DROP (segments,): names of streams
+KEY, THRESHOLD, RESCALE = 3, 4, 5  # DROP: the key, probability times 2^32, bits of a float32
 # What a kernel returns, one or several.
 NOT_FINITE_IN, NOT_FINITE_OUT, LOST = 1, 2, 4
 # Element types.

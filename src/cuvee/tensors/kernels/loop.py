@@ -31,7 +31,7 @@ def _chunk(frame, k):
 
 
 @inlined
-def _load(operation, frame, row, turn, begin, size):
+def _load(operation, frame, row, turn, begin, size, place):
     """Make a chunk of every operand, and carry out the operations that look at one operand at a time."""
     count, base, wrong = frame[f.COUNT], 0, 0
     if frame[f.BASE]:
@@ -39,10 +39,11 @@ def _load(operation, frame, row, turn, begin, size):
         if not widen(frame[f.BASE], frame[f.BASE_CODE], begin, size, base):
             wrong = f.NOT_FINITE_IN
     total, spare, first_stage = _chunk(frame, count + 1), _chunk(frame, count + 3), i64(frame[f.FIRST_STAGE])
+    segment = begin // frame[f.SEGMENT]
     for k in range(count):
         values, model, code = _chunk(frame, k), i64(frame[f.MODELS])[k], i64(frame[f.MODEL_CODES])[k]
         if not load(
-            model, code, base, frame[f.STAGES], first_stage[k], first_stage[k + 1], frame[f.SEEN], frame[f.STREAM],
+            model, code, base, frame[f.STAGES], first_stage[k], first_stage[k + 1], frame[f.SEEN], segment, place,
             row, begin, size, values, spare,
         ):  # fmt: skip
             wrong = f.NOT_FINITE_IN
@@ -69,12 +70,12 @@ def _measure(operation, frame, values, spare, k, turn, begin, size):
 
 
 @inlined
-def _combine(operation, frame, begin, size):
+def _combine(operation, frame, row, begin, size):
     """Make one chunk, or one number, of all operands' chunks."""
     count = frame[f.COUNT]
     total, spare = _chunk(frame, count + 1), _chunk(frame, count + 2)
     if operation == f.VOTE:
-        i64(frame[f.RESULT])[0] += vote(total, size)
+        i64(frame[f.RESULT])[row] += vote(total, size)
         return 0
     if operation == f.GRAM:
         lanes = frame[f.LANES]
@@ -84,8 +85,8 @@ def _combine(operation, frame, begin, size):
                 lanes += LANES_BYTES
         return 0
     if operation == f.AGREE:
-        scale, terms = f32(frame[f.SCALE])[0], _chunk(frame, 0)
-        disjoint_merge(terms, frame[f.WEIGHTS], count, total, spare, size, frame[f.CHOICE], frame[f.UNDECIDED], scale)
+        scale, terms, undecided = f32(frame[f.SCALE])[0], _chunk(frame, 0), i64(frame[f.UNDECIDED])[row]
+        disjoint_merge(terms, frame[f.WEIGHTS], count, total, spare, size, frame[f.CHOICE], undecided, scale)
     return _store(frame, total, spare, begin, size)
 
 
@@ -129,16 +130,17 @@ def _end_turn(frame, row, turn):
 @inlined
 def _run(operation, frame):
     """Go through rows and chunks."""
-    width, wrong = frame[f.WIDTH], 0
+    width, segment, wrong = frame[f.WIDTH], frame[f.SEGMENT], 0
     for row in range(frame[f.ROWS]):
         for turn in range(f.DIGITS if operation == f.SELECT else 1):
             begin_row(frame[f.STAGES], frame[f.STAGE_COUNT], frame[f.SEEN], row)
             begin, end = row * width, (row + 1) * width
             while begin < end:
-                size = min(end - begin, f.CHUNK - (frame[f.STREAM] + begin) % f.CHUNK)
-                wrong |= _load(operation, frame, row, turn, begin, size)
+                place = frame[f.STREAM] + begin % segment
+                size = min(end - begin, segment - begin % segment, f.CHUNK - place % f.CHUNK)
+                wrong |= _load(operation, frame, row, turn, begin, size, place)
                 if operation <= f.VOTE:
-                    wrong |= _combine(operation, frame, begin, size)
+                    wrong |= _combine(operation, frame, row, begin, size)
                 begin += size
             if operation == f.SELECT:
                 _end_turn(frame, row, turn)

@@ -38,12 +38,14 @@ class Stage:
     """Something done to an operand's elements.
 
     Attributes:
-        slots: its numbers: see `frame`.
-        cuts: array that a slot's address points into, (3, rows) int64, or None.
+        kind: what: see `frame`.
+        table: what it goes by, int64: of a cut (3, rows); of a drop the names of its streams, (segments,).
+        numbers: its other slots.
     """
 
-    slots: Sequence[int]
-    cuts: Array | None = None
+    kind: int
+    table: Array
+    numbers: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +56,20 @@ class Chain:
         model: the model's elements.
         base: what is subtracted from them, or None.
         stages: what is done then, in order.
-        stream: index of the first element in streams of draws; has a meaning only where a stage draws.
+        stream: index of the first element in its stream of draws; has a meaning only where a stage draws.
+        segment: elements that one stream is for; None where one is for all.
     """
 
     model: Raw
     base: Raw | None = None
     stages: tuple[Stage, ...] = ()
     stream: int = 0
+    segment: int | None = None
+
+    @property
+    def draws(self) -> bool:
+        """Whether a stage draws."""
+        return any(stage.kind == f.DROP for stage in self.stages)
 
 
 class _Last(local):
@@ -94,7 +103,19 @@ def _new_program(call: Kernel, operands: Sequence[object]) -> "Program | None":
     # Kernels believe what they are told: what is not of one size goes to torch, which says what is wrong.
     if any(chain.base is not base or not _readable(chain.model, size) for chain in chains):
         return None
-    return Program(call, chains) if base is None or _readable(base, size) else None
+    if base is not None and not _readable(base, size):
+        return None
+    if len({(chain.stream, chain.segment) for chain in chains if chain.draws}) > 1:
+        return None
+    return Program(call, chains) if all(_stages_fit(chain, size) for chain in chains) else None
+
+
+def _stages_fit(chain: Chain, size: int) -> bool:
+    """Say whether the tables of a chain's stages cover all of its elements."""
+    segments = 1 if chain.segment is None else -(-size // chain.segment)
+    return all(
+        stage.table.shape == ((segments,) if stage.kind == f.DROP else (3, chain.model.rows)) for stage in chain.stages
+    )
 
 
 def _size(raw: Raw) -> int:
@@ -143,8 +164,12 @@ class Program:
         stages = [stage for chain in chains for stage in chain.stages]
         slots = [0] * f.SLOTS
         slots[f.COUNT], slots[f.ROWS], slots[f.WIDTH] = self.count, self.rows, self.width
-        slots[f.STREAM] = next((chain.stream for chain in chains if chain.stages), 0)
         slots[f.STAGE_COUNT] = len(stages)
+        # Rows are cut into chunks each by itself, unless a stream goes on from one to the next.
+        drawing = next((chain for chain in chains if chain.draws), None)
+        slots[f.STREAM] = drawing.stream if drawing else 0
+        segment = drawing.segment or self.rows * self.width if drawing else self.width
+        slots[f.SEGMENT] = max(segment, 1)
         if first.base is not None:
             slots[f.BASE], slots[f.BASE_CODE] = first.base.address, f.CODES[first.base.dtype.name]
         # One array holds the frame and the small arrays that it points to: making arrays is what a call costs.
@@ -162,12 +187,10 @@ class Program:
             self._frame[slot] = self._begin + 8 * place
 
     def _lay(self, stage: Stage) -> list[int]:
-        """Return all slots of a stage, and keep its cuts alive."""
-        slots = [*stage.slots, *[0] * (f.STAGE - len(stage.slots))]
-        if stage.cuts is not None:
-            self._held.append(stage.cuts)
-            slots[f.CUTS], slots[f.CUT_ROWS] = address_of(stage.cuts), stage.cuts.shape[1]
-        return slots
+        """Return all slots of a stage, and keep its table alive."""
+        self._held.append(stage.table)
+        slots = [stage.kind, address_of(stage.table), stage.table.shape[-1], *stage.numbers]
+        return slots + [0] * (f.STAGE - len(slots))
 
     def _hold(self, slot: int, array: Array) -> None:
         """Point a slot at an array, and keep that alive."""
@@ -197,9 +220,9 @@ class Program:
         return self._ask(f.GRAM, np.empty((self.rows, self.count, self.count)))
 
     def vote(self, weights: Array) -> Array | None:
-        """Return, (1,) int64, how many weighted sums are positive less those that are negative."""
+        """Return, (rows,) int64, how many weighted sums are positive less those that are negative."""
         self._weigh(weights)
-        return self._ask(f.VOTE, np.zeros(1, np.int64))
+        return self._ask(f.VOTE, np.zeros(self.rows, np.int64))
 
     def tally(self, candidates: Array) -> Array | None:
         """Count magnitudes on, between and above candidates (n, m) that ascend: (n, 2m + 1) int64; see `ranks`."""
@@ -236,18 +259,19 @@ class Program:
         self,
         weights: Array,
         how: int,
-        undecided: int | None,
+        undecided: int | Array | None,
         scale: float,
         added: Raw | None,
         dtype: DType,
         out: NDArray[np.uint8],
     ) -> bool:
         """Store the disjoint merge (`how`: 0 mean, 1 sum, 2 the largest); say if it was done, as `store_sum` does."""
-        if self.rows != 1:
-            return False
-        self._weigh(weights)
+        self._hold(f.WEIGHTS, np.asarray(weights, np.float32))
         self._frame[f.CHOICE] = how
-        self._frame[f.UNDECIDED] = f.EVERY_SIGN if undecided is None else undecided
+        signs = np.full(self.rows, f.EVERY_SIGN)
+        if undecided is not None:
+            signs[:] = undecided
+        self._hold(f.UNDECIDED, signs)
         self._hold(f.SCALE, np.array([scale], np.float32))
         return self._store(f.AGREE, added, dtype, out)
 

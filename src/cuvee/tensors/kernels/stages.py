@@ -5,14 +5,13 @@ import numpy as np
 from cuvee.tensors.kernels.elements import MAGNITUDE, compiled, f32, i32, i64, u32, widen
 from cuvee.tensors.kernels.frame import (
     CHUNK,
-    CUT_ROWS,
-    CUTS,
+    COLUMNS,
     DROP,
     KEEP,
     KEY,
-    NAME,
     RESCALE,
     STAGE,
+    TABLE,
     THRESHOLD,
 )
 
@@ -31,7 +30,7 @@ NOTHING = np.float32(0)
 
 
 @compiled
-def load(model, code, base, stages, first, last, seen, stream, row, begin, count, out, spare):
+def load(model, code, base, stages, first, last, seen, segment, place, row, begin, count, out, spare):
     """Make a chunk of an operand at `out`: read, subtract the base, go through its stages; say if it is finite.
 
     Args:
@@ -42,7 +41,8 @@ def load(model, code, base, stages, first, last, seen, stream, row, begin, count
         first: the operand's first stage.
         last: the stage after its last.
         seen: address of the stages' counts of entries on a cut.
-        stream: index of the operand's first element in streams of draws.
+        segment: which segment the chunk lies in.
+        place: index of the chunk's first element in its stream of draws.
         row: which row the chunk lies in.
         begin: the chunk's first element.
         count: elements in it.
@@ -55,7 +55,7 @@ def load(model, code, base, stages, first, last, seen, stream, row, begin, count
     for s in range(first, last):
         stage = stages + 8 * STAGE * s
         if i64(stage)[0] == DROP:
-            _drop(out, count, stage, stream + begin, spare)
+            _drop(out, count, stage, i64(stage)[TABLE] + 8 * segment, place, spare)
         else:
             _cut(out, count, stage, row, seen + 8 * s)
     return finite
@@ -67,7 +67,7 @@ def begin_row(stages, count, seen, row):
     for s in range(count):
         stage = i64(stages + 8 * STAGE * s)
         if stage[0] != DROP:
-            i64(seen)[s] = i64(stage[CUTS])[2 * stage[CUT_ROWS] + row]
+            i64(seen)[s] = i64(stage[TABLE])[2 * stage[COLUMNS] + row]
     return 0
 
 
@@ -83,7 +83,7 @@ def _subtract(values, other, count):
 @compiled
 def _cut(values, count, stage, row, seen):
     """Keep, or clear, the entries above a cut and the first few on it."""
-    kind, cuts, rows = i64(stage)[0], i64(i64(stage)[CUTS]), i64(stage)[CUT_ROWS]
+    kind, cuts, rows = i64(stage)[0], i64(i64(stage)[TABLE]), i64(stage)[COLUMNS]
     bits, spare, before = np.int32(cuts[row]), cuts[rows + row], i64(seen)[0]
     if before >= spare:
         return _split(values, count, bits, kind)
@@ -130,7 +130,7 @@ def _split_on(values, count, bits, spare, kind):
 
 
 @compiled
-def _drop(values, count, stage, start, spare):
+def _drop(values, count, stage, name, start, spare):
     """Rescale the entries whose draw lies below the threshold, and clear the others."""
     wide, first = f32(values), start % CHUNK
     rescale, threshold = f32(stage + 8 * RESCALE)[0], i64(stage)[THRESHOLD]
@@ -140,14 +140,14 @@ def _drop(values, count, stage, start, spare):
         return 0
     edge, rest = np.uint32(threshold >> 16), threshold & 0xFFFF
     words, draws = spare + 4 * CHUNK, spare
-    _draw(stage, start // CHUNK, words)
+    _draw(stage, name, start // CHUNK, words)
     if first == 0 and count == CHUNK and not (rest and _on_edge(words, edge)):
         for w in range(4):
             _keep_drawn(values + 8 * w * WORDS, words + 4 * w * WORDS, edge, rescale)
         return 0
     _spread(words, draws)
     if rest:
-        _settle_edge(draws, stage, start - first, np.int32(edge), rest)
+        _settle_edge(draws, stage, name, start - first, np.int32(edge), rest)
     drawn = i32(draws)
     for i in range(count):
         wide[i] = np.float32(wide[i] * rescale) if drawn[first + i] < np.int32(edge) else NOTHING
@@ -177,9 +177,9 @@ def _on_edge(words, edge):
 
 
 @compiled
-def _draw(stage, chunk, out):
+def _draw(stage, name_address, chunk, out):
     """Draw the words of a chunk: half h of counter c belongs to element h * 128 + c."""
-    words, name, key = u32(out), u32(stage + 8 * NAME), u32(stage + 8 * KEY)
+    words, name, key = u32(out), u32(name_address), u32(stage + 8 * KEY)
     for c in range(WORDS):
         counter = np.uint64(chunk * WORDS + c)
         words[c] = np.uint32(counter & LOW)
@@ -211,22 +211,22 @@ def _spread(words, out):
 
 
 @compiled
-def _settle_edge(out, stage, start, edge, rest):
+def _settle_edge(out, stage, name, start, edge, rest):
     """Decide the few elements whose first 16 bits equal the threshold's by 16 bits of a draw of their own."""
     draws, hits = i32(out), 0
     for i in range(CHUNK):
         hits += draws[i] == edge
     if hits:
         for i in range(CHUNK):
-            if draws[i] == edge and _second(stage, start + i) < rest:
+            if draws[i] == edge and _second(stage, name, start + i) < rest:
                 draws[i] = np.int32(-1)
     return 0
 
 
 @compiled
-def _second(stage, index):
+def _second(stage, name_address, index):
     """Draw another 16 bits for one element."""
-    name, key = u32(stage + 8 * NAME), u32(stage + 8 * KEY)
+    name, key = u32(name_address), u32(stage + 8 * KEY)
     w0, w1 = np.uint32(np.uint64(index) & LOW), np.uint32(np.uint32(np.uint64(index) >> HALF) | SECOND)
     w2, w3, key0, key1 = name[0], name[1], key[0], key[1]
     for _ in range(ROUNDS):
