@@ -14,8 +14,8 @@ from pathlib import Path
 __all__ = ["OpenFiles"]
 
 MOST_OPEN = 32  # per checkpoint; workers rarely need more than one file each
-SMALL = 32 << 10  # bytes; of reads that are smaller and follow each other, many are made at once
-AHEAD = 256 << 10  # bytes that are read then
+SMALL = 32 << 10  # bytes; of reads that are smaller and lie near each other, many are made at once
+AHEAD = 256 << 10  # bytes that are read then; what is farther away is not near
 
 
 class _Open:
@@ -33,7 +33,7 @@ class _Ahead(threading.local):
     path: Path | None = None
     begin = 0
     end = 0  # of what is there
-    asked = -1  # where the last small read ended
+    asked = 0  # where the last small read ended
     data = memoryview(b"")
 
 
@@ -62,12 +62,12 @@ class OpenFiles:
         if len(view) > SMALL or self._closed:
             return self._read(path, view, position)
         ahead, end = self._ahead, position + len(view)
-        follows = ahead.path == path and ahead.asked == position
+        is_near = ahead.path is path and abs(position - ahead.asked) < AHEAD
         ahead.path, ahead.asked = path, end
-        if not follows:
+        if not is_near:
             ahead.end = 0
             return self._read(path, view, position)
-        if not (ahead.begin <= position and end <= ahead.end):
+        if not ahead.begin <= position <= end <= ahead.end:
             ahead.data = ahead.data if len(ahead.data) else memoryview(bytearray(AHEAD))
             ahead.begin, ahead.end = position, position + self._read(path, ahead.data, position)
         first = position - ahead.begin

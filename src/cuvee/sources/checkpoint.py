@@ -50,11 +50,11 @@ class Checkpoint:
         self._unchanged = {file: (header.file_bytes, header.modified_ns) for file, header in headers.items()}
         self._files = OpenFiles(self._open)
         self._specs: dict[str, TensorSpec] = {}
-        self._places: dict[str, tuple[Path, int]] = {}
+        self._places: dict[str, tuple[Path, int, int]] = {}  # file, first byte, bytes
         for file, header in headers.items():
             for name, placed in header.tensors.items():
                 self._specs[name] = placed.spec
-                self._places[name] = file, placed.begin
+                self._places[name] = file, placed.begin, placed.spec.nbytes
         self._sidecars = find_sidecars(folder) if folder else {}
         self._config = read_object(self._sidecars[CONFIG], constants=True) if CONFIG in self._sidecars else {}
         self._paths = ((folder,) if folder else ()) + tuple(weights.files)
@@ -109,10 +109,10 @@ class Checkpoint:
             SourceError: there is no such tensor, the bytes asked for lie outside it, or the file cannot be read, has
                 changed since its header was read, or was closed.
         """
-        file, begin = self._place(name)
-        if offset < 0 or offset + buffer.nbytes > self._specs[name].nbytes:
+        file, begin, nbytes = self._place(name)
+        if offset < 0 or offset + buffer.nbytes > nbytes:
             raise SourceError(
-                f"{file}: tensor {shown(name)} has {self._specs[name].nbytes:,} bytes; bytes {offset:,} to "
+                f"{file}: tensor {shown(name)} has {nbytes:,} bytes; bytes {offset:,} to "
                 f"{offset + buffer.nbytes:,} were asked for."
             )
         if buffer.nbytes == 0:
@@ -140,7 +140,7 @@ class Checkpoint:
             raise OSError(0, "it has changed since its header was read")
         return opened
 
-    def _place(self, name: str) -> tuple[Path, int]:
+    def _place(self, name: str) -> tuple[Path, int, int]:
         try:
             return self._places[name]
         except KeyError:
