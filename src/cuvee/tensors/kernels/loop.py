@@ -25,23 +25,18 @@ STATE_BYTES = 8 * f.DIGIT_STATE
 
 
 @inlined
-def _chunk(frame, k):
-    """Return the address of a chunk of scratch memory: of operand `k`, or, from the number of operands on, a spare."""
-    return frame[f.SCRATCH] + CHUNK_BYTES * k
-
-
-@inlined
 def _load(operation, frame, row, turn, begin, size, place):
     """Make a chunk of every operand, and carry out the operations that look at one operand at a time."""
-    count, base, wrong = frame[f.COUNT], 0, 0
+    count, base, wrong, chunks = frame[f.COUNT], 0, 0, frame[f.SCRATCH]
+    spares = chunks + CHUNK_BYTES * count
     if frame[f.BASE]:
-        base = _chunk(frame, count)
+        base = spares
         if not widen(frame[f.BASE], frame[f.BASE_CODE], begin, size, base):
             wrong = f.NOT_FINITE_IN
-    total, spare, first_stage = _chunk(frame, count + 1), _chunk(frame, count + 3), i64(frame[f.FIRST_STAGE])
+    total, spare, first_stage = spares + CHUNK_BYTES, spares + 3 * CHUNK_BYTES, i64(frame[f.FIRST_STAGE])
     segment = begin // frame[f.SEGMENT]
     for k in range(count):
-        values, model, code = _chunk(frame, k), i64(frame[f.MODELS])[k], i64(frame[f.MODEL_CODES])[k]
+        values, model, code = chunks + CHUNK_BYTES * k, i64(frame[f.MODELS])[k], i64(frame[f.MODEL_CODES])[k]
         if not load(
             model, code, base, frame[f.STAGES], first_stage[k], first_stage[k + 1], frame[f.SEEN], segment, place,
             row, begin, size, values, spare,
@@ -72,8 +67,9 @@ def _measure(operation, frame, values, spare, k, turn, begin, size):
 @inlined
 def _combine(operation, frame, row, begin, size):
     """Make one chunk, or one number, of all operands' chunks."""
-    count = frame[f.COUNT]
-    total, spare = _chunk(frame, count + 1), _chunk(frame, count + 2)
+    count, chunks = frame[f.COUNT], frame[f.SCRATCH]
+    total = chunks + CHUNK_BYTES * (count + 1)
+    spare = total + CHUNK_BYTES
     if operation == f.VOTE:
         i64(frame[f.RESULT])[row] += vote(total, size)
         return 0
@@ -81,12 +77,12 @@ def _combine(operation, frame, row, begin, size):
         lanes = frame[f.LANES]
         for i in range(count):
             for j in range(i + 1):
-                add_products(_chunk(frame, i), _chunk(frame, j), size, lanes)
+                add_products(chunks + CHUNK_BYTES * i, chunks + CHUNK_BYTES * j, size, lanes)
                 lanes += LANES_BYTES
         return 0
     if operation == f.AGREE:
-        scale, terms, undecided = f32(frame[f.SCALE])[0], _chunk(frame, 0), i64(frame[f.UNDECIDED])[row]
-        disjoint_merge(terms, frame[f.WEIGHTS], count, total, spare, size, frame[f.CHOICE], undecided, scale)
+        scale, undecided = f32(frame[f.SCALE])[0], i64(frame[f.UNDECIDED])[row]
+        disjoint_merge(chunks, frame[f.WEIGHTS], count, total, spare, size, frame[f.CHOICE], undecided, scale)
     return _store(frame, total, spare, begin, size)
 
 
@@ -96,7 +92,7 @@ def _store(frame, total, spare, begin, size):
     wrong, added = 0, frame[f.ADDED]
     if added:
         if added == frame[f.BASE]:
-            spare = _chunk(frame, frame[f.COUNT])  # where it was widened to be subtracted
+            spare = frame[f.SCRATCH] + CHUNK_BYTES * frame[f.COUNT]  # where it was widened to be subtracted
         elif not widen(added, frame[f.ADDED_CODE], begin, size, spare):
             wrong = f.NOT_FINITE_IN
         add(total, spare, size)
