@@ -15,13 +15,23 @@ def strip(name: str, cells: int) -> Strip:
     return Strip.of(Row(name=name, start=0, size=10 * cells, cell=10, width=10, inputs=(), jobs=()), ())
 
 
+class Counted(Group):
+    """A group that knows how often a sweep of it was begun."""
+
+    sweeps = 0
+
+    def begin(self) -> bool:
+        self.sweeps += 1
+        return super().begin()
+
+
 class Watched:
     """An agenda over groups of strips, each swept a given number of times, with a record of what happened."""
 
     def __init__(self, groups: list[list[Strip]], sweeps: dict[str, int], step: int = 2, batch: int = 1) -> None:
         self.left = dict(sweeps)
         self.events: list[str] = []
-        self.groups = [Group(strips, lambda _: step, lambda s: self.left[s.whole.name] > 0) for strips in groups]
+        self.groups = [Counted(strips, lambda _: step, lambda s: self.left[s.whole.name] > 0) for strips in groups]
         self.agenda = Agenda(self.groups, batch, self.end_strip, self.end_sweep, self.end_group)
 
     def end_strip(self, _: Group, strip: Strip) -> None:
@@ -102,7 +112,7 @@ def test_where_nothing_is_to_do_nothing_is_handed_out(strips: list[list[Strip]])
 
 def test_a_sweep_says_whether_it_has_anything_to_do() -> None:
     left = {"a": True}
-    group = Group([strip("a", 1), strip("e", 0)], lambda _: 1, lambda s: left.get(s.whole.name, True))
+    group = Counted([strip("a", 1), strip("e", 0)], lambda _: 1, lambda s: left.get(s.whole.name, True))
     assert group.begin()
     left["a"] = False
     assert not group.begin()

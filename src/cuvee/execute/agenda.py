@@ -42,14 +42,12 @@ class Group:
 
     Attributes:
         strips: the strips.
-        sweeps: how many sweeps have begun.
     """
 
     def __init__(
         self, strips: Sequence[Strip], cells_per_block: Callable[[Strip], int], unfinished: Callable[[Strip], bool]
     ) -> None:
         self.strips = strips
-        self.sweeps = 0
         self._cells_per_block = cells_per_block
         self._unfinished = unfinished
         self._next: Block | None = None
@@ -61,7 +59,6 @@ class Group:
         self._blocks: Iterator[Block] = self._sweep(left)
         self._next = next(self._blocks, None)
         self._left: dict[int, int] = {}
-        self.sweeps += 1
         return self._next is not None
 
     def _sweep(self, strips: Sequence[Strip]) -> Iterator[Block]:

@@ -8,6 +8,7 @@ from cuvee.errors import PlanError, RecipeError
 from cuvee.files import AHEAD
 from cuvee.plan.planner import Plan, used
 from cuvee.plan.rows import CELL, Job, Row
+from cuvee.tensors.ranks import MOST_CANDIDATES, MOST_COUNTS
 
 __all__ = ["PLACE", "Budget", "Limits", "budget_of", "cells_per_block", "sizes_to_keep"]
 
@@ -16,7 +17,7 @@ FRAMEWORK = 224 << 20  # resident bytes that torch adds
 ROW = 5 << 10  # bytes of a row: its plan, the headers of its inputs, the account of its output
 WORKER = 4 << 20  # bytes of a thread: its stack, what the allocator keeps for it
 FLOAT = 4  # bytes of a float32 element
-COUNTED = 64  # bytes that a model's share of a cell takes while entries on a cut are counted
+COUNT = 4  # bytes of a number of entries, while those on a cut are counted cell by cell
 HISTOGRAMS = 2 << 20  # bytes of a model's histograms and samples while they are taken
 MOST_WORKERS = 8  # by default: more would take memory and, reading from one disk, gain nothing
 KEPT = 512 << 20  # peak that raw elements kept between passes may bring a run to, unless told otherwise
@@ -144,8 +145,9 @@ def _fixed_memory(plan: Plan, in_torch: InTorch) -> int:
     passing = [(row, job) for row, job in jobs if plan.readings(job) > 1]
     counted = dict.fromkeys(range(len(plan.domains)), 0)
     for row, job in passing:
-        counted[job.domain] += row.cells * len(job.operands) * COUNTED
-    return INTERPRETER + FRAMEWORK * torch + ROW * len(plan.rows) + max(counted.values(), default=0)
+        counted[job.domain] += row.cells * len(job.operands)
+    counts = max((COUNT * min((2 * MOST_CANDIDATES + 1) * n, MOST_COUNTS + n) for n in counted.values()), default=0)
+    return INTERPRETER + FRAMEWORK * torch + ROW * len(plan.rows) + counts
 
 
 def _row_memory(row: Row, block_bytes: int, in_torch: InTorch) -> int:

@@ -27,7 +27,17 @@ from cuvee.tensors.passes import Array, Pass, finished, prefix, sampled
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["ALL", "NONE", "Found", "count_on", "find_in_cell", "find_in_domain", "magnitude_bits"]
+__all__ = [
+    "ALL",
+    "MOST_CANDIDATES",
+    "MOST_COUNTS",
+    "NONE",
+    "Found",
+    "count_on",
+    "find_in_cell",
+    "find_in_domain",
+    "magnitude_bits",
+]
 
 NONE = (1 << 31) - 1  # above every magnitude: nothing is larger
 ALL = -1  # below every magnitude
