@@ -156,20 +156,20 @@ def test_few_blocks_are_read_and_they_lie_all_over_the_inputs(
 ) -> None:
     large = [{f"w{i}": torch.zeros(READ_BYTES // 2 + 5000, dtype=torch.uint8) for i in range(50)} for _ in range(2)]
     forecast(plan_of(recipe("copy", large[:1])), Limits())
-    assert 0 < len(reads) <= READS
+    assert 1 < len(reads) <= 1 + READS
     assert all(0 < nbytes <= READ_BYTES for _, _, nbytes in reads)
     assert {name for name, _, _ in reads} >= {"w0", "w46"}
 
 
 def test_of_one_large_input_a_part_is_read(plan_of: Planner, reads: list[tuple[str, int, int]]) -> None:
     forecast(plan_of(recipe("copy", [{"w": torch.zeros(3 * READ_BYTES, dtype=torch.uint8)}])), Limits())
-    assert reads == [("w", 0, READ_BYTES)]
+    assert reads == [("w", 0, 1), ("w", 0, READ_BYTES)]  # the first one opens the file
 
 
 def test_parts_are_read_from_where_they_lie(plan_of: Planner, reads: list[tuple[str, int, int]]) -> None:
     fused = {"w": torch.zeros(4, 100)}
     forecast(plan_of(recipe(given=[fused], tensors=[{"match": "w", "parts": 4}])), Limits())
-    assert sorted(reads) == [("w", offset, 400) for offset in (0, 400, 800, 1200)]
+    assert sorted(reads[1:]) == [("w", offset, 400) for offset in (0, 400, 800, 1200)]
 
 
 def test_a_slow_disk_is_not_read_for_long(
@@ -177,7 +177,7 @@ def test_a_slow_disk_is_not_read_for_long(
 ) -> None:
     monkeypatch.setattr(forecast_module, "READ_SECONDS", 0.0)
     expected = forecast(plan_of(recipe()), Limits())
-    assert len(reads) == 1
+    assert len(reads) == 2  # one to open the file
     assert expected.reading.seconds > 0
 
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
+from cuvee.execute.reading import Bytes, read_pieces
 from cuvee.execute.rehearsal import Rehearsals
 from cuvee.plan.limits import Budget, Limits, budget_of, cells_per_block, sizes_to_keep
 from cuvee.plan.planner import Plan, used
-from cuvee.plan.rows import Input
 from cuvee.plan.strips import Strip
 
 __all__ = ["Forecast", "Rate", "forecast"]
@@ -27,7 +27,7 @@ READ_SECONDS = 0.25  # after which no more are read: the inputs lie on a slow di
 READ_BYTES = 1 << 20
 WRITTEN_BYTES = 16 << 20
 BLOCK_SECONDS = 4e-5  # of processor time to hand out a block, and to take it back
-INPUT_SECONDS = 1.2e-5  # to read or write one piece of it, besides its bytes
+PIECE_SECONDS = 1.2e-5  # to write one piece of it, besides its bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,32 +127,37 @@ def _handing(plan: Plan, strip: Strip, budget: Budget) -> float:
     row = strip.whole
     blocks = -(-row.cells // cells_per_block(row, budget.block_bytes))
     readings = max(map(plan.readings, row.jobs))
-    pieces = sum(len(used(job)) * plan.readings(job) + len(job.outputs) for job in row.jobs)
-    return blocks * (readings * BLOCK_SECONDS + len(strip.rows) * pieces * INPUT_SECONDS)
+    pieces = len(strip.rows) * sum(len(job.outputs) for job in row.jobs)
+    return blocks * (readings * BLOCK_SECONDS + pieces * PIECE_SECONDS)
 
 
 def _reading(plan: Plan) -> Rate:
     """Measure how fast the inputs are read: blocks spread evenly over all that is read."""
-    inputs = [(item, job) for row in plan.rows for job in row.jobs for i in used(job) for item in (row.inputs[i],)]
+    inputs = [(strip, i) for strip in plan.strips for job in strip.whole.jobs for i in used(job)]
     chosen = inputs[:: max(len(inputs) // READS, 1)][:READS]
     buffer = np.ones(READ_BYTES, np.uint8)  # touched, so that no page is made while the time is taken
-    moved, began, cpu = 0, time.perf_counter(), time.thread_time()
-    for k, (item, _) in enumerate(chosen):
-        moved += _read_some(item, buffer, k)
-        if time.perf_counter() - began > READ_SECONDS:
+    moved, seconds, cpu = 0, 0.0, 0.0
+    opened = set[str]()
+    for k, (strip, i) in enumerate(chosen):
+        item = strip.rows[0].inputs[i]
+        if strip.whole.size and (file := item.source.locate(item.view.name)) not in opened:
+            opened.add(file)
+            read_pieces(strip, i, 0, 1, buffer[: item.spec.dtype.bits // 8])  # opening it is done once for many blocks
+        began, cpu_began = time.perf_counter(), time.thread_time()
+        moved += _read_some(strip, i, buffer, k)
+        seconds += time.perf_counter() - began
+        cpu += time.thread_time() - cpu_began
+        if seconds > READ_SECONDS:
             break
-    if not moved:
-        return Rate(0.0, 0.0)
-    return Rate((time.perf_counter() - began) / moved, (time.thread_time() - cpu) / moved)
+    return Rate(seconds / moved, cpu / moved) if moved else Rate(0.0, 0.0)
 
 
-def _read_some(item: Input, buffer: "np.ndarray[tuple[int], np.dtype[np.uint8]]", k: int) -> int:
+def _read_some(strip: Strip, i: int, buffer: Bytes, k: int) -> int:
     """Read a block of an input, somewhere in it; return how many bytes."""
-    count = min(item.nbytes, buffer.nbytes)
-    start = item.view.start * item.spec.dtype.bits // 8
-    offset = (item.nbytes - count) * k // READS
-    item.source.read_into(buffer[:count].data, item.view.name, start + offset)
-    return count
+    width, size = strip.whole.inputs[i].spec.dtype.bits // 8, strip.whole.size
+    count = min(size, buffer.nbytes // width)
+    read_pieces(strip, i, (size - count) * k // READS, count, buffer[: count * width])
+    return count * width
 
 
 def _writing(folder: Path | None) -> Rate:

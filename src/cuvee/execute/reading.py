@@ -10,7 +10,7 @@ from cuvee.plan.limits import PLACE
 from cuvee.plan.planner import Plan, used
 from cuvee.plan.strips import Strip
 
-__all__ = ["Buffers", "Bytes", "Kept", "read"]
+__all__ = ["Buffers", "Bytes", "Kept", "read", "read_pieces"]
 
 Bytes = NDArray[np.uint8]
 
@@ -92,13 +92,13 @@ def read(
         data = kept.part(strip, i, first * width, size * width) if kept is not None else None
         if data is None or (kept is not None and not kept.full):
             data = buffers.get("in", i, size * width) if data is None else data
-            _read_pieces(strip, i, first, size, data)
+            read_pieces(strip, i, first, size, data)
             moved += data.nbytes
         raw[i] = data
     return raw, moved
 
 
-def _read_pieces(strip: Strip, i: int, first: int, size: int, data: Bytes) -> None:
+def read_pieces(strip: Strip, i: int, first: int, size: int, data: Bytes) -> None:
     """Fill memory with a run of elements of an input, row by row."""
     place, width = 0, strip.whole.inputs[i].spec.dtype.bits // 8
     for row, begin, count in strip.pieces(first, size):
