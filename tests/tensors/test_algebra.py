@@ -65,6 +65,13 @@ def test_the_vote_counts_signs_of_weighted_sums() -> None:
     assert sign_vote(operands, [2.0, 1.0]).tolist() == [1]
 
 
+def test_a_drawn_vote_decides_for_its_own_row_alone() -> None:
+    # The first row's vote is a draw, the second one's positive; the last entries cancel.
+    operands = [block([[1.0, -1.0, 2.0], [1.0, 1.0, 2.0]]), block([[1.0, -1.0, -2.0], [1.0, 1.0, -2.0]])]
+    merged = advance(elect_and_merge, [], True, operands, [1.0, 1.0], how="sum", draw_is_negative=True)
+    assert merged.tensor.tolist() == [[2, -2, -2], [2, 2, 2]]
+
+
 def test_a_negative_weight_turns_a_model_around() -> None:
     operands = [block([[1.0, 1.0]]), block([[3.0, -3.0]])]
     merged = disjoint_merge(operands, [1.0, -1.0], 0, how="sum", scale=1.0)

@@ -70,6 +70,15 @@ def test_draws_do_not_depend_on_where_reading_begins(start: int, skip: int, coun
     assert torch.equal(whole[skip:], survives(key, start + skip, count, 0.37))
 
 
+@given(
+    st.integers(1, 3000), st.lists(st.sampled_from("abc"), min_size=1, max_size=4), st.sampled_from([0, 0.3, 0.5, 1])
+)
+def test_several_tensors_draw_what_each_draws_by_itself(each: int, names: list[str], density: float) -> None:
+    together = survives(Key.of(7, "m0", names, each), 0, each * len(names), density)
+    alone = [survives(Key.of(7, "m0", [name]), 0, each, density) for name in names]
+    assert torch.equal(together, torch.cat(alone))
+
+
 def test_seed_label_and_tensor_each_give_other_draws() -> None:
     keys = [
         Key.of(0, "a", ["t"]),

@@ -1,6 +1,6 @@
 """One cell of one strip: from raw bytes to merged bytes, or to a part of an answer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -16,7 +16,7 @@ from cuvee.tensors.algebra import weighted_sum
 from cuvee.tensors.convert import first_lost, first_non_finite, from_bytes, to_bytes
 from cuvee.tensors.framework import torch
 from cuvee.tensors.operands import Block, Operand, TaskVector
-from cuvee.tensors.passes import Pass, Position, advance
+from cuvee.tensors.passes import Array, Pass, Position, advance
 from cuvee.tensors.random import Key
 
 __all__ = ["Cell", "part_of"]
@@ -77,11 +77,14 @@ class Cell:
             self._run_apart(j, out)
             return None
         if isinstance(result, Pass):
+            if self.strip.stands_apart(j):  # it has not declared that it asks
+                self._run_apart(j, out)
+                return None
             if result.kind != "sample" and passes_known >= (declared := job.method.passes(job.parameters)):
                 raise MergeError(
                     f"{self.name}: method '{job.method.name}' asks for more passes than it declares ({declared})."
                 )
-            return result
+            return replace(result, measure=partial(_measure, self.name, job, result))
         if out is None:
             raise MergeError(
                 f"{self.name}: method '{job.method.name}' asked cells different questions; passes may not depend "
@@ -95,16 +98,20 @@ class Cell:
 
     def _run_apart(self, j: int, out: Bytes | None) -> None:
         """Merge rows one by one, which need not know of each other."""
+        place = 0
+        for cell in self._alone():
+            cell.run(j, [], 0, part_of(out, cell.strip.whole.jobs[j].dtype, place, cell.size))
+            place += cell.size
+
+    def _alone(self) -> "Iterator[Cell]":
+        """Make a cell of each row."""
         strip, place = self.strip, 0
-        job = strip.whole.jobs[j]
         for row in strip.rows:
-            inputs = [
-                part_of(data, item.spec.dtype, place, row.size)
-                for data, item in zip(self._raw, row.inputs, strict=True)
-            ]
-            alone = replace(strip, whole=replace(row, width=strip.whole.width), rows=(row,))
-            merged = part_of(out, job.dtype, place, row.size)
-            Cell(alone, 0, row.size, inputs, self._note).run(j, [], 0, merged)
+            raw = zip(self._raw, row.inputs, strict=True)
+            inputs = [part_of(data, item.spec.dtype, place, row.size) for data, item in raw]
+            own = [replace(each, size=row.size, cells=1) if each.scope == "tensor" else each for each in strip.domains]
+            alone = replace(strip, whole=replace(row, width=strip.whole.width), rows=(row,), domains=own)
+            yield Cell(alone, 0, row.size, inputs, self._note)
             place += row.size
 
     @property
@@ -132,14 +139,12 @@ class Cell:
         except (NonFiniteError, _ApartError):  # an input's error has a name already
             raise
         except Exception as error:
-            if self._stand_alone(j):
+            if self.strip.stands_apart(j):
                 raise _ApartError from error
-            failed = f"method '{job.method.name}' failed: {type(error).__name__}: "
-            raise MergeError(f"{self.name}: {'' if isinstance(error, CuveeError) else failed}{error}") from error
-
-    def _stand_alone(self, j: int) -> bool:
-        """Say whether there are several rows, which the job can be done on one by one."""
-        return len(self.strip.rows) > 1 and self.strip.domains[j].whole
+            if len(self.strip.rows) > 1:
+                for cell in self._alone():  # which of them is it?
+                    cell._advance(j, answers, rows)
+            raise _told(self.name, job, error) from error
 
     def _operands(self, job: Job, rows: int) -> list[Operand]:
         """Make the operands of a job's models."""
@@ -184,7 +189,7 @@ class Cell:
 
     def _say(self, j: int, text: str) -> None:
         """Note what the method says of the tensor."""
-        if self._stand_alone(j):
+        if self.strip.stands_apart(j):
             raise _ApartError
         self._note(self.name, text)
 
@@ -220,6 +225,22 @@ class Cell:
             f"{row.name}: method '{job.method.name}' gives {float(merged.reshape(-1)[at])} at flat index "
             f"{row.start + place}, which {cause}. Models: {', '.join(job.labels)}."
         )
+
+
+def _told(name: str, job: Job, error: Exception) -> MergeError:
+    """Make the error that tells of a method's own, with the tensor's name."""
+    failed = f"method '{job.method.name}' failed: {type(error).__name__}: "
+    return MergeError(f"{name}: {'' if isinstance(error, CuveeError) else failed}{error}")
+
+
+def _measure(name: str, job: Job, asked: Pass) -> Array:
+    """Take a cell's part of a pass; an error of the method is told with the tensor's name."""
+    try:
+        return asked.measure()
+    except NonFiniteError:
+        raise
+    except Exception as error:
+        raise _told(name, job, error) from error
 
 
 def _widen(strip: Strip, i: int, start: int, data: Bytes, dtype: DType) -> "torch.Tensor":

@@ -74,7 +74,8 @@ class Rehearsals:
             self._choices[id(job.parameters)] = choices
         types = tuple(row.inputs[i].spec.dtype.name for i in used(job))
         by_row = row.width if domain.scope == "row" else 0
-        return job.method, choices, types, job.dtype.name, domain.whole, by_row
+        asks = bool(job.method.passes(job.parameters)) and not domain.whole
+        return job.method, choices, types, job.dtype.name, asks, by_row
 
 
 def _rehearse(row: Row, job: Job, domain: Domain) -> Rehearsal:

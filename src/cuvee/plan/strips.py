@@ -54,6 +54,10 @@ class Strip:
                 yield row, start, end - start
             begin += row.size
 
+    def stands_apart(self, j: int) -> bool:
+        """Say whether there are several rows that a job need not know of each other for."""
+        return len(self.rows) > 1 and self.domains[j].scope != "model"
+
     def nbytes(self, i: int) -> int:
         """Return the bytes of an input's piece."""
         return self.whole.size * self.whole.inputs[i].spec.dtype.bits // 8
@@ -100,11 +104,16 @@ def _joined(rows: Sequence[Row], domains: Sequence[Domain]) -> Strip:
     size = sum(row.size for row in rows)
     units = [_unit(first, job, domains[job.domain]) for job in first.jobs]
     width = max(units) or first.width
-    own = tuple(
-        Domain(scope="row", size=unit, cells=1) if unit else domains[job.domain]
-        for unit, job in zip(units, first.jobs, strict=True)
-    )
+    own = [_domain(unit, domains[job.domain], len(rows)) for unit, job in zip(units, first.jobs, strict=True)]
     return Strip(whole=replace(first, size=size, cell=size, width=width), rows=tuple(rows), domains=own)
+
+
+def _domain(unit: int, domain: Domain, num_rows: int) -> Domain:
+    """Return what a job's passes are taken over in several rows together, given its domain in the first of them."""
+    if unit:
+        return Domain(scope="row", size=unit, cells=1)
+    # One cell of several tensors answers for none of them.
+    return replace(domain, cells=num_rows) if domain.scope == "tensor" else domain
 
 
 def _kind(row: Row, domains: Sequence[Domain]) -> object:
@@ -117,7 +126,10 @@ def _kind(row: Row, domains: Sequence[Domain]) -> object:
     if len(units) > 1:
         return None
     inputs = tuple((id(item.source), item.spec.dtype.name) for item in row.inputs)
-    drawn = row.size if any(job.method.random for job in row.jobs) else 0
+    draws = any(job.method.random for job in row.jobs)
+    if draws and row.start:
+        return None
+    drawn = row.size if draws else 0
     return inputs, tuple(_treatment(job, domains[job.domain]) for job in row.jobs), tuple(units), drawn
 
 

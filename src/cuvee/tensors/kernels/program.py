@@ -99,11 +99,12 @@ def _new_program(call: Kernel, operands: Sequence[object]) -> "Program | None":
     chains: list[Chain] = [chain for operand in operands if (chain := getattr(operand, "chain", None)) is not None]
     if len(chains) < len(operands):
         return None
-    base, size = chains[0].base, _size(chains[0].model)
-    # Kernels believe what they are told: what is not of one size goes to torch, which says what is wrong.
-    if any(chain.base is not base or not _readable(chain.model, size) for chain in chains):
+    base, rows, size = chains[0].base, chains[0].model.rows, _size(chains[0].model)
+    # Kernels believe what they are told: what is not of one shape goes to torch, which says what is wrong.
+    raws = [chain.model for chain in chains] + ([] if base is None else [base])
+    if any(raw.rows != rows or not _readable(raw, size) for raw in raws):
         return None
-    if base is not None and not _readable(base, size):
+    if any(chain.base is not base for chain in chains):
         return None
     if len({(chain.stream, chain.segment) for chain in chains if chain.draws}) > 1:
         return None
