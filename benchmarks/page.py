@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from summary import summaries, verdicts
-from tables import SERIES, growth_table, memory_table, setting, speed_table, targets_table
+from tables import SERIES, growth_table, kernels_table, memory_table, setting, speed_table, targets_table
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGE = DOCS / "performance.md"
 RESULTS = DOCS / "performance"
-PARTS = ("speed", "memory", "targets", "growth")
+PARTS = ("speed", "memory", "targets", "kernels", "growth")
 NOTHING = "No results yet.\n"
 
 
@@ -29,13 +29,15 @@ def part(what: str, results: Path) -> str:
         what: which one, of `PARTS`.
         results: folder of the results files.
     """
-    path = results / ("growth.json" if what == "growth" else "speed.json")
+    path = results / (f"{what}.json" if what in ("growth", "kernels") else "speed.json")
     if not path.exists():
         return NOTHING
     result: dict[str, Any] = json.loads(path.read_text())
     if what == "growth":
         tables = [growth_table(result, series) for series in SERIES if has(result, series)]
         pieces = [setting(result), chart("growth", "Seconds and peak memory as models grow"), *tables]
+    elif what == "kernels":
+        pieces = [setting(result), kernels_table(result)]
     else:
         measured = summaries(result)
         pieces = {

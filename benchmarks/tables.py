@@ -1,6 +1,7 @@
 """Tables and sentences in Markdown, from results. Measures nothing."""
 
 from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import Any
 
 from summary import Cost, Summary, Verdict, summaries, times_linear
@@ -54,6 +55,19 @@ def targets_table(judged: Sequence[Verdict]) -> str:
     """Return every target: a line for each."""
     rows = [[each.case, each.what, each.asked, each.reached, "met" if each.is_met else "**missed**"] for each in judged]
     return markdown(["merge", "measure", "target", "reached", ""], rows, numbers_from=2)
+
+
+def kernels_table(result: Mapping[str, Any]) -> str:
+    """Return what a reading costs in arithmetic: a line for each kernel."""
+    rows = [
+        [
+            each["kernel"],
+            f"{median(each['nanoseconds']):.2f} ({min(each['nanoseconds']):.2f}–{max(each['nanoseconds']):.2f})",
+            f"{each['input_bytes'] / median(each['nanoseconds']):.1f}",
+        ]
+        for each in result["kernels"]
+    ]
+    return markdown(["one reading of the inputs", "ns per element", "inputs, GB/s"], rows)
 
 
 def growth_table(result: Mapping[str, Any], series: str) -> str:

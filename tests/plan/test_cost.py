@@ -21,7 +21,7 @@ from cuvee.sources.checkpoint import Checkpoint
 from cuvee.writers.save import save_state_dict
 from execute.sampled import sampled_bytes
 
-ROWS, WIDTH = 301, 1000  # more than a cell of the grid, so that passes take readings of their own
+ROWS, WIDTH = 601, 1000  # more than a cell of the grid, so that passes take readings of their own
 assert ROWS * WIDTH > CELL
 
 

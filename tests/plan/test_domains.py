@@ -21,10 +21,10 @@ def test_tensor_scope_takes_each_row_by_itself(plan_of: Any, llamas: Any) -> Non
 
 
 def test_row_scope_takes_each_row_of_a_tensor_by_itself(plan_of: Any, header: Any, row_of: Any) -> None:
-    model = header({"w": (5, 40_000), "v": (300_000,), "u": (3, 200_000), "s": ()})
+    model = header({"w": (50, 40_000), "v": (600_000,), "u": (3, 400_000), "s": ()})
     plan = plan_of(method="mlerp", models=[model, model], parameters={"scope": "row"})
     sizes = {row.name: (plan.domains[row.jobs[0].domain].size, row.cell) for row in plan.rows}
-    assert sizes == {"w": (40_000, 240_000), "v": (300_000, 300_000), "u": (200_000, 200_000), "s": (1, CELL)}
+    assert sizes == {"w": (40_000, 520_000), "v": (600_000, 600_000), "u": (400_000, 400_000), "s": (1, CELL)}
     assert all(domain.whole for domain in plan.domains)
 
 

@@ -61,10 +61,10 @@ def test_comparisons_point_to_the_right_models_too(plan_of: Any, header: Any) ->
 
 
 def test_most_readings_of_an_input_are_what_is_counted(plan_of: Any, header: Any) -> None:
-    models = {label: header({"w": (1 << 19,)}) for label in "abc"}
+    models = {label: header({"w": (2 * CELL,)}) for label in "abc"}
     average = Recipe(method="linear", models=models)
     arc = Recipe(method="slerp", models=some(models, "ab"), parameters={"scope": "model"})
-    assert plan_of(average, arc).bytes_read == (2 + 2 + 1) * (4 << 19)
+    assert plan_of(average, arc).bytes_read == (2 + 2 + 1) * 4 * 2 * CELL
 
 
 def test_variants_have_domains_of_their_own(plan_of: Any, models: Any) -> None:

@@ -141,8 +141,9 @@ def test_votes_and_tallies_are_those_of_torch(size: int) -> None:
     assert sign_vote(operands, [1, 1, 0.5]).tolist() == in_torch(lambda: sign_vote(operands, [1, 1, 0.5]).tolist())
     values = np.sort(np.stack([x.tensor[0].abs().numpy()[:40] for x in operands]).view(np.int32).astype(np.int64), 1)
     for candidates in (values, values[:, :1], values[:, [0, -1, -1]]):
-        tally = ranks._tally(operands, candidates)
-        np.testing.assert_array_equal(tally, in_torch(lambda: ranks._tally(operands, candidates)))  # noqa: B023
+        lists = np.stack([candidates, candidates // 2], axis=1)
+        tally = ranks._tally(operands, lists)
+        np.testing.assert_array_equal(tally, in_torch(lambda: ranks._tally(operands, lists)))  # noqa: B023
     low, high = values[:, 0], values[:, -1] + 1000
     shift = np.asarray([max(int(width).bit_length() - 14, 0) for width in high - low])
     interval = low, high, shift + np.arange(3)

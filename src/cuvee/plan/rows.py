@@ -13,7 +13,7 @@ from cuvee.spec import DType, Source, TensorSpec, View
 
 __all__ = ["CELL", "Domain", "Input", "Job", "Row"]
 
-CELL = 1 << 18
+CELL = 1 << 19
 """Elements in a cell of the grid that passes are added up over. Part of the numerics: changing it changes last bits."""
 
 

@@ -42,9 +42,12 @@ __all__ = [
 NONE = (1 << 31) - 1  # above every magnitude: nothing is larger
 ALL = -1  # below every magnitude
 SLACK = 6  # standard deviations of a sample's rank that candidates reach to
-MOST_CANDIDATES = 64  # for one operand; their counts are kept for every cell
+MOST_CANDIDATES = 64  # for one operand, all ranks together; their counts are kept for every cell
 MOST_COUNTS = 8 << 20  # that are kept for all cells together, from where on there are fewer candidates
 PER_COUNT = 1 << 18  # entries of a domain that there are about so many counts for
+Places = tuple[Sequence[int], Sequence[int]]
+"""For each rank, which operand it is for, and which of that operand's lists of candidates."""
+
 FEW = 64  # a row of so few entries is sorted
 
 
@@ -83,7 +86,7 @@ def find_in_domain(operands: Sequence[Operand], ranks: Array, size: int) -> Gene
         size: entries in the domain.
     """
     distinct = list({id(operand): operand for operand in operands}.values())
-    places = [next(i for i, other in enumerate(distinct) if other is operand) for operand in operands]
+    places = _places(operands, distinct)
     choose = partial(_choose, places=places, ranks=ranks, size=size)
     candidates = yield from sampled(choose, _magnitudes, distinct)
     begin = partial(_Search.begin, places=places, ranks=ranks, size=size, candidates=candidates)
@@ -91,6 +94,12 @@ def find_in_domain(operands: Sequence[Operand], ranks: Array, size: int) -> Gene
     while search.is_open:
         search = yield from finished(search.narrowed, _histogram, operands, search.low, search.high, search.shift)
     return search.found(before[places], own[places])
+
+
+def _places(operands: Sequence[Operand], distinct: Sequence[Operand]) -> tuple[list[int], list[int]]:
+    """Return, for each operand, which of the distinct ones it is, and the how-manieth time it is named."""
+    index = [next(i for i, other in enumerate(distinct) if other is operand) for operand in operands]
+    return index, [index[:k].count(i) for k, i in enumerate(index)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,15 +121,15 @@ class _Search:
     column: Array
 
     @classmethod
-    def begin(cls, tallied: Array, *, places: Sequence[int], ranks: Array, size: int, candidates: Array) -> "_Search":
-        """Find each entry's place in its operand's tally.
+    def begin(cls, tallied: Array, *, places: Places, ranks: Array, size: int, candidates: Array) -> "_Search":
+        """Find each entry's place in its list's tally.
 
         Args:
-            tallied: (operands, 2m + 1): see `_tally`.
-            places: which operand each rank is for.
+            tallied: (operands, lists, 2m + 1): see `_tally`.
+            places: which operand and which of its lists each rank is for.
             ranks: (n,).
             size: entries in the domain.
-            candidates: (operands, m), ascending.
+            candidates: (operands, lists, m), ascending.
         """
         rows = np.arange(len(ranks))
         counts, candidates = tallied[places], candidates[places]
@@ -243,29 +252,28 @@ def _in_rows(found: Array, ranks: Array, size: int) -> Found:
     return Found(np.where(inner, found[:, :, 0], ends), spare, on_cut, np.zeros_like(spare), on_cut)
 
 
-def _choose(sample: Array, *, places: Sequence[int], ranks: Array, size: int) -> Array:
-    """Choose the magnitudes to tally for each distinct operand: (operands, m) int64, ascending, the last repeated.
+def _choose(sample: Array, *, places: Places, ranks: Array, size: int) -> Array:
+    """Choose the magnitudes to tally for each rank: (operands, lists, m) int64, ascending, the last repeated.
 
     Args:
         sample: (operands, elements) magnitudes.
-        places: which operand each rank is for.
+        places: which operand and which of its lists each rank is for.
         ranks: (n,).
         size: entries in the domain.
     """
-    chosen: list[set[int]] = [set() for _ in sample]
-    ordered = np.sort(sample, axis=1)[:, ::-1]
-    num_sampled = sample.shape[1]
+    num_lists, num_sampled = max(places[1]) + 1, sample.shape[1]
     affordable = MOST_COUNTS * PER_COUNT // (2 * size * len(sample))
-    most = max(min(MOST_CANDIDATES, affordable) // max(len(ranks) // len(sample), 1), 2)
-    for place, rank in zip(places, ranks, strict=True):
+    most = max(min(MOST_CANDIDATES, affordable) // num_lists, 2)
+    ordered = np.sort(sample, axis=1)[:, ::-1]
+    lists = [[[NONE]] * num_lists for _ in sample]
+    for operand, own, rank in zip(*places, ranks, strict=True):
         if 0 < rank < size:
             share = rank / size
             slack = SLACK * sqrt(num_sampled * share * (1 - share)) + 1
             first, last = max(int(share * num_sampled - slack), 0), int(share * num_sampled + slack) + 1
-            chosen[place] |= _likeliest(ordered[place, first:last], most)
-    width = max(1, *map(len, chosen))
-    lists = [sorted(own) or [NONE] for own in chosen]
-    return np.asarray([own + own[-1:] * (width - len(own)) for own in lists], np.int64)
+            lists[operand][own] = sorted(_likeliest(ordered[operand, first:last], most))
+    width = max(len(own) for each in lists for own in each)
+    return np.asarray([[own + own[-1:] * (width - len(own)) for own in each] for each in lists], np.int64)
 
 
 def _likeliest(values: Array, most: int) -> set[int]:
@@ -292,29 +300,30 @@ def _tally(operands: Sequence[Operand], candidates: Array) -> Array:
 
     Args:
         operands: n operands.
-        candidates: (n, m) magnitudes, ascending; one that is repeated counts the first time.
+        candidates: (n, lists, m) magnitudes; each list by itself, ascending; one that is repeated counts the first
+            time.
 
     Returns:
-        (n, 2m + 1) int64: place 2j + 1 counts entries on candidate j, place 2j those between it and the one before.
-        Place 0, what lies below all, is left at zero.
+        (n, lists, 2m + 1) int64: place 2j + 1 counts entries on candidate j, place 2j those between it and the one
+        before. Place 0, what lies below all, is left at zero.
     """
     program = program_of(operands)
     if program is not None and (fused := program.tally(candidates)) is not None:
         return fused
-    counted = []
-    for operand, own in zip(operands, torch.from_numpy(np.ascontiguousarray(candidates, np.int32)), strict=True):
+    counted = np.zeros((*candidates.shape[:2], 2 * candidates.shape[2] + 1), np.int64)
+    for k, operand in enumerate(operands):
         magnitude = magnitude_bits(operand.tensor).flatten()
-        first = torch.searchsorted(own, magnitude)
-        on = own[first.clamp(max=len(own) - 1)] == magnitude
-        places = torch.bincount(2 * first + on, minlength=2 * len(own) + 1)
-        places[0] = 0
-        counted.append(places.numpy())
-    return np.stack(counted)
+        for own, asked in enumerate(torch.from_numpy(np.ascontiguousarray(candidates[k], np.int32))):
+            first = torch.searchsorted(asked, magnitude)
+            on = asked[first.clamp(max=len(asked) - 1)] == magnitude
+            counted[k, own] = torch.bincount(2 * first + on, minlength=2 * len(asked) + 1).numpy()
+    counted[:, :, 0] = 0
+    return counted
 
 
 def count_on(operands: Sequence[Operand], bits: Array) -> Array:
     """Count the entries of each operand's magnitude, (n,) int64."""
-    return _tally(operands, bits[:, None])[:, 1]
+    return _tally(operands, bits[:, None, None])[:, 0, 1]
 
 
 def _histogram(operands: Sequence[Operand], low: Array, high: Array, shift: Array) -> Array:

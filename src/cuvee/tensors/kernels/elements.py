@@ -5,12 +5,13 @@ the width of their elements (numba would widen them).
 """
 
 import numpy as np
+from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
 from cuvee.tensors.kernels.frame import BF16, F32
 
-__all__ = ["compiled", "f32", "f64", "i32", "i64", "narrow", "u8", "u16", "u32", "widen"]
+__all__ = ["compiled", "difference", "f32", "f64", "fetch_ahead", "i32", "i64", "narrow", "u8", "u16", "u32", "widen"]
 
 compiled = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 # Made part of the function that calls it: compiled by itself, all that it calls would be compiled once more with it.
@@ -18,6 +19,7 @@ inlined = njit(error_model="numpy", inline="always")
 
 MAGNITUDE = np.int32(0x7FFFFFFF)
 INFINITY = np.int32(0x7F800000)
+MAGNITUDE_32, INFINITY_32 = np.uint32(MAGNITUDE), np.uint32(INFINITY)
 MAGNITUDE_16 = np.uint16(0x7FFF)
 SIGN_16 = np.uint16(0x8000)
 UP, DOWN = np.float32(2.0**112), np.float32(2.0**-112)  # between the exponents of float32 and float16
@@ -40,6 +42,20 @@ def _pointer(element):
         return types.CPointer(element)(types.int64), build
 
     return pointer
+
+
+@intrinsic
+def fetch_ahead(_, address):  # noqa: ARG001 - its type is what numba looks at
+    """Ask for the line of memory at an address, which is about to be read; nothing happens if there is none."""
+
+    def build(context, builder, signature, arguments):
+        pointer, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
+        wanted = ir.FunctionType(ir.VoidType(), [pointer, flag, flag, flag])
+        fetch = builder.module.declare_intrinsic("llvm.prefetch", [pointer], wanted)
+        builder.call(fetch, [builder.inttoptr(arguments[0], pointer), flag(0), flag(3), flag(1)])  # to read, keep, data
+        return context.get_constant(signature.return_type, 0)
+
+    return types.int64(types.int64), build
 
 
 u8, u16, u32 = map(_pointer, (types.uint8, types.uint16, types.uint32))
@@ -98,8 +114,34 @@ def _from_f16(address, count, out):
 
 
 @compiled
+def difference(address, code, begin, count, base, out):
+    """As `widen`, less the float32 elements at `base`."""
+    if code == BF16:
+        return _from_bf16_less(address + 2 * begin, count, base, out)
+    finite = widen(address, code, begin, count, out)
+    wide, less = f32(out), f32(base)
+    for i in range(count):
+        wide[i] -= less[i]
+    return finite
+
+
+@compiled
+def _from_bf16_less(address, count, base, out):
+    raw = u16(address)
+    less = f32(base)
+    wide = f32(out)
+    top = np.uint16(0)
+    for i in range(count):
+        wide[i] = np.uint32(np.uint32(raw[i]) << SIXTEEN).view(np.float32) - less[i]
+        top = max(top, np.uint16(raw[i] & MAGNITUDE_16))
+    return top < np.uint16(0x7F80)
+
+
+@compiled
 def narrow(values, count, address, code, begin):
     """Round float32 elements to nearest even and store them; say whether all were finite, and whether all fitted."""
+    if code == BF16:
+        return _to_bf16(values, count, address + 2 * begin)
     bits = i32(values)
     top = np.int32(0)
     for i in range(count):
@@ -110,22 +152,22 @@ def narrow(values, count, address, code, begin):
         for i in range(count):
             out[i] = bits[i]
         return finite, True
-    if code == BF16:
-        return finite, _to_bf16(values, count, address + 2 * begin)
     return finite, _to_f16(values, count, address + 2 * begin)
 
 
 @compiled
 def _to_bf16(values, count, address):
+    # What was finite and is not any more did not fit. Of a NaN the sum may wrap around: it is looked for by itself.
     out = u16(address)
     bits = u32(values)
-    top = np.uint16(0)
+    top, rounded_top = np.uint32(0), np.uint16(0)
     for i in range(count):
+        top = max(top, np.uint32(bits[i] & MAGNITUDE_32))
         odd = np.uint32((bits[i] >> SIXTEEN) & ONE)
         rounded = np.uint16(np.uint32(bits[i] + ROUND_16 + odd) >> SIXTEEN)
         out[i] = rounded
-        top = max(top, np.uint16(rounded & MAGNITUDE_16))
-    return top < np.uint16(0x7F80)
+        rounded_top = max(rounded_top, np.uint16(rounded & MAGNITUDE_16))
+    return top < INFINITY_32, rounded_top < np.uint16(0x7F80)
 
 
 @compiled

@@ -22,8 +22,8 @@ __all__ = ["CODES", "SLOTS"]
     SCRATCH,      # address of float32 (count + SPARE_CHUNKS, CHUNK)
     LANES,        # address of what one row's partial results need: see LANES_PER_PAIR and DIGIT_STATE
     RESULT,       # address of the answer
-    ASKED,        # address of int64: candidates (count, EACH), intervals (count, 3), or ranks (count,)
-    EACH,         # candidates per operand
+    ASKED,        # address of int64: candidates (count, LISTS, EACH), intervals (count, 3), or ranks (count,)
+    LISTS, EACH,  # lists of candidates per operand, candidates in each
     WEIGHTS,      # address of float32 (count, rows)
     CHOICE,       # of a disjoint merge: 0 mean, 1 sum, 2 the largest
     UNDECIDED,    # address of int64 (rows,): sign of entries whose weighted sum is zero; EVERY_SIGN: no election
@@ -32,9 +32,9 @@ __all__ = ["CODES", "SLOTS"]
     ADDED_CODE,   # their element type
     OUT,          # address of the merged raw elements
     OUT_CODE,     # their element type
-) = range(26)
+) = range(27)
 # fmt: on
-SLOTS = 26
+SLOTS = 27
 CHUNK = 1024  # elements worked on at a time: a handful of float32 chunks stay in the innermost cache
 SPARE_CHUNKS = 6  # beyond those of the operands: base, total, mass, words, draws, places
 EVERY_SIGN = 2

@@ -15,7 +15,7 @@ from cuvee.tensors.kernels.measures import (
     vote,
 )
 from cuvee.tensors.kernels.merges import add, add_scaled, disjoint_merge, scale_and_add
-from cuvee.tensors.kernels.stages import begin_row, load
+from cuvee.tensors.kernels.stages import begin_row, keep_band, load
 
 __all__ = ["run"]
 
@@ -37,26 +37,31 @@ def _load(operation, frame, row, turn, begin, size, place):
     segment = begin // frame[f.SEGMENT]
     for k in range(count):
         values, model, code = chunks + CHUNK_BYTES * k, i64(frame[f.MODELS])[k], i64(frame[f.MODEL_CODES])[k]
-        if not load(
+        finite, low, high = load(
             model, code, base, frame[f.STAGES], first_stage[k], first_stage[k + 1], frame[f.SEEN], segment, place,
             row, begin, size, values, spare,
-        ):  # fmt: skip
+        )  # fmt: skip
+        if not finite:
             wrong = f.NOT_FINITE_IN
         if operation == f.SUM or operation == f.VOTE:
-            add_scaled(total, values, size, f32(frame[f.WEIGHTS])[k * frame[f.ROWS] + row], k == 0)
+            add_scaled(total, values, size, f32(frame[f.WEIGHTS])[k * frame[f.ROWS] + row], low, high, k == 0)
         elif operation == f.AGREE:
-            scale_and_add(total, values, size, f32(frame[f.WEIGHTS])[k], k == 0)
-        elif operation != f.GRAM:
-            _measure(operation, frame, values, spare, k, turn, begin, size)
+            scale_and_add(total, values, size, f32(frame[f.WEIGHTS])[k], low, high, k == 0)
+        else:
+            keep_band(values, size, low, high)
+            if operation != f.GRAM:
+                _measure(operation, frame, values, spare, k, turn, begin, size)
     return wrong
 
 
 @inlined
 def _measure(operation, frame, values, spare, k, turn, begin, size):
     """Measure a chunk of one operand."""
-    result, asked, each = frame[f.RESULT], frame[f.ASKED], frame[f.EACH]
+    result, asked, lists, each = frame[f.RESULT], frame[f.ASKED], frame[f.LISTS], frame[f.EACH]
     if operation == f.TALLY:
-        return tally(values, size, asked + 8 * each * k, each, spare, result + 8 * (2 * each + 1) * k)
+        for own in range(k * lists, (k + 1) * lists):
+            tally(values, size, asked + 8 * each * own, each, spare, result + 8 * (2 * each + 1) * own)
+        return 0
     if operation == f.HISTOGRAM:
         return histogram(values, size, asked + 24 * k, spare, result + 8 * f.BINS * k)
     if operation == f.VALUES:
@@ -82,7 +87,8 @@ def _combine(operation, frame, row, begin, size):
         return 0
     if operation == f.AGREE:
         scale, undecided = f32(frame[f.SCALE])[0], i64(frame[f.UNDECIDED])[row]
-        disjoint_merge(chunks, frame[f.WEIGHTS], count, total, spare, size, frame[f.CHOICE], undecided, scale)
+        signs = spare + CHUNK_BYTES
+        disjoint_merge(chunks, frame[f.WEIGHTS], count, total, spare, signs, size, frame[f.CHOICE], undecided, scale)
     return _store(frame, total, spare, begin, size)
 
 

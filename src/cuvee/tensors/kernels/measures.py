@@ -14,8 +14,8 @@ NOTHING = np.float32(0)
 def tally(values, count, candidates, number, places, found):
     """Count magnitudes on, between and above a number of ascending candidates; see the torch form."""
     asked, counts, inside = i64(candidates), i64(found), i32(places)
-    kept = _keep_within(values, count, np.int32(asked[0]), np.int32(asked[number - 1]), places)
-    counts[2 * number] += _count_above(values, count, np.int32(asked[number - 1]))
+    kept, above = _keep_within(values, count, np.int32(asked[0]), np.int32(asked[number - 1]), places)
+    counts[2 * number] += above
     for i in range(kept):
         low, high = 0, number - 1  # the first candidate that is not smaller lies in here
         while low < high:
@@ -32,7 +32,7 @@ def tally(values, count, candidates, number, places, found):
 def histogram(values, count, asked, places, found):
     """Count the magnitudes of an interval (low, high, shift) by their distance from its beginning, shifted."""
     counts, inside, low, shift = i64(found), i32(places), i64(asked)[0], i64(asked)[2]
-    kept = _keep_within(values, count, np.int32(low), np.int32(i64(asked)[1] - 1), places)
+    kept, _ = _keep_within(values, count, np.int32(low), np.int32(i64(asked)[1] - 1), places)
     for i in range(kept):
         counts[(inside[i] - low) >> shift] += 1
     return 0
@@ -40,12 +40,14 @@ def histogram(values, count, asked, places, found):
 
 @compiled
 def _keep_within(values, count, low, high, inside):
-    """Put the magnitudes between two, both included, one after the other; return how many they are."""
+    """Put the magnitudes between two, both included, one after the other; return how many they are, and the larger."""
     # They are few, as a rule: eight at a time are passed over where none is among them.
-    bits, kept, span = i32(values), 0, np.uint32(high - low)
+    bits, kept, above, span = i32(values), 0, np.int32(0), np.uint32(high - low)
     flags, eights = u8(inside + 4 * CHUNK), i64(inside + 4 * CHUNK)
     for i in range(count):
-        flags[i] = np.uint32(np.int32(bits[i] & MAGNITUDE) - low) <= span
+        magnitude = np.int32(bits[i] & MAGNITUDE)
+        flags[i] = np.uint32(magnitude - low) <= span
+        above += np.int32(magnitude > high)
     for i in range(count, CHUNK):
         flags[i] = 0
     found = i32(inside)
@@ -54,16 +56,7 @@ def _keep_within(values, count, low, high, inside):
             for i in range(8 * j, 8 * j + 8):
                 found[kept] = bits[i] & MAGNITUDE
                 kept += np.int64(flags[i])
-    return kept
-
-
-@compiled
-def _count_above(values, count, threshold):
-    """Count the magnitudes that exceed a threshold."""
-    bits, above = i32(values), 0
-    for i in range(count):
-        above += np.int32(bits[i] & MAGNITUDE) > threshold
-    return above
+    return kept, above
 
 
 @compiled

@@ -5,10 +5,13 @@ Products and sums are rounded one after the other, never fused, in the order of 
 
 import numpy as np
 
-from cuvee.tensors.kernels.elements import compiled, f32
+from cuvee.tensors.kernels.elements import MAGNITUDE, compiled, f32, i32
 from cuvee.tensors.kernels.frame import CHUNK, EVERY_SIGN
+from cuvee.tensors.kernels.stages import EVERY
 
 __all__ = ["add", "add_scaled", "disjoint_merge", "scale_and_add"]
+
+# A band of magnitudes, above `low` and not above `high`, is what stays of an operand: see `stages`.
 
 NOTHING = np.float32(0)
 ONE = np.float32(1)
@@ -34,35 +37,49 @@ def add(total, values, count):
 
 
 @compiled
-def add_scaled(total, values, count, factor, is_first):
-    """Add a chunk times a number to another, or put it there if it is the first."""
-    sums, x = f32(total), f32(values)
+def add_scaled(total, values, count, factor, low, high, is_first):
+    """Add a band of a chunk, times a number, to another chunk, or put it there if it is the first."""
+    sums, x, raw = f32(total), f32(values), i32(values)
+    if low == EVERY[0] and high == EVERY[1]:
+        if is_first:
+            for i in range(count):
+                sums[i] = x[i] * factor
+        else:
+            for i in range(count):
+                sums[i] = np.float32(sums[i] + np.float32(x[i] * factor))
+        return 0
     if is_first:
         for i in range(count):
-            sums[i] = x[i] * factor
+            magnitude = np.int32(raw[i] & MAGNITUDE)
+            sums[i] = (x[i] if magnitude > low and magnitude <= high else NOTHING) * factor
     else:
         for i in range(count):
-            sums[i] = np.float32(sums[i] + np.float32(x[i] * factor))
+            magnitude = np.int32(raw[i] & MAGNITUDE)
+            kept = x[i] if magnitude > low and magnitude <= high else NOTHING
+            sums[i] = np.float32(sums[i] + np.float32(kept * factor))
     return 0
 
 
 @compiled
-def scale_and_add(total, values, count, factor, is_first):
-    """Multiply a chunk by a number, and add it to another, or put it there if it is the first."""
-    sums, x = f32(total), f32(values)
-    if factor != ONE:
-        multiply(values, count, factor)
+def scale_and_add(total, values, count, factor, low, high, is_first):
+    """Reduce a chunk to a band, multiply it by a number, and add it to another, or put it there if it is the first."""
+    sums, x, raw = f32(total), f32(values), i32(values)
     if is_first:
+        _clear(total, count)
+    if low == EVERY[0] and high == EVERY[1]:
         for i in range(count):
-            sums[i] = x[i]
-    else:
-        for i in range(count):
+            x[i] *= factor
             sums[i] += x[i]
+        return 0
+    for i in range(count):
+        magnitude = np.int32(raw[i] & MAGNITUDE)
+        x[i] = (x[i] if magnitude > low and magnitude <= high else NOTHING) * factor
+        sums[i] += x[i]
     return 0
 
 
 @compiled
-def disjoint_merge(terms, weights, num_terms, total, mass, count, choice, undecided, scale):
+def disjoint_merge(terms, weights, num_terms, total, mass, signs, count, choice, undecided, scale):
     """Merge the terms that have the sign of their sum, into `total`.
 
     Args:
@@ -71,25 +88,26 @@ def disjoint_merge(terms, weights, num_terms, total, mass, count, choice, undeci
         num_terms: how many operands.
         total: address of the chunk of the terms' sum; replaced by what is merged.
         mass: address of a chunk, used for the sum of the weights that count.
+        signs: address of a chunk, used for the signs that count.
         count: elements in a chunk.
         choice: 0 mean, 1 sum, 2 the term of largest magnitude.
         undecided: sign of elements whose sum is zero; EVERY_SIGN counts every term that is not zero.
         scale: factor on the result, float32.
     """
     every = undecided == EVERY_SIGN
-    _direct(total, mass, count, undecided)
+    _direct(total, signs, count, undecided)
+    _clear(total, count)
     if choice == LARGEST:
-        _clear(total, count)
         for k in range(num_terms):
-            _keep_larger(total, terms + 4 * CHUNK * k, mass, count, every)
+            _keep_larger(total, terms + 4 * CHUNK * k, signs, count, every)
         return multiply(total, count, scale)
-    if every:
-        _clear(mass, count)
-    else:
-        for k in range(num_terms):
-            _select_agreeing(terms + 4 * CHUNK * k, mass, count)
+    _clear(mass, count)
     for k in range(num_terms):
-        _add_selected(total, mass, terms + 4 * CHUNK * k, np.float32(abs(f32(weights)[k])), count, k == 0)
+        term, weight = terms + 4 * CHUNK * k, np.float32(abs(f32(weights)[k]))
+        if every:
+            _add_all(total, mass, term, weight, count)
+        else:
+            _add_agreeing(total, mass, term, signs, weight, count)
     if choice == MEAN:
         return _divide(total, mass, count, scale)
     return multiply(total, count, scale)
@@ -124,23 +142,20 @@ def _direct(total, signs, count, undecided):
 
 
 @compiled
-def _select_agreeing(term, signs, count):
-    """Clear what does not have the sign that counts."""
-    x, sign = f32(term), f32(signs)
+def _add_agreeing(total, mass, term, signs, weight, count):
+    """Add what has the sign that counts, and its weight."""
+    sums, weights, x, sign = f32(total), f32(mass), f32(term), f32(signs)
     for i in range(count):
-        x[i] = x[i] if np.float32(x[i] * sign[i]) > NOTHING else NOTHING
+        counts = np.float32(x[i] * sign[i]) > NOTHING
+        sums[i] += x[i] if counts else NOTHING
+        weights[i] += weight if counts else NOTHING
     return 0
 
 
 @compiled
-def _add_selected(total, mass, term, weight, count, is_first):
-    """Add what counts, and the weights of what counts, or put them there if they are the first."""
+def _add_all(total, mass, term, weight, count):
+    """Add what is not zero, and its weight."""
     sums, weights, x = f32(total), f32(mass), f32(term)
-    if is_first:
-        for i in range(count):
-            sums[i] = NOTHING + x[i]  # a negative zero becomes a positive one
-            weights[i] = weight if x[i] != NOTHING else NOTHING
-        return 0
     for i in range(count):
         sums[i] += x[i]
         weights[i] += weight if x[i] != NOTHING else NOTHING

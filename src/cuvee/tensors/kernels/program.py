@@ -226,10 +226,14 @@ class Program:
         return self._ask(f.VOTE, np.zeros(self.rows, np.int64))
 
     def tally(self, candidates: Array) -> Array | None:
-        """Count magnitudes on, between and above candidates (n, m) that ascend: (n, 2m + 1) int64; see `ranks`."""
-        self._frame[f.EACH] = candidates.shape[1]
+        """Count magnitudes on, between and above lists of candidates, (n, lists, m): (n, lists, 2m + 1) int64.
+
+        See `ranks`. Each list ascends.
+        """
+        _, lists, each = candidates.shape
+        self._frame[f.LISTS], self._frame[f.EACH] = lists, each
         self._hold(f.ASKED, np.ascontiguousarray(candidates, np.int64))
-        return self._ask(f.TALLY, np.zeros((self.count, 2 * candidates.shape[1] + 1), np.int64))
+        return self._ask(f.TALLY, np.zeros((self.count, lists, 2 * each + 1), np.int64))
 
     def histogram(self, low: Array, high: Array, shift: Array) -> Array | None:
         """Count magnitudes from each operand's `low` to below `high` by their distance, shifted: (n, BINS) int64."""

@@ -2,11 +2,12 @@
 
 import numpy as np
 
-from cuvee.tensors.kernels.elements import MAGNITUDE, compiled, f32, i32, i64, u32, widen
+from cuvee.tensors.kernels.elements import MAGNITUDE, compiled, difference, f32, fetch_ahead, i32, i64, u32, widen
 from cuvee.tensors.kernels.frame import (
     CHUNK,
     COLUMNS,
     DROP,
+    F32,
     KEEP,
     KEY,
     RESCALE,
@@ -15,8 +16,9 @@ from cuvee.tensors.kernels.frame import (
     THRESHOLD,
 )
 
-__all__ = ["begin_row", "load"]
+__all__ = ["EVERY", "begin_row", "keep_band", "load"]
 
+LINE = 64  # bytes that memory is fetched by
 WORDS = CHUNK // 8  # counters drawn for a chunk: each gives four words of 32 bits, eight halves
 ROUNDS = 7
 MULTIPLY_0, MULTIPLY_1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
@@ -26,12 +28,15 @@ HALF = np.uint64(32)
 SECOND = np.uint32(1 << 31)  # in a counter's second word: the draw that decides where the first is on the edge
 LOW_HALF = np.uint32(0xFFFF)
 ZERO = np.int32(0)
+EVERY = np.int32(-1), MAGNITUDE  # the band that every magnitude lies in
 NOTHING = np.float32(0)
 
 
 @compiled
 def load(model, code, base, stages, first, last, seen, segment, place, row, begin, count, out, spare):
-    """Make a chunk of an operand at `out`: read, subtract the base, go through its stages; say if it is finite.
+    """Make a chunk of an operand at `out`: read, subtract the base, go through its stages.
+
+    What only clears entries of some magnitudes is left to whoever uses the chunk next: it costs nothing on the way.
 
     Args:
         model: address of the model's raw elements.
@@ -48,17 +53,27 @@ def load(model, code, base, stages, first, last, seen, segment, place, row, begi
         count: elements in it.
         out: address of a chunk.
         spare: address of two chunks.
+
+    Returns:
+        Whether what was read is finite; and the magnitudes that stay: above `low`, and not above `high`.
     """
-    finite = widen(model, code, begin, count, out)
+    width = 4 if code == F32 else 2
+    for line in range(width * (begin + count), width * (begin + count + CHUNK), LINE):
+        fetch_ahead(model + line)  # processors do so themselves, but begin anew with every chunk
     if base:
-        _subtract(out, base, count)
+        finite = difference(model, code, begin, count, base, out)
+    else:
+        finite = widen(model, code, begin, count, out)
+    low, high = EVERY
     for s in range(first, last):
         stage = stages + 8 * STAGE * s
         if i64(stage)[0] == DROP:
+            keep_band(out, count, low, high)
+            low, high = EVERY
             _drop(out, count, stage, i64(stage)[TABLE] + 8 * segment, place, spare)
         else:
-            _cut(out, count, stage, row, seen + 8 * s)
-    return finite
+            low, high = _cut(out, count, stage, row, seen + 8 * s, low, high)
+    return finite, low, high
 
 
 @compiled
@@ -72,26 +87,36 @@ def begin_row(stages, count, seen, row):
 
 
 @compiled
-def _subtract(values, other, count):
-    """Subtract a chunk from another."""
-    one, two = f32(values), f32(other)
-    for i in range(count):
-        one[i] -= two[i]
-    return 0
+def _cut(values, count, stage, row, seen, low, high):
+    """Keep, or clear, the entries above a cut and the first few on it; return the band that is still to be kept."""
+    kind, cuts, rows = i64(stage)[0], i64(i64(stage)[TABLE]), i64(stage)[COLUMNS]
+    bits, spare, before = np.int32(cuts[row]), cuts[rows + row], i64(seen)[0]
+    if before < spare:
+        if bits <= low or bits > high:  # else the band holds all entries on the cut
+            keep_band(values, count, low, high)
+            low, high = EVERY
+        on = _count_on(values, count, bits)
+        i64(seen)[0] = before + on
+        if before + on <= spare:
+            bits = np.int32(bits - np.int32(1))
+        else:
+            keep_band(values, count, low, high)
+            _split_on(values, count, bits, spare - before, kind)
+            return EVERY
+    if kind == KEEP:
+        return max(low, bits), high
+    return low, min(high, bits)
 
 
 @compiled
-def _cut(values, count, stage, row, seen):
-    """Keep, or clear, the entries above a cut and the first few on it."""
-    kind, cuts, rows = i64(stage)[0], i64(i64(stage)[TABLE]), i64(stage)[COLUMNS]
-    bits, spare, before = np.int32(cuts[row]), cuts[rows + row], i64(seen)[0]
-    if before >= spare:
-        return _split(values, count, bits, kind)
-    on = _count_on(values, count, bits)
-    i64(seen)[0] = before + on
-    if before + on <= spare:
-        return _split(values, count, np.int32(bits - np.int32(1)), kind)
-    return _split_on(values, count, bits, spare - before, kind)
+def keep_band(values, count, low, high):
+    """Clear the entries whose magnitude is not above `low`, or above `high`."""
+    raw = i32(values)
+    if low != EVERY[0] or high != EVERY[1]:
+        for i in range(count):
+            magnitude = np.int32(raw[i] & MAGNITUDE)
+            raw[i] = raw[i] if magnitude > low and magnitude <= high else ZERO
+    return 0
 
 
 @compiled
@@ -101,19 +126,6 @@ def _count_on(values, count, bits):
     for i in range(count):
         on += np.int32(raw[i] & MAGNITUDE) == bits
     return on
-
-
-@compiled
-def _split(values, count, bits, kind):
-    """Keep, or clear, what is larger."""
-    raw = i32(values)
-    if kind == KEEP:
-        for i in range(count):
-            raw[i] = raw[i] if np.int32(raw[i] & MAGNITUDE) > bits else ZERO
-    else:
-        for i in range(count):
-            raw[i] = ZERO if np.int32(raw[i] & MAGNITUDE) > bits else raw[i]
-    return 0
 
 
 @compiled
