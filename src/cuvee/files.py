@@ -68,7 +68,7 @@ class OpenFiles:
             ahead.end = 0
             return self._read(path, view, position)
         if not ahead.begin <= position <= end <= ahead.end:
-            ahead.data = ahead.data if len(ahead.data) else memoryview(bytearray(AHEAD))
+            ahead.data, ahead.end = ahead.data or memoryview(bytearray(AHEAD)), 0  # nothing is there if reading fails
             ahead.begin, ahead.end = position, position + self._read(path, ahead.data, position)
         first = position - ahead.begin
         count = min(end, ahead.end) - position

@@ -31,15 +31,15 @@ class Watched:
     def __init__(self, groups: list[list[Strip]], sweeps: dict[str, int], step: int = 2, batch: int = 1) -> None:
         self.left = dict(sweeps)
         self.events: list[str] = []
-        self.groups = [Counted(strips, lambda _: step, lambda s: self.left[s.whole.name] > 0) for strips in groups]
+        self.groups = [Counted(strips, lambda _: step, lambda s: self.left[s.joined.name] > 0) for strips in groups]
         self.agenda = Agenda(self.groups, batch, self.end_strip, self.end_sweep, self.end_group)
 
     def end_strip(self, _: Group, strip: Strip) -> None:
-        self.events.append(f"strip {strip.whole.name}")
+        self.events.append(f"strip {strip.joined.name}")
 
     def end_sweep(self, group: Group) -> None:
         for each in group.strips:
-            self.left[each.whole.name] -= 1
+            self.left[each.joined.name] -= 1
         self.events.append(f"sweep {named(group)}")
 
     def end_group(self, group: Group) -> None:
@@ -59,11 +59,11 @@ class Watched:
 
 
 def named(group: Group) -> str:
-    return "+".join(each.whole.name for each in group.strips)
+    return "+".join(each.joined.name for each in group.strips)
 
 
 def said(batch: Sequence[Block]) -> list[str]:
-    return [f"{block.strip.whole.name}{block.first}-{block.last}" for block in batch]
+    return [f"{block.strip.joined.name}{block.first}-{block.last}" for block in batch]
 
 
 def while_waiting(watched: Watched, then: Callable[[], None]) -> list[str]:
@@ -112,7 +112,7 @@ def test_where_nothing_is_to_do_nothing_is_handed_out(strips: list[list[Strip]])
 
 def test_a_sweep_says_whether_it_has_anything_to_do() -> None:
     left = {"a": True}
-    group = Counted([strip("a", 1), strip("e", 0)], lambda _: 1, lambda s: left.get(s.whole.name, True))
+    group = Counted([strip("a", 1), strip("e", 0)], lambda _: 1, lambda s: left.get(s.joined.name, True))
     assert group.begin()
     left["a"] = False
     assert not group.begin()

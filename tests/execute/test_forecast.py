@@ -264,8 +264,8 @@ def test_a_rehearsal_leaves_no_trace(method: Method, plan_of: Planner, reads: li
     plan = plan_of(recipe_for(method, others, base, **active(method)))
     rehearsals = Rehearsals()
     for strip in plan.strips:
-        before = replace(strip.whole)
+        before = replace(strip.joined)
         found = rehearsals.of(strip, 0)
-        assert strip.whole == before
+        assert strip.joined == before
         assert min(found.per_cell, found.per_element) >= 0
     assert reads == []

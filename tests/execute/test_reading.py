@@ -68,7 +68,7 @@ def plan_of(sources: Sources, *recipes: Mapping[str, Any]) -> Plan:
 
 
 def strip_of(plan: Plan, name: str) -> Strip:
-    (strip,) = [strip for strip in plan.strips if strip.whole.name == name]
+    (strip,) = [strip for strip in plan.strips if strip.joined.name == name]
     return strip
 
 

@@ -110,7 +110,7 @@ def test_these_models_have_rows_that_join_and_rows_that_do_not(method: Method, s
     strips = planned(recipe_of(method, torch.float32, settings)).strips
     assert sum(len(strip.rows) > 1 for strip in strips) > 1
     assert sum(len(strip.rows) == 1 for strip in strips) > 1
-    assert max(strip.whole.cells for strip in strips) > 1
+    assert max(strip.joined.cells for strip in strips) > 1
 
 
 def words() -> Iterator[Any]:

@@ -284,7 +284,7 @@ def test_rows_that_only_one_variant_makes_stay_apart(plan_of: Any, header: Any) 
     some = [Rule(match=("c", "d"), skip=True)]
     plan = plan_of(Recipe(method="linear", models=models), Recipe(method="linear", models=models, tensors=some))
     assert joined(plan) == ["ab", "cd", "e"]
-    assert [len(strip.whole.jobs) for strip in plan.strips] == [2, 1, 2]
+    assert [len(strip.joined.jobs) for strip in plan.strips] == [2, 1, 2]
     others = [Rule(match=("a", "b", "e"), skip=True)]
     apart = plan_of(*(Recipe(method="copy", models=models, tensors=rules) for rules in (some, others)))
     assert joined(apart) == ["ab", "e", "cd"]
@@ -295,7 +295,7 @@ def test_each_job_of_a_strip_has_what_its_passes_are_taken_over(together: Any) -
     plan = together({"a": (2, 3), "b": (6,), "c": (3, 2)}, *merges)
     (strip,) = plan.strips
     assert [(domain.scope, domain.size) for domain in strip.domains] == [("tensor", 6), ("row", 6), ("model", 18)]
-    assert strip.whole.width == 6
+    assert strip.joined.width == 6
     assert strip.domains[2] is plan.domains[strip.rows[1].jobs[2].domain]
 
 
@@ -305,7 +305,7 @@ def test_each_job_of_a_strip_has_what_its_passes_are_taken_over(together: Any) -
 def test_a_strip_is_like_its_first_row_but_of_their_size(plan_of: Any, header: Any) -> None:
     model = header({"a": ((2, 3), "BF16"), "b": ((5,), "BF16"), "c": ((), "BF16")})
     (strip,) = plan_of(method="linear", models=[model, model], output=Output(dtype="float32")).strips
-    whole, first = strip.whole, strip.rows[0]
+    whole, first = strip.joined, strip.rows[0]
     assert (whole.name, whole.start, whole.size, whole.cell, whole.cells) == ("a", 0, 12, 12, 1)
     assert (whole.inputs, whole.jobs) == (first.inputs, first.jobs)
     assert [strip.nbytes(i) for i in range(2)] == [24, 24]
@@ -314,7 +314,7 @@ def test_a_strip_is_like_its_first_row_but_of_their_size(plan_of: Any, header: A
 def test_a_row_of_its_own_is_a_strip_as_it_is(plan_of: Any, header: Any) -> None:
     plan = plan_of(method="linear", models=[header({"w": (CELL + 3,)})])
     (strip,) = plan.strips
-    assert strip.whole is plan.rows[0]
+    assert strip.joined is plan.rows[0]
     assert (list(strip.rows), list(strip.domains)) == (list(plan.rows), list(plan.domains))
 
 
@@ -354,8 +354,8 @@ def test_every_row_lies_in_one_strip_and_no_strip_exceeds_a_cell(
     assert sorted(places[id(row)] for strip in plan.strips for row in strip.rows) == list(range(len(plan.rows)))
     assert (firsts := [places[id(strip.rows[0])] for strip in plan.strips]) == sorted(firsts)
     for strip in plan.strips:
-        assert strip.whole.size == sum(row.size for row in strip.rows)
-        assert len(strip.rows) == 1 or (strip.whole.size <= 64 and max(row.size for row in strip.rows) <= 32)
+        assert strip.joined.size == sum(row.size for row in strip.rows)
+        assert len(strip.rows) == 1 or (strip.joined.size <= 64 and max(row.size for row in strip.rows) <= 32)
     assert 1 < max(len(strip.rows) for strip in plan.strips) < len(plan.rows)
 
 
@@ -385,7 +385,7 @@ def strip(plan_of: Any, header: Any) -> Strip:
 
 def test_a_run_of_elements_is_cut_where_rows_meet(strip: Strip) -> None:
     elements = [(row.name, i) for row in strip.rows for i in range(row.size)]
-    assert len(elements) == strip.whole.size == 13
+    assert len(elements) == strip.joined.size == 13
     for first in range(13):
         for size in range(1, 14 - first):
             pieces = list(strip.pieces(first, size))
@@ -396,5 +396,5 @@ def test_a_run_of_elements_is_cut_where_rows_meet(strip: Strip) -> None:
 
 def test_a_run_of_a_single_row_is_left_as_it_is(strip: Strip) -> None:
     row = strip.rows[2]
-    alone = Strip(whole=row, rows=(row,), domains=strip.domains)
+    alone = Strip(joined=row, rows=(row,), domains=strip.domains)
     assert list(alone.pieces(1, 2)) == [(row, 1, 2)]

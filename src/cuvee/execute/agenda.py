@@ -55,7 +55,7 @@ class Group:
 
     def begin(self) -> bool:
         """Begin a sweep; say whether it has anything to do."""
-        left = [strip for strip in self.strips if strip.whole.cells and self._unfinished(strip)]
+        left = [strip for strip in self.strips if strip.joined.cells and self._unfinished(strip)]
         self._blocks: Iterator[Block] = self._sweep(left)
         self._next = next(self._blocks, None)
         self._left: dict[int, int] = {}
@@ -64,7 +64,7 @@ class Group:
     def _sweep(self, strips: Sequence[Strip]) -> Iterator[Block]:
         """Cut strips into blocks."""
         for strip in strips:
-            step, cells = self._cells_per_block(strip), strip.whole.cells
+            step, cells = self._cells_per_block(strip), strip.joined.cells
             for first in range(0, cells, step):
                 yield Block(self, strip, first, min(first + step, cells))
 
@@ -79,7 +79,7 @@ class Group:
     def put_back(self, block: Block) -> tuple[bool, bool]:
         """Take a finished block back; say whether its strip, and whether the sweep, is now through."""
         self._under_way -= 1
-        left = self._left.setdefault(id(block.strip), block.strip.whole.cells) - (block.last - block.first)
+        left = self._left.setdefault(id(block.strip), block.strip.joined.cells) - (block.last - block.first)
         self._left[id(block.strip)] = left
         return left == 0, self._next is None and self._under_way == 0
 
@@ -121,7 +121,7 @@ class Agenda:
                 size = 0
                 while size < self._batch and (block := self._next()) is not None:
                     batch.append(block)
-                    row = block.strip.whole
+                    row = block.strip.joined
                     size += (block.last - block.first) * min(row.cell, row.size)
                 if batch or not self._begun:
                     return batch

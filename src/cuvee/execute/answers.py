@@ -17,6 +17,7 @@ from cuvee.tensors.passes import Array, Pass
 __all__ = ["Answers"]
 
 LARGEST_32 = 2**31 - 1
+STRIDE = 64  # cells; sums over the cells before are kept for every so manieth
 Place = tuple[str, int]  # a row's order in its domain: tensor name, first element
 
 
@@ -25,19 +26,21 @@ class _Running:
 
     def __init__(self, rows: dict[Place, Array], asked: Pass) -> None:
         self._cells = rows
-        self._before: dict[Place, Array] = {}
+        self._before: dict[Place, Array] = {}  # over earlier rows, and over the cells of this one, in strides
         first = next(iter(rows.values()))
         self._total: Array = np.zeros(first.shape[1:], _wide(first))
         for place in sorted(rows):
-            self._before[place] = self._total.copy()
-            self._total += rows[place].sum(0, dtype=self._total.dtype)
+            cells = rows[place]
+            strides = [cells[k : k + STRIDE].sum(0, dtype=self._total.dtype) for k in range(0, len(cells), STRIDE)]
+            sums = np.cumsum([self._total, *strides], axis=0)
+            self._before[place], self._total = sums[:-1], sums[-1]
         self._answer = asked.answer(self._total)
 
     def at(self, place: Place, cell: int) -> tuple[Array, Array, object]:
         """Return the sum over the cells before this one, its own part, and the answer."""
-        cells = self._cells[place]
-        earlier = cells[:cell].sum(0, dtype=self._total.dtype)
-        return self._before[place] + earlier, cells[cell].astype(self._total.dtype), self._answer
+        cells, stride = self._cells[place], cell // STRIDE
+        earlier = cells[stride * STRIDE : cell].sum(0, dtype=self._total.dtype)
+        return self._before[place][stride] + earlier, cells[cell].astype(self._total.dtype), self._answer
 
 
 def _wide(cells: Array) -> type:

@@ -69,7 +69,7 @@ class Cell:
             MergeError: the method failed; names the tensor.
             NonFiniteError: a weight is NaN or infinite, or the result is.
         """
-        job = self.strip.whole.jobs[j]
+        job = self.strip.joined.jobs[j]
         rows = self._rows(j)
         try:
             result = self._advance(j, answers, rows)
@@ -90,7 +90,7 @@ class Cell:
                 f"{self.name}: method '{job.method.name}' asked cells different questions; passes may not depend "
                 "on the elements of a cell."
             )
-        if isinstance(result, Block) and result.dtype == job.dtype:
+        if job.moves and isinstance(result, Block):
             out[:] = result.data
         else:
             self._store(job, result, rows, out)
@@ -100,7 +100,7 @@ class Cell:
         """Merge rows one by one, which need not know of each other."""
         place = 0
         for cell in self._alone():
-            cell.run(j, [], 0, part_of(out, cell.strip.whole.jobs[j].dtype, place, cell.size))
+            cell.run(j, [], 0, part_of(out, cell.strip.joined.jobs[j].dtype, place, cell.size))
             place += cell.size
 
     def _alone(self) -> "Iterator[Cell]":
@@ -110,14 +110,14 @@ class Cell:
             raw = zip(self._raw, row.inputs, strict=True)
             inputs = [part_of(data, item.spec.dtype, place, row.size) for data, item in raw]
             own = [replace(each, size=row.size, cells=1) if each.scope == "tensor" else each for each in strip.domains]
-            alone = replace(strip, whole=replace(row, width=strip.whole.width), rows=(row,), domains=own)
+            alone = replace(strip, joined=replace(row, width=strip.joined.width), rows=(row,), domains=own)
             yield Cell(alone, 0, row.size, inputs, self._note)
             place += row.size
 
     @property
     def name(self) -> str:
         """Name of the tensor, or of the first of several, for messages."""
-        return self.strip.whole.name
+        return self.strip.joined.name
 
     @property
     def made_tensors(self) -> bool:
@@ -126,13 +126,13 @@ class Cell:
 
     def _rows(self, j: int) -> int:
         """Return how many rows the operands have: those of the tensor, for a method that looks at rows, else one."""
-        row = self.strip.whole
+        row = self.strip.joined
         by_rows = self.strip.domains[j].scope == "row" or row.jobs[j].method.locality != "block"
         return self.size // row.width if by_rows else 1
 
     def _advance(self, j: int, answers: list[object], rows: int) -> object:
         """Run the job's method; an error of its own is told with the tensor's name."""
-        job, whole = self.strip.whole.jobs[j], self.strip.domains[j].whole
+        job, whole = self.strip.joined.jobs[j], self.strip.domains[j].whole
         operands, wanted = self._operands(job, rows), self._wanted(j)
         try:
             return advance(job.method.function, answers, whole, operands, *wanted, **job.parameters)
@@ -159,7 +159,7 @@ class Cell:
         """Return an input's block; jobs share it, so that it is widened once."""
         key = (i, rows, checked)
         if key not in self._blocks:
-            item, raw = self.strip.whole.inputs[i], self._raw[i]
+            item, raw = self.strip.joined.inputs[i], self._raw[i]
             assert raw is not None
             # Not a method of the cell: a block that holds its cell is a cycle, which frees its memory much later.
             widen = partial(_widen, self.strip, i, self.start) if checked else from_bytes
@@ -168,7 +168,7 @@ class Cell:
 
     def _wanted(self, j: int) -> list[object]:
         """Make what else the method takes: its position, its draws."""
-        row, domain = self.strip.whole, self.strip.domains[j]
+        row, domain = self.strip.joined, self.strip.domains[j]
         job = row.jobs[j]
         available: dict[str, Callable[[], object]] = {
             "position": lambda: Position(
@@ -183,7 +183,7 @@ class Cell:
 
     def _keys(self, j: int) -> list[Key]:
         """Make each model's key to the draws of the strip's tensors."""
-        rows, job = self.strip.rows, self.strip.whole.jobs[j]
+        rows, job = self.strip.rows, self.strip.joined.jobs[j]
         streams = [row.jobs[j].stream for row in rows]
         return [Key.of(job.seed, label, streams, rows[0].size if len(rows) > 1 else None) for label in job.labels]
 

@@ -83,12 +83,12 @@ def forecast(plan: Plan, limits: Limits, folder: Path | None = None) -> Forecast
         SourceError: an input cannot be read.
     """
     rehearsals = Rehearsals()
-    tried = [(strip, [rehearsals.of(strip, j) for j in range(len(strip.whole.jobs))]) for strip in plan.strips]
+    tried = [(strip, [rehearsals.of(strip, j) for j in range(len(strip.joined.jobs))]) for strip in plan.strips]
     in_torch = {id(job) for strip, own in tried
-                for job, one in zip(strip.whole.jobs, own, strict=True) if one.lane == "tensors"}  # fmt: skip
+                for job, one in zip(strip.joined.jobs, own, strict=True) if one.lane == "tensors"}  # fmt: skip
     budget = budget_of(plan, limits, lambda _, job: id(job) in in_torch)
     compute = sum(
-        one.per_cell * strip.whole.cells + one.per_element * strip.whole.size for strip, own in tried for one in own
+        one.per_cell * strip.joined.cells + one.per_element * strip.joined.size for strip, own in tried for one in own
     )
     lanes = {id(row): [one.lane for one in own] for strip, own in tried for row in strip.rows}
     reading, writing = _reading(plan), _writing(folder)
@@ -124,7 +124,7 @@ def _bytes_read(plan: Plan, budget: Budget) -> int:
 
 def _handing(plan: Plan, strip: Strip, budget: Budget) -> float:
     """Predict what handing out a strip's blocks takes, over all its readings."""
-    row = strip.whole
+    row = strip.joined
     blocks = -(-row.cells // cells_per_block(row, budget.block_bytes))
     readings = max(map(plan.readings, row.jobs))
     pieces = len(strip.rows) * sum(len(job.outputs) for job in row.jobs)
@@ -133,14 +133,14 @@ def _handing(plan: Plan, strip: Strip, budget: Budget) -> float:
 
 def _reading(plan: Plan) -> Rate:
     """Measure how fast the inputs are read: blocks spread evenly over all that is read."""
-    inputs = [(strip, i) for strip in plan.strips for job in strip.whole.jobs for i in used(job)]
+    inputs = [(strip, i) for strip in plan.strips for job in strip.joined.jobs for i in used(job)]
     chosen = inputs[:: max(len(inputs) // READS, 1)][:READS]
     buffer = np.ones(READ_BYTES, np.uint8)  # touched, so that no page is made while the time is taken
     moved, seconds, cpu = 0, 0.0, 0.0
     opened = set[str]()
     for k, (strip, i) in enumerate(chosen):
         item = strip.rows[0].inputs[i]
-        if strip.whole.size and (file := item.source.locate(item.view.name)) not in opened:
+        if strip.joined.size and (file := item.source.locate(item.view.name)) not in opened:
             opened.add(file)
             read_pieces(strip, i, 0, 1, buffer[: item.spec.dtype.bits // 8])  # opening it is done once for many blocks
         began, cpu_began = time.perf_counter(), time.thread_time()
@@ -154,7 +154,7 @@ def _reading(plan: Plan) -> Rate:
 
 def _read_some(strip: Strip, i: int, buffer: Bytes, k: int) -> int:
     """Read a block of an input, somewhere in it; return how many bytes."""
-    width, size = strip.whole.inputs[i].spec.dtype.bits // 8, strip.whole.size
+    width, size = strip.joined.inputs[i].spec.dtype.bits // 8, strip.joined.size
     count = min(size, buffer.nbytes // width)
     read_pieces(strip, i, (size - count) * k // READS, count, buffer[: count * width])
     return count * width

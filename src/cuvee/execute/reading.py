@@ -53,7 +53,7 @@ class Kept:
         places: dict[tuple[int, int], int] = {}
         size = 0
         for strip in strips:
-            for i in dict.fromkeys(i for job in strip.whole.jobs if plan.readings(job) > 1 for i in used(job)):
+            for i in dict.fromkeys(i for job in strip.joined.jobs if plan.readings(job) > 1 for i in used(job)):
                 places[id(strip), i] = size
                 size += -(-strip.nbytes(i) // PLACE) * PLACE
         memory = shelf.take(size) if size else None
@@ -85,10 +85,10 @@ def read(
     Returns:
         Bytes of each input of the strip, None where it is not needed; and the bytes that were read.
     """
-    raw: list[Bytes | None] = [None] * len(strip.whole.inputs)
+    raw: list[Bytes | None] = [None] * len(strip.joined.inputs)
     moved = 0
     for i in needed:
-        width = strip.whole.inputs[i].spec.dtype.bits // 8
+        width = strip.joined.inputs[i].spec.dtype.bits // 8
         data = kept.part(strip, i, first * width, size * width) if kept is not None else None
         if data is None or (kept is not None and not kept.full):
             data = buffers.get("in", i, size * width) if data is None else data
@@ -100,7 +100,7 @@ def read(
 
 def read_pieces(strip: Strip, i: int, first: int, size: int, data: Bytes) -> None:
     """Fill memory with a run of elements of an input, row by row."""
-    place, width = 0, strip.whole.inputs[i].spec.dtype.bits // 8
+    place, width = 0, strip.joined.inputs[i].spec.dtype.bits // 8
     for row, begin, count in strip.pieces(first, size):
         view, end = row.inputs[i].view, place + count * width
         row.inputs[i].source.read_into(data[place:end].data, view.name, (view.start + begin) * width)

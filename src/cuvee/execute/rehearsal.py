@@ -52,7 +52,7 @@ class Rehearsals:
 
     def of(self, strip: Strip, j: int) -> Rehearsal:
         """Return the rehearsal of one of a strip's jobs: of the first one with its method, choices and types."""
-        row, job, domain = strip.whole, strip.whole.jobs[j], strip.domains[j]
+        row, job, domain = strip.joined, strip.joined.jobs[j], strip.domains[j]
         if row.size == 0:
             return NOTHING
         kind = self._kind(row, job, domain)
@@ -103,7 +103,7 @@ def _run(row: Row, job: Job, domain: Domain, size: int) -> tuple[float, str]:
     raw = [_made_up(item.spec.dtype, size, i) for i, item in enumerate(row.inputs)]
     out = np.ones(size * job.dtype.bits // 8, np.uint8)  # touched: a run uses its buffers again and again
     answers = Answers()
-    cell = Cell(Strip(whole=tried, rows=(tried,), domains=(scope,)), 0, size, raw, lambda _tensor, _text: None)
+    cell = Cell(Strip(joined=tried, rows=(tried,), domains=(scope,)), 0, size, raw, lambda _tensor, _text: None)
     spent = 0.0
     while True:
         known = answers.at(tried, 0)

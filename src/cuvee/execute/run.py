@@ -46,7 +46,7 @@ def execute(
     meter = Meter()
     run = _Run(plan, sinks, budget, progress)
     with single_threaded():
-        num_cells = sum(strip.whole.cells for strip in plan.strips)
+        num_cells = sum(strip.joined.cells for strip in plan.strips)
         run_threads(run.work, run.agenda.stop, max(1, min(budget.workers, num_cells)))
     return meter.report(run.bytes_read, run.bytes_written, run.notes())
 
@@ -68,7 +68,7 @@ class _Run:
         self._shelf = Shelf(budget.keep_bytes)
         self._kept: dict[int, Kept | None] = {}  # by the id of a group under way
         groups = [
-            Group(strips, lambda strip: cells_per_block(strip.whole, budget.block_bytes), self._unfinished)
+            Group(strips, lambda strip: cells_per_block(strip.joined, budget.block_bytes), self._unfinished)
             for strips in _connected(plan)
         ]
         self.agenda = Agenda(groups, CELL, self._end_strip, self._end_sweep, self._end_group)
@@ -84,10 +84,10 @@ class _Run:
             self.agenda.done(batch)
 
     def _unfinished(self, strip: Strip) -> bool:
-        return len(self._finished[id(strip)]) < len(strip.whole.jobs)
+        return len(self._finished[id(strip)]) < len(strip.joined.jobs)
 
     def _end_strip(self, _: Group, strip: Strip) -> None:
-        row = strip.whole
+        row = strip.joined
         for j in self._merging[id(strip)] & self._asking.pop(id(strip), set()):
             raise MergeError(
                 f"{row.name}: method '{row.jobs[j].method.name}' merged some cells and asked a question for others; "
@@ -97,7 +97,7 @@ class _Run:
             self._answers[job.domain].end_row(row)
 
     def _end_sweep(self, group: Group) -> None:
-        for domain in dict.fromkeys(job.domain for strip in group.strips for job in strip.whole.jobs):
+        for domain in dict.fromkeys(job.domain for strip in group.strips for job in strip.joined.jobs):
             self._answers[domain].close()
         for strip in group.strips:  # only now: other blocks of the sweep must not take the job for done
             self._finished[id(strip)] |= self._merging[id(strip)]
@@ -118,7 +118,7 @@ class _Run:
 
     def _do(self, block: Block, buffers: Buffers) -> tuple[int, int]:
         """Read a block's inputs, run its cells and write the jobs that have merged; return the bytes moved."""
-        strip, row = block.strip, block.strip.whole
+        strip, row = block.strip, block.strip.joined
         finished = self._finished[id(strip)]
         jobs = {j: job for j, job in enumerate(row.jobs) if j not in finished}
         first = block.first * row.cell
@@ -139,7 +139,7 @@ class _Run:
         self, block: Block, jobs: Mapping[int, Job], raw: Sequence[Bytes | None], out: Mapping[int, Bytes]
     ) -> set[int]:
         """Run the cells of a block; return which jobs have merged."""
-        strip, row = block.strip, block.strip.whole
+        strip, row = block.strip, block.strip.joined
         asked, merged = set[int](), set[int]()
         for index in range(block.first, block.last):
             offset = (index - block.first) * row.cell
@@ -159,16 +159,16 @@ class _Run:
 
     def _cell(self, strip: Strip, start: int, size: int, raw: Sequence[Bytes | None], offset: int) -> Cell:
         """Make a cell of raw elements, which begin `offset` elements before it."""
-        row = strip.whole
+        row = strip.joined
         inputs = [part_of(data, item.spec.dtype, offset, size) for data, item in zip(raw, row.inputs, strict=True)]
         return Cell(strip, start, min(size, row.size - start), inputs, self._note)
 
     def _advance(self, cell: Cell, j: int, index: int, target: Bytes | None) -> Pass | None:
         """Run a job on a cell until it asks a pass, or merges; samples that it asks for on the way are taken."""
-        domain = cell.strip.whole.jobs[j].domain
+        domain = cell.strip.joined.jobs[j].domain
         answers = self._answers[domain]
         while True:
-            known = answers.at(cell.strip.whole, index)
+            known = answers.at(cell.strip.joined, index)
             question = cell.run(j, known, answers.passes, target)
             if question is None or question.kind != "sample":
                 return question
@@ -204,7 +204,7 @@ class _Run:
 
     def _compare(self, strip: Strip, job: Job, raw: Sequence[Bytes | None], i: int) -> None:
         """Note where an input that should equal the copied one does not."""
-        row, kept = strip.whole, job.operands[0]
+        row, kept = strip.joined, job.operands[0]
         if not np.array_equal(raw[kept], raw[i]):  # type: ignore[arg-type]
             labels = row.inputs[kept].label, row.inputs[i].label
             self._note(row.name, f"differs between '{labels[0]}' and '{labels[1]}'; copied from '{labels[0]}'")
@@ -237,10 +237,10 @@ def _connected(plan: Plan) -> list[list[Strip]]:
         return domain
 
     for strip in plan.strips:
-        domains = [find(job.domain) for job in strip.whole.jobs]
+        domains = [find(job.domain) for job in strip.joined.jobs]
         for domain in domains:
             leader[domain] = min(domains)
     groups: dict[int, list[Strip]] = defaultdict(list)
     for strip in plan.strips:
-        groups[find(strip.whole.jobs[0].domain)].append(strip)
+        groups[find(strip.joined.jobs[0].domain)].append(strip)
     return list(groups.values())

@@ -226,6 +226,10 @@ class Method:
         """Whether it can take its passes over rows, each by itself."""
         return any(p.role == "scope" and "row" in p.choices for p in self.parameters.values())
 
+    def over_rows(self, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return parameters with which its passes are taken over rows, each by itself."""
+        return {**parameters, **{p.name: "row" for p in self.parameters.values() if p.role == "scope"}}
+
     @property
     def random(self) -> bool:
         """Whether its result depends on the seed."""

@@ -91,7 +91,7 @@ def budget_of(plan: Plan, limits: Limits, in_torch: InTorch = lambda _row, _job:
     workers, block_bytes = limits.workers, limits.block_bytes
     while True:
         worker, row = max(
-            ((_row_memory(strip.whole, block_bytes, in_torch), strip.whole.name) for strip in plan.strips),
+            ((_row_memory(strip.joined, block_bytes, in_torch), strip.joined.name) for strip in plan.strips),
             default=(0, ""),
         )
         peak = fixed + workers * (WORKER + worker)
@@ -121,9 +121,9 @@ def sizes_to_keep(plan: Plan) -> Sequence[int]:
     """Return, for each domain, the bytes that its rows keep between passes if they keep anything."""
     sizes = [0] * len(plan.domains)
     for strip in plan.strips:
-        again = {job.domain for job in strip.whole.jobs if plan.readings(job) > 1}
+        again = {job.domain for job in strip.joined.jobs if plan.readings(job) > 1}
         for domain in again:
-            sizes[domain] += sum(-(-strip.nbytes(i) // PLACE) * PLACE for i in range(len(strip.whole.inputs)))
+            sizes[domain] += sum(-(-strip.nbytes(i) // PLACE) * PLACE for i in range(len(strip.joined.inputs)))
     return sizes
 
 
@@ -140,7 +140,7 @@ def _kept(plan: Plan, workers: int, spare: int) -> int:
 
 def _fixed_memory(plan: Plan, in_torch: InTorch) -> int:
     """Predict what does not depend on workers and blocks."""
-    jobs = [(strip.whole, job) for strip in plan.strips for job in strip.whole.jobs]
+    jobs = [(strip.joined, job) for strip in plan.strips for job in strip.joined.jobs]
     torch = any(not job.moves and in_torch(row, job) for row, job in jobs)
     passing = [(row, job) for row, job in jobs if plan.readings(job) > 1]
     counted = dict.fromkeys(range(len(plan.domains)), 0)

@@ -3,7 +3,7 @@
 What a row costs besides its elements is the same for a small one and a large one, and a mixture of experts has tens of
 thousands of small ones. Rows that follow one another by name and are treated alike are laid one after the other, and
 computed as if they were a single tensor; where each has passes of its own, as the rows of a matrix. Which rows lie in a
-strip depends on names, shapes and treatment alone, as the grid does.
+strip depends on names, shapes and treatment (in all merges that are made together), not on where they are stored.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,19 +20,20 @@ class Strip:
     """One row, or several that are worked on as one.
 
     Attributes:
-        whole: the row that they are together: named as the first one, with its inputs and jobs, but of their size.
+        joined: the row that they are together: named as the first one, with its inputs and jobs, but of their size.
+            Where each has passes of its own, the jobs take them over rows.
         rows: the rows, one after the other.
         domains: for each job, what its passes are taken over.
     """
 
-    whole: Row
+    joined: Row
     rows: Sequence[Row]
     domains: Sequence[Domain]
 
     @classmethod
     def of(cls, row: Row, domains: Sequence[Domain]) -> "Strip":
         """Make a strip of one row, given the plan's domains."""
-        return cls(whole=row, rows=(row,), domains=tuple(domains[job.domain] for job in row.jobs))
+        return cls(joined=row, rows=(row,), domains=tuple(domains[job.domain] for job in row.jobs))
 
     def pieces(self, first: int, size: int) -> Iterator[tuple[Row, int, int]]:
         """Cut a run of the strip's elements where its rows meet.
@@ -60,7 +61,7 @@ class Strip:
 
     def nbytes(self, i: int) -> int:
         """Return the bytes of an input's piece."""
-        return self.whole.size * self.whole.inputs[i].spec.dtype.bits // 8
+        return self.joined.size * self.joined.inputs[i].spec.dtype.bits // 8
 
 
 def strips_of(rows: Sequence[Row], domains: Sequence[Domain]) -> list[Strip]:
@@ -75,7 +76,8 @@ def strips_of(rows: Sequence[Row], domains: Sequence[Domain]) -> list[Strip]:
     """
     places = {id(row): place for place, row in enumerate(rows)}
     found = []
-    for kind, alike in groupby(sorted(rows, key=lambda row: (row.name, row.start)), lambda row: _kind(row, domains)):
+    by_name = sorted(rows, key=lambda row: (row.cell, row.name, row.start))  # rows of one domain have cells of one size
+    for kind, alike in groupby(by_name, lambda row: _kind(row, domains)):
         if kind is None:
             found += [Strip.of(row, domains) for row in alike]
         else:
@@ -105,7 +107,12 @@ def _joined(rows: Sequence[Row], domains: Sequence[Domain]) -> Strip:
     units = [_unit(first, job, domains[job.domain]) for job in first.jobs]
     width = max(units) or first.width
     own = [_domain(unit, domains[job.domain], len(rows)) for unit, job in zip(units, first.jobs, strict=True)]
-    return Strip(whole=replace(first, size=size, cell=size, width=width), rows=tuple(rows), domains=own)
+    jobs = [
+        replace(job, parameters=job.method.over_rows(job.parameters)) if unit else job
+        for unit, job in zip(units, first.jobs, strict=True)
+    ]
+    joined = replace(first, size=size, cell=size, width=width, jobs=tuple(jobs))
+    return Strip(joined=joined, rows=tuple(rows), domains=own)
 
 
 def _domain(unit: int, domain: Domain, num_rows: int) -> Domain:

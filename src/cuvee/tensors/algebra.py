@@ -28,7 +28,7 @@ class WeightedSum:
     def __init__(self, operands: Sequence[Operand], weights: Sequence[float] | Array) -> None:
         if not operands:
             raise ValueError("weighted_sum needs at least one operand")
-        self.operands = operands
+        self.operands = tuple(operands)
         self.weights = np.asarray(weights, dtype=np.float64)
         if len(self.weights) != len(operands):
             raise ValueError(f"weighted_sum got {len(operands)} operands and {len(self.weights)} weights")

@@ -64,10 +64,10 @@ class Block:
     """
 
     def __init__(self, data: Bytes, dtype: DType, rows: int, widen: "Callable[[Bytes, DType], Tensor]") -> None:
-        self.data = data
+        self.data = np.ascontiguousarray(data)
         self.dtype = dtype
         self.rows = rows
-        self.address = address_of(data)
+        self.address = address_of(self.data)
         self._widen = widen
 
     @cached_property

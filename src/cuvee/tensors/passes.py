@@ -110,11 +110,12 @@ def finished(
 
 
 def prefix(
-    finish: Callable[[Array], R], measure: Callable[P, Array], /, *args: P.args, **kwargs: P.kwargs
+    finish: Callable[[Array], R] | None, measure: Callable[P, Array], /, *args: P.args, **kwargs: P.kwargs
 ) -> Generator[Pass, Any, tuple[Array, Array, R]]:
     """Ask for the sum over the cells that come before this one in the domain's order, and for what `finished` gives.
 
-    The order is that of tensors by name, then of cells. What this cell itself says stands between the two.
+    The order is that of tensors by name, then of cells. What this cell itself says stands between the two. Without
+    `finish` the last is the sum over the whole domain.
     """
     answer: tuple[Array, Array, R] = yield Pass(lambda: measure(*args, **kwargs), finish, kind="running")
     return answer

@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ALL",
-    "MOST_CANDIDATES",
-    "MOST_COUNTS",
+    "FEW",
     "NONE",
     "Found",
     "count_on",
     "find_in_cell",
     "find_in_domain",
     "magnitude_bits",
+    "most_candidates",
 ]
 
 NONE = (1 << 31) - 1  # above every magnitude: nothing is larger
@@ -262,8 +262,7 @@ def _choose(sample: Array, *, places: Places, ranks: Array, size: int) -> Array:
         size: entries in the domain.
     """
     num_lists, num_sampled = max(places[1]) + 1, sample.shape[1]
-    affordable = MOST_COUNTS * PER_COUNT // (2 * size * len(sample))
-    most = max(min(MOST_CANDIDATES, affordable) // num_lists, 2)
+    most = max(most_candidates(size, len(sample)) // num_lists, 2)
     ordered = np.sort(sample, axis=1)[:, ::-1]
     lists = [[[NONE]] * num_lists for _ in sample]
     for operand, own, rank in zip(*places, ranks, strict=True):
@@ -274,6 +273,11 @@ def _choose(sample: Array, *, places: Places, ranks: Array, size: int) -> Array:
             lists[operand][own] = sorted(_likeliest(ordered[operand, first:last], most))
     width = max(len(own) for each in lists for own in each)
     return np.asarray([[own + own[-1:] * (width - len(own)) for own in each] for each in lists], np.int64)
+
+
+def most_candidates(size: int, num_operands: int) -> int:
+    """Return how many candidates an operand has at most, in a domain of `size` entries."""
+    return max(min(MOST_CANDIDATES, MOST_COUNTS * PER_COUNT // (2 * max(size, 1) * num_operands)), 2)
 
 
 def _likeliest(values: Array, most: int) -> set[int]:

@@ -152,7 +152,7 @@ def largest(
         return _cuts(find_in_cell(operands, ranks), every_tie)
     found = yield from find_in_domain(operands, ranks, position.size)
     if ((found.before < 0) & _breaks_ties(found, every_tie)).any():
-        before, own, _ = yield from prefix(np.size, count_on, operands, found.bits)
+        before, own, _ = yield from prefix(None, count_on, operands, found.bits)
         found = replace(found, before=before, own=own)
     return _cuts(found, every_tie)
 

@@ -75,7 +75,7 @@ class Chain:
 class _Last(local):
     """What a thread worked on last: primitives often follow each other on the same operands."""
 
-    operands: Sequence[object] | None = None
+    operands: tuple[object, ...] = ()
     program: "Program | None" = None
     scratch: Array = np.empty(0, np.float32)
     scratch_address: int = 0
@@ -85,12 +85,13 @@ _last = _Last()
 
 
 def program_of(operands: Sequence[object]) -> "Program | None":
-    """Return the program for operands, or None if kernels cannot take them. The sequence must not change afterwards."""
+    """Return the program for operands, or None if kernels cannot take them."""
     call = kernel()
     if call is None or not operands:
         return None
-    if operands is not _last.operands:
-        _last.operands, _last.program = operands, _new_program(call, operands)
+    last = _last.operands
+    if len(last) != len(operands) or any(one is not other for one, other in zip(last, operands, strict=True)):
+        _last.operands, _last.program = tuple(operands), _new_program(call, operands)
     return _last.program
 
 
@@ -129,6 +130,14 @@ def _readable(raw: Raw, size: int) -> bool:
     return raw.dtype.name in f.CODES and _size(raw) == size
 
 
+def _shaped(array: object, dtype: type, *shapes: tuple[int, ...]) -> Array:
+    """Return an array as kernels read it; refuse one of another shape, which they would read beyond."""
+    found: Array = np.asarray(array, dtype, order="C")
+    if found.shape not in shapes:
+        raise ValueError(f"got an array of shape {found.shape}; expected {' or '.join(map(str, shapes))}")
+    return found
+
+
 def address_of(array: Array) -> int:
     """Return where an array's elements lie."""
     return int(array.__array_interface__["data"][0])
@@ -161,6 +170,7 @@ class Program:
         self.count, self.rows = len(chains), first.model.rows
         self.width = _size(first.model) // max(self.rows, 1)
         self._call = call
+        self._chains = chains  # what the frame points to lives as long as it does
         self._held: list[Array] = []
         stages = [stage for chain in chains for stage in chain.stages]
         slots = [0] * f.SLOTS
@@ -210,10 +220,9 @@ class Program:
 
     def _weigh(self, weights: Array) -> None:
         """Take one factor per operand, or per operand and row."""
-        wide = np.asarray(weights, np.float64).astype(np.float32, order="C")
-        if wide.size != self.count * self.rows:
-            wide = np.repeat(wide, self.rows)
-        self._hold(f.WEIGHTS, wide)
+        wide = _shaped(weights, np.float64, (self.count,), (self.count, 1), (self.count, self.rows))
+        every = np.broadcast_to(wide.reshape(self.count, -1), (self.count, self.rows))
+        self._hold(f.WEIGHTS, np.ascontiguousarray(every, np.float32))
 
     def gram(self) -> Array | None:
         """Return (rows, n, n) float64 inner products."""
@@ -232,14 +241,14 @@ class Program:
         """
         _, lists, each = candidates.shape
         self._frame[f.LISTS], self._frame[f.EACH] = lists, each
-        self._hold(f.ASKED, np.ascontiguousarray(candidates, np.int64))
+        self._hold(f.ASKED, _shaped(candidates, np.int64, (self.count, lists, each)))
         return self._ask(f.TALLY, np.zeros((self.count, lists, 2 * each + 1), np.int64))
 
     def histogram(self, low: Array, high: Array, shift: Array) -> Array | None:
         """Count magnitudes from each operand's `low` to below `high` by their distance, shifted: (n, BINS) int64."""
         if ((low < -1) | (high <= low) | ((high - low - 1) >> shift >= f.BINS)).any():
             raise ValueError(f"no histogram of {f.BINS} bins holds {low} to {high} shifted by {shift}")
-        self._hold(f.ASKED, np.stack([low, high, shift], axis=1).astype(np.int64))
+        self._hold(f.ASKED, _shaped(np.stack([low, high, shift], axis=1), np.int64, (self.count, 3)))
         return self._ask(f.HISTOGRAM, np.zeros((self.count, f.BINS), np.int64))
 
     def select(self, counts: Array) -> Array | None:
@@ -247,7 +256,7 @@ class Program:
 
         As bits; then how many entries of that magnitude are among the largest, and how many there are.
         """
-        self._hold(f.ASKED, np.ascontiguousarray(counts, np.int64))
+        self._hold(f.ASKED, _shaped(counts, np.int64, (self.count,)))
         self._hold(f.LANES, np.zeros((self.count, f.DIGIT_STATE), np.int64))
         return self._ask(f.SELECT, np.empty((self.count, self.rows, 3), np.int64))
 
@@ -271,11 +280,11 @@ class Program:
         out: NDArray[np.uint8],
     ) -> bool:
         """Store the disjoint merge (`how`: 0 mean, 1 sum, 2 the largest); say if it was done, as `store_sum` does."""
-        self._hold(f.WEIGHTS, np.asarray(weights, np.float32))
+        self._hold(f.WEIGHTS, _shaped(weights, np.float32, (self.count,)))
         self._frame[f.CHOICE] = how
-        signs = np.full(self.rows, f.EVERY_SIGN)
+        signs = np.full(self.rows, f.EVERY_SIGN, np.int64)
         if undecided is not None:
-            signs[:] = undecided
+            signs[:] = _shaped(undecided, np.int64, (), (1,), (self.rows,))
         self._hold(f.UNDECIDED, signs)
         self._hold(f.SCALE, np.array([scale], np.float32))
         return self._store(f.AGREE, added, dtype, out)
@@ -283,7 +292,7 @@ class Program:
     def _store(self, operation: int, added: Raw | None, dtype: DType, out: NDArray[np.uint8]) -> bool:
         """Store what an operation makes, plus a block or not."""
         size = self.rows * self.width
-        if dtype.name not in f.CODES or out.nbytes * 8 != size * dtype.bits:
+        if dtype.name not in f.CODES or out.nbytes * 8 != size * dtype.bits or not out.flags.c_contiguous:
             return False
         if added is not None and not _readable(added, size):
             return False
