@@ -1,7 +1,7 @@
 """How many bytes samples read, which a plan does not count."""
 
-from cuvee.execute.sample import pieces
 from cuvee.plan.planner import Plan, used
+from cuvee.plan.sample import pieces
 
 __all__ = ["sampled_bytes"]
 

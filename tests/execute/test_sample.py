@@ -2,8 +2,8 @@
 
 import pytest
 
-from cuvee.execute.sample import PIECE, pieces
 from cuvee.plan.rows import Row
+from cuvee.plan.sample import PIECE, pieces
 
 
 def row(name: str, size: int) -> Row:

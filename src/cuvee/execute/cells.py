@@ -19,7 +19,7 @@ from cuvee.tensors.operands import Block, Operand, TaskVector
 from cuvee.tensors.passes import Array, Pass, Position, advance
 from cuvee.tensors.random import Key
 
-__all__ = ["Cell", "part_of"]
+__all__ = ["Cell", "part_of", "told"]
 
 Bytes = NDArray[np.uint8]
 Note = Callable[[str, str], None]
@@ -84,7 +84,7 @@ class Cell:
                 raise MergeError(
                     f"{self.name}: method '{job.method.name}' asks for more passes than it declares ({declared})."
                 )
-            return replace(result, measure=partial(_measure, self.name, job, result))
+            return replace(result, measure=partial(self._measure, j, answers, result))
         if out is None:
             raise MergeError(
                 f"{self.name}: method '{job.method.name}' asked cells different questions; passes may not depend "
@@ -141,10 +141,26 @@ class Cell:
         except Exception as error:
             if self.strip.stands_apart(j):
                 raise _ApartError from error
-            if len(self.strip.rows) > 1:
-                for cell in self._alone():  # which of them is it?
-                    cell._advance(j, answers, rows)
-            raise _told(self.name, job, error) from error
+            self._find_fault(j, answers)
+            raise told(self.name, job, error) from error
+
+    def _measure(self, j: int, answers: list[object], asked: Pass) -> Array:
+        """Take the cell's part of a pass; an error of the method is told with the tensor's name."""
+        try:
+            return asked.measure()
+        except NonFiniteError:
+            raise
+        except Exception as error:
+            self._find_fault(j, answers)
+            raise told(self.name, self.strip.joined.jobs[j], error) from error
+
+    def _find_fault(self, j: int, answers: list[object]) -> None:
+        """After a method has failed for several rows at once: let it fail for the one it failed for."""
+        if len(self.strip.rows) > 1:
+            for cell in self._alone():
+                found = cell._advance(j, answers, 1)
+                if isinstance(found, Pass):
+                    cell._measure(j, answers, found)
 
     def _operands(self, job: Job, rows: int) -> list[Operand]:
         """Make the operands of a job's models."""
@@ -227,20 +243,10 @@ class Cell:
         )
 
 
-def _told(name: str, job: Job, error: Exception) -> MergeError:
+def told(name: str, job: Job, error: Exception) -> MergeError:
     """Make the error that tells of a method's own, with the tensor's name."""
     failed = f"method '{job.method.name}' failed: {type(error).__name__}: "
     return MergeError(f"{name}: {'' if isinstance(error, CuveeError) else failed}{error}")
-
-
-def _measure(name: str, job: Job, asked: Pass) -> Array:
-    """Take a cell's part of a pass; an error of the method is told with the tensor's name."""
-    try:
-        return asked.measure()
-    except NonFiniteError:
-        raise
-    except Exception as error:
-        raise _told(name, job, error) from error
 
 
 def _widen(strip: Strip, i: int, start: int, data: Bytes, dtype: DType) -> "torch.Tensor":

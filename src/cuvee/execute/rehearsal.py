@@ -11,7 +11,7 @@ from cuvee.errors import CuveeError
 from cuvee.execute.answers import Answers
 from cuvee.execute.cells import Cell
 from cuvee.plan.planner import used
-from cuvee.plan.rows import Domain, Job, Row
+from cuvee.plan.rows import CELL, Domain, Job, Row
 from cuvee.plan.strips import Strip
 from cuvee.spec import DType
 from cuvee.tensors.passes import Pass
@@ -73,7 +73,7 @@ class Rehearsals:
             choices = tuple((name, value if isinstance(value, bool | str) else None) for name, value in named)
             self._choices[id(job.parameters)] = choices
         types = tuple(row.inputs[i].spec.dtype.name for i in used(job))
-        by_row = row.width if domain.scope == "row" else 0
+        by_row = row.width.bit_length() if domain.scope == "row" else 0  # of about this width
         asks = bool(job.method.passes(job.parameters)) and not domain.whole
         return job.method, choices, types, job.dtype.name, asks, by_row
 
@@ -83,7 +83,7 @@ def _rehearse(row: Row, job: Job, domain: Domain) -> Rehearsal:
     if job.moves:
         return Rehearsal("bytes", 0.0, 0.0)
     whole_rows = max(row.width, 1) if domain.scope == "row" or job.method.locality != "block" else 1
-    large = min(row.cell, row.size)
+    large = max(min(row.cell, row.size, CELL) // whole_rows, 1) * whole_rows
     small = max(min(FEW, large) // whole_rows, 1) * whole_rows
     few, lane = _run_again(row, job, domain, small)
     many, _ = _run_again(row, job, domain, large) if large > small else (few, lane)

@@ -9,14 +9,14 @@ import numpy as np
 from cuvee.errors import MergeError
 from cuvee.execute.agenda import Agenda, Block, Group
 from cuvee.execute.answers import Answers
-from cuvee.execute.cells import Cell, part_of
+from cuvee.execute.cells import Cell, part_of, told
 from cuvee.execute.reading import Buffers, Bytes, Kept, read
 from cuvee.execute.report import Meter, Report
-from cuvee.execute.sample import pieces
 from cuvee.execute.shelf import Shelf
 from cuvee.plan.limits import Budget, cells_per_block
 from cuvee.plan.planner import Plan, used
-from cuvee.plan.rows import CELL, Job
+from cuvee.plan.rows import CELL, Job, Row
+from cuvee.plan.sample import pieces
 from cuvee.plan.strips import Strip
 from cuvee.pool import run_threads
 from cuvee.spec import Sink
@@ -61,6 +61,7 @@ class _Run:
         self._lock = threading.Lock()
         self._noted: set[tuple[str, str]] = set()
         self._answers = [Answers() for _ in plan.domains]
+        self._sampled = _sampled(plan)
         # For each strip, by its id: the jobs that have merged, and what the cells of the sweep under way did.
         self._finished: dict[int, set[int]] = defaultdict(set)
         self._merging: dict[int, set[int]] = defaultdict(set)
@@ -97,12 +98,23 @@ class _Run:
             self._answers[job.domain].end_row(row)
 
     def _end_sweep(self, group: Group) -> None:
-        for domain in dict.fromkeys(job.domain for strip in group.strips for job in strip.joined.jobs):
-            self._answers[domain].close()
+        closed = set[int]()
+        for strip in group.strips:
+            for job in strip.joined.jobs:
+                if job.domain not in closed:
+                    closed.add(job.domain)
+                    self._close(strip.joined, job)
         for strip in group.strips:  # only now: other blocks of the sweep must not take the job for done
             self._finished[id(strip)] |= self._merging[id(strip)]
         if (kept := self._kept.get(id(group))) is not None:
             kept.full = True
+
+    def _close(self, row: Row, job: Job) -> None:
+        """Turn what a domain's cells said into an answer; an error of the method is told with a tensor's name."""
+        try:
+            self._answers[job.domain].close()
+        except Exception as error:
+            raise told(row.name, job, error) from error
 
     def _end_group(self, group: Group) -> None:
         if (kept := self._kept.pop(id(group), None)) is not None:
@@ -177,9 +189,12 @@ class _Run:
     def _sample(self, domain: int, known: list[object]) -> Array:
         """Ask pieces of a domain what they say, and put that together."""
         parts, buffers = [], Buffers()
-        jobs = {id(row): j for row in self._plan.rows for j, job in enumerate(row.jobs) if job.domain == domain}
-        for row, start, size in pieces([row for row in self._plan.rows if id(row) in jobs]):
+        jobs = {id(row): j for row, j in self._sampled[domain]}
+        for row, start, size in pieces([row for row, _ in self._sampled[domain]]):
             strip, j = Strip.of(row, self._plan.domains), jobs[id(row)]
+            if row.jobs[j].method.locality == "rows":
+                start -= start % row.width
+                size = max(size - size % row.width, row.width)
             raw, moved = read(strip, used(row.jobs[j]), start, size, buffers, None)
             self._count(moved, 0)
             question = self._cell(strip, start, size, raw, 0).run(j, known, len(known), None)
@@ -225,6 +240,16 @@ class _Run:
         """Return the facts noted, in the plan's order, whichever worker came upon them first."""
         place = {row.name: i for i, row in enumerate(self._plan.rows)}
         return [f"{tensor}: {text}." for tensor, text in sorted(self._noted, key=lambda note: (place[note[0]], note))]
+
+
+def _sampled(plan: Plan) -> Mapping[int, Sequence[tuple[Row, int]]]:
+    """Return, for each domain of several cells, the rows it consists of, and which of their jobs belongs to it."""
+    rows: dict[int, list[tuple[Row, int]]] = defaultdict(list)
+    for row in plan.rows:
+        for j, job in enumerate(row.jobs):
+            if not plan.domains[job.domain].whole:
+                rows[job.domain].append((row, j))
+    return rows
 
 
 def _connected(plan: Plan) -> list[list[Strip]]:

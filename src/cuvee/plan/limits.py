@@ -7,17 +7,21 @@ from dataclasses import dataclass, field
 from cuvee.errors import PlanError, RecipeError
 from cuvee.files import AHEAD
 from cuvee.plan.planner import Plan, used
-from cuvee.plan.rows import CELL, Job, Row
-from cuvee.tensors.ranks import MOST_CANDIDATES, MOST_COUNTS
+from cuvee.plan.rows import CELL, Domain, Job, Row
+from cuvee.plan.sample import PIECE, num_pieces
+from cuvee.plan.strips import Strip
+from cuvee.tensors.ranks import FEW, most_candidates
 
 __all__ = ["PLACE", "Budget", "Limits", "budget_of", "cells_per_block", "sizes_to_keep"]
 
 INTERPRETER = 112 << 20  # resident bytes of Python, numpy, the compiled kernels and this package
 FRAMEWORK = 224 << 20  # resident bytes that torch adds
-ROW = 5 << 10  # bytes of a row: its plan, the headers of its inputs, the account of its output
+ROW = 4 << 10  # bytes of a row: its plan, the headers of its inputs
+JOB = 1 << 10  # bytes of a job of it: its domain, the account of its output
 WORKER = 4 << 20  # bytes of a thread: its stack, what the allocator keeps for it
 FLOAT = 4  # bytes of a float32 element
-COUNT = 4  # bytes of a number of entries, while those on a cut are counted cell by cell
+COUNT, COUNTS = 4, 8  # bytes of a number of entries, while those on a cut are counted: of a cell, and summed up
+SAMPLED = 16  # bytes of an element of a sample: as it is read, put together, and sorted
 HISTOGRAMS = 2 << 20  # bytes of a model's histograms and samples while they are taken
 MOST_WORKERS = 8  # by default: more would take memory and, reading from one disk, gain nothing
 KEPT = 512 << 20  # peak that raw elements kept between passes may bring a run to, unless told otherwise
@@ -89,16 +93,14 @@ def budget_of(plan: Plan, limits: Limits, in_torch: InTorch = lambda _row, _job:
     """
     fixed = _fixed_memory(plan, in_torch)
     workers, block_bytes = limits.workers, limits.block_bytes
+    worker, row = _largest(plan, block_bytes, in_torch)
     while True:
-        worker, row = max(
-            ((_row_memory(strip.joined, block_bytes, in_torch), strip.joined.name) for strip in plan.strips),
-            default=(0, ""),
-        )
         peak = fixed + workers * (WORKER + worker)
         if limits.memory is None or peak <= limits.memory:
             break
         if block_bytes > SMALLEST_BLOCK:
             block_bytes = max(block_bytes // 2, SMALLEST_BLOCK)
+            worker, row = _largest(plan, block_bytes, in_torch)
         elif workers > 1:
             workers -= 1
         else:
@@ -143,21 +145,36 @@ def _fixed_memory(plan: Plan, in_torch: InTorch) -> int:
     jobs = [(strip.joined, job) for strip in plan.strips for job in strip.joined.jobs]
     torch = any(not job.moves and in_torch(row, job) for row, job in jobs)
     passing = [(row, job) for row, job in jobs if plan.readings(job) > 1]
-    counted = dict.fromkeys(range(len(plan.domains)), 0)
+    counts = [0] * len(plan.domains)
+    sampled = 0
     for row, job in passing:
-        counted[job.domain] += row.cells * len(job.operands)
-    counts = max((COUNT * min((2 * MOST_CANDIDATES + 1) * n, MOST_COUNTS + n) for n in counted.values()), default=0)
-    return INTERPRETER + FRAMEWORK * torch + ROW * len(plan.rows) + counts
+        size, num_models = plan.domains[job.domain].size, len(job.operands)
+        each = 2 * most_candidates(size, num_models) + 1
+        counts[job.domain] += num_models * each * (COUNT * row.cells + COUNTS)
+        sampled = max(sampled, SAMPLED * PIECE * num_pieces(size) * num_models)
+    num_jobs = sum(len(row.jobs) for row in plan.rows)
+    known = ROW * len(plan.rows) + JOB * num_jobs + max(counts, default=0) + sampled
+    return INTERPRETER + FRAMEWORK * torch + known
 
 
-def _row_memory(row: Row, block_bytes: int, in_torch: InTorch) -> int:
-    """Predict what one worker needs for a row: its buffers, and what the job that needs most takes to compute."""
+def _largest(plan: Plan, block_bytes: int, in_torch: InTorch) -> tuple[int, str]:
+    """Return what one worker needs for the strip that takes most, and that one's name."""
+    needed = ((_strip_memory(strip, block_bytes, in_torch), strip.joined.name) for strip in plan.strips)
+    return max(needed, default=(0, ""))
+
+
+def _strip_memory(strip: Strip, block_bytes: int, in_torch: InTorch) -> int:
+    """Predict what one worker needs for a strip: its buffers, and what the job that needs most takes to compute."""
+    row = strip.joined
     elements = min(row.size, row.cell * cells_per_block(row, block_bytes))
     buffers = sum(item.spec.dtype.bits for item in row.inputs) + sum(job.dtype.bits for job in row.jobs)
     return (
         AHEAD * len(row.inputs)
         + elements * buffers // 8
-        + max(_job_memory(row, job, in_torch(row, job)) for job in row.jobs)
+        + max(
+            _job_memory(row, job, in_torch(row, job)) + _row_by_row(row, job, domain)
+            for job, domain in zip(row.jobs, strip.domains, strict=True)
+        )
     )
 
 
@@ -173,3 +190,12 @@ def _job_memory(row: Row, job: Job, in_torch: bool) -> int:
     if not in_torch:
         return min(histograms, 8 * row.size * len(job.operands))
     return ((11 if passes else 6) * len(used(job)) + 8) * FLOAT * min(row.cell, row.size)
+
+
+def _row_by_row(row: Row, job: Job, domain: Domain) -> int:
+    """Predict what the answers take of a job that has one for each row: inner products, or cuts and what finds them."""
+    if domain.scope != "row" or not job.method.by_rows:
+        return 0
+    elements, num_models = min(row.cell, row.size), len(job.operands)
+    sorted_too = 4 * FLOAT * elements * num_models if row.width <= FEW else 0
+    return elements // max(row.width, 1) * max(8 * num_models**2, 100 * num_models) + sorted_too

@@ -5,15 +5,22 @@ from math import isqrt
 
 from cuvee.plan.rows import Row
 
-__all__ = ["PIECE", "pieces"]
+__all__ = ["PIECE", "num_pieces", "pieces"]
 
 PIECE = 4096  # elements read together
+MOST = 256  # pieces
+
+
+def num_pieces(size: int) -> int:
+    """Return how many pieces stand for a domain: their number grows with the square root of its size.
+
+    A domain of 11 million elements gives 17 pieces, one of a billion 164, one of three billion or more 256.
+    """
+    return min(max(isqrt(size // PIECE) // 3, 4), MOST)
 
 
 def pieces(rows: Sequence[Row]) -> Iterator[tuple[Row, int, int]]:
-    """Spread pieces evenly over the rows of a domain: their number grows with the square root of its size.
-
-    A domain of 11 million elements gives 17 pieces, one of a billion 164.
+    """Spread pieces evenly over the rows of a domain.
 
     Args:
         rows: the domain, in order.
@@ -22,7 +29,7 @@ def pieces(rows: Sequence[Row]) -> Iterator[tuple[Row, int, int]]:
         Row, first element within it, and number of elements; depends on the rows' sizes alone.
     """
     size = sum(row.size for row in rows)
-    count = max(isqrt(size // PIECE) // 3, 4)
+    count = num_pieces(size)
     begin = 0
     places = iter([(2 * k + 1) * size // (2 * count) for k in range(count)])
     place = next(places, size)
