@@ -29,13 +29,14 @@ TARGETS: Mapping[str, Target] = {
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What the runs of one command took: seconds (median, least, most), processor seconds (median), bytes (most)."""
+    """What the runs of one command took: seconds (median, least, most), processor seconds (medians), bytes."""
 
     num_runs: int
     seconds: float
     low: float
     high: float
     cpu_seconds: float
+    system_seconds: float
     peak: int
 
     def __str__(self) -> str:
@@ -85,6 +86,7 @@ def cost(runs: Sequence[Mapping[str, Any]]) -> Cost | None:
         low=min(seconds),
         high=max(seconds),
         cpu_seconds=statistics.median(run["cpu_seconds"] for run in runs),
+        system_seconds=statistics.median(run["system_seconds"] for run in runs),
         peak=max(run["peak"] for run in runs),
     )
 

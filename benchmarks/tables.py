@@ -36,7 +36,15 @@ def speed_table(measured: Sequence[Summary]) -> str:
 
 def memory_table(measured: Sequence[Summary]) -> str:
     """Return memory and processor time: a line for each case."""
-    head = ["merge", "cuvee, peak MB", "planned, MB", "mergekit, peak MB", "cuvee, CPU s", "mergekit, CPU s"]
+    head = [
+        "merge",
+        "cuvee, peak MB",
+        "planned, MB",
+        "mergekit, peak MB",
+        "cuvee, CPU s",
+        "of them moving bytes",
+        "mergekit, CPU s",
+    ]
     rows = [
         [
             summary.name,
@@ -44,6 +52,7 @@ def memory_table(measured: Sequence[Summary]) -> str:
             f"{summary.case['peak_memory'] / 1e6:.0f}",
             megabytes(summary.mergekit),
             f"{summary.cuvee.cpu_seconds:.2f}",
+            f"{summary.cuvee.system_seconds:.2f}",
             f"{summary.mergekit.cpu_seconds:.2f}" if summary.mergekit else NONE,
         ]
         for summary in measured

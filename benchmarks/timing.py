@@ -38,10 +38,11 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one run took. Peak and bytes from disk in bytes."""
+    """What one run took; of the processor's seconds, those that the system spent for it. Peak and disk in bytes."""
 
     seconds: float
     cpu_seconds: float
+    system_seconds: float
     peak: int
     disk_read: int
 
@@ -72,7 +73,9 @@ def run(command: Command) -> Run:
         said_last = log.read_text(errors="replace")[-SHOWN:]
         sys.exit(f"{' '.join(command.words)}\nended with status {process.returncode}:\n{said_last}")
     log.unlink()
-    return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * UNIT, usage.ru_inblock * SECTOR)
+    return Run(
+        seconds, usage.ru_utime + usage.ru_stime, usage.ru_stime, usage.ru_maxrss * UNIT, usage.ru_inblock * SECTOR
+    )
 
 
 def in_turn(commands: Mapping[str, Command], num_bytes: int) -> Iterator[tuple[str, Run]]:

@@ -21,7 +21,10 @@ def module(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
 
 def runs(command: str, seconds: list[float], peak: int) -> list[dict[str, Any]]:
     """Runs of one command, in the form of a results file."""
-    return [{"command": command, "seconds": s, "cpu_seconds": 2 * s, "peak": peak, "disk_read": 0} for s in seconds]
+    return [
+        {"command": command, "seconds": s, "cpu_seconds": 2 * s, "system_seconds": s / 2, "peak": peak, "disk_read": 0}
+        for s in seconds
+    ]
 
 
 @pytest.fixture

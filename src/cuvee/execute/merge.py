@@ -80,7 +80,8 @@ def merge_variants(
     """Make several merges of the same models while reading those only once.
 
     Args:
-        recipes: output to recipe; see `merge`. A model that several recipes name is read once for all of them.
+        recipes: output to recipe; see `merge`. A model that several recipes name is read once for all of them; twice
+            where some work row by row, and the rows of a tensor do not fill cells as those of others do.
         overwrite: see `merge`.
         sync: see `merge`.
         limits: see `merge`.
