@@ -9,7 +9,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from cuvee.tensors.kernels.frame import BF16, F32
+from cuvee.tensors.kernels.frame import BF16, F16, F32
 
 __all__ = ["compiled", "difference", "f32", "f64", "fetch_ahead", "i32", "i64", "narrow", "u8", "u16", "u32", "widen"]
 
@@ -22,11 +22,14 @@ INFINITY = np.int32(0x7F800000)
 MAGNITUDE_32, INFINITY_32 = np.uint32(MAGNITUDE), np.uint32(INFINITY)
 MAGNITUDE_16 = np.uint16(0x7FFF)
 SIGN_16 = np.uint16(0x8000)
-UP, DOWN = np.float32(2.0**112), np.float32(2.0**-112)  # between the exponents of float32 and float16
-F16_SMALLEST = np.int32((127 - 14) << 23)  # exponent of the smallest normal float16
-F16_LARGEST = np.int32(0x477FE000)  # bits of 65504, the largest float16, as float32
+F16_NORMAL = np.uint16(0x0400)  # the smallest normal float16
+REBIASED = np.uint32((127 - 15) << 23)  # between the exponents of float32 and float16
+ONE_UP, THIRTEEN_UP = np.uint32(1 << 23), np.int32(13 << 23)  # added to bits of a float32: times 2, times 2^13
+F16_SMALLEST = np.int32((127 - 14) << 23)  # the same as float32: bits of 2^-14
+SMALLEST, NOTHING = np.float32(2.0**-14), np.float32(0)
+F16_END = np.int32(0x477FF000)  # bits of 65520, the smallest number that is rounded to infinity, as float32
 ROUND_16 = np.uint32(0x7FFF)
-ONE = np.uint32(1)
+ZERO, ONE = np.uint32(0), np.uint32(1)
 SIXTEEN = np.uint32(16)
 THIRTEEN = np.uint32(13)
 
@@ -67,14 +70,15 @@ f32, f64 = _pointer(types.float32), _pointer(types.float64)
 def widen(address, code, begin, count, out):
     """Widen `count` raw elements from `begin` on to float32 at `out`; say whether all are finite."""
     if code == F32:
-        return _from_f32(address + 4 * begin, count, out)
+        return _copy(address + 4 * begin, count, out)
     if code == BF16:
         return _from_bf16(address + 2 * begin, count, out)
     return _from_f16(address + 2 * begin, count, out)
 
 
 @compiled
-def _from_f32(address, count, out):
+def _copy(address, count, out):
+    # Float32 to float32.
     raw = i32(address)
     bits = i32(out)
     top = np.int32(0)
@@ -97,19 +101,19 @@ def _from_bf16(address, count, out):
 
 @compiled
 def _from_f16(address, count, out):
-    # A float16's exponent and mantissa, put where float32 has them, are 2^112 times too small, subnormals included.
+    # Exponent and mantissa go where float32 has them. A subnormal m 2^-24 is made as (1 + m / 1024) 2^-14 less 2^-14:
+    # no number on the way is a subnormal float32, which a processor may be set to take for zero.
     raw = u16(address)
     bits = u32(out)
-    wide = f32(out)
     top = np.uint16(0)
     for i in range(count):
         magnitude = np.uint16(raw[i] & MAGNITUDE_16)
         top = max(top, magnitude)
-        bits[i] = np.uint32(magnitude) << THIRTEEN
-    for i in range(count):
-        wide[i] *= UP
-    for i in range(count):
-        bits[i] |= np.uint32(np.uint16(raw[i] & SIGN_16)) << SIXTEEN
+        subnormal = magnitude < F16_NORMAL
+        moved = np.uint32(np.uint32(np.uint32(magnitude) << THIRTEEN) + REBIASED)
+        large = np.uint32(moved + (ONE_UP if subnormal else ZERO)).view(np.float32)
+        wide = np.float32(large - (SMALLEST if subnormal else NOTHING))
+        bits[i] = np.uint32(wide.view(np.uint32)) | np.uint32(np.uint32(np.uint16(raw[i] & SIGN_16)) << SIXTEEN)
     return top < np.uint16(0x7C00)
 
 
@@ -142,17 +146,9 @@ def narrow(values, count, address, code, begin):
     """Round float32 elements to nearest even and store them; say whether all were finite, and whether all fitted."""
     if code == BF16:
         return _to_bf16(values, count, address + 2 * begin)
-    bits = i32(values)
-    top = np.int32(0)
-    for i in range(count):
-        top = max(top, np.int32(bits[i] & MAGNITUDE))
-    finite = top < INFINITY
-    if code == F32:
-        out = i32(address + 4 * begin)
-        for i in range(count):
-            out[i] = bits[i]
-        return finite, True
-    return finite, _to_f16(values, count, address + 2 * begin)
+    if code == F16:
+        return _to_f16(values, count, address + 2 * begin)
+    return _copy(values, count, address + 4 * begin), True
 
 
 @compiled
@@ -172,17 +168,22 @@ def _to_bf16(values, count, address):
 
 @compiled
 def _to_f16(values, count, address):
-    # Adding 2^13 times its power of two to a number and taking it away rounds it to ten bits behind the point (fewer
-    # below the smallest normal float16), because float32 has 23.
+    # To a magnitude of exponent e, or -14 where it is below the smallest normal float16, is added 2^(e+13): a float32
+    # of that size has its last bit where a float16 of exponent e has its own, so the sum is rounded as that would be.
+    # Its bits less those of 2^(e+13) are the mantissa, leading bit included; this bit, like a carry, counts in the
+    # exponent. No number on the way is a subnormal float32, which a processor may be set to take for zero. What does
+    # not fit comes out as anything, so that is asked of the magnitudes as they were.
     out = u16(address)
     bits = i32(values)
     top = np.int32(0)
     for i in range(count):
-        power = np.int32(max(np.int32(bits[i] & INFINITY), F16_SMALLEST) + np.int32(13 << 23)).view(np.float32)
-        magnitude = np.int32(bits[i] & MAGNITUDE).view(np.float32)
-        rounded = np.float32(np.float32(magnitude + power) - power)
-        top = max(top, np.int32(rounded.view(np.int32)))  # of positive numbers: ordered as they are
-        scaled = np.uint32(np.float32(rounded * DOWN).view(np.uint32))
+        magnitude = np.int32(bits[i] & MAGNITUDE)
+        top = max(top, magnitude)
+        exponent = max(np.int32(bits[i] & INFINITY), F16_SMALLEST)
+        power = np.int32(exponent + THIRTEEN_UP)
+        rounded = np.float32(magnitude.view(np.float32) + power.view(np.float32)).view(np.int32)
+        mantissa = np.uint32(np.int32(rounded - power))
+        scale = np.uint32(np.int32(exponent - F16_SMALLEST)) >> THIRTEEN
         sign = np.uint32(np.uint32(bits[i]) >> SIXTEEN) & np.uint32(SIGN_16)
-        out[i] = np.uint16(np.uint32(scaled >> THIRTEEN) | sign)
-    return top <= F16_LARGEST
+        out[i] = np.uint16(np.uint32(mantissa + scale) | sign)
+    return top < INFINITY, top < F16_END
