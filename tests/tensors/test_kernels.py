@@ -1,10 +1,6 @@
 """Compiled kernels against the torch form of each primitive: bit for bit, but for the order of float64 additions."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -212,51 +208,6 @@ def test_what_does_not_fit_is_left_to_torch() -> None:
     assert not weighted_sum([block(torch.tensor([3.4e38]), "F32")], [1.0]).store(None, DTYPES["BF16"], out[:2])
     assert not weighted_sum([block(torch.tensor([65520.0]), "F32")], [1.0]).store(None, DTYPES["F16"], out[:2])
     assert weighted_sum([block(torch.tensor([65519.0]), "F32")], [1.0]).store(None, DTYPES["F16"], out[:2])
-
-
-def run(script: str, cache: Path, **variables: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        env={**os.environ, "CUVEE_CACHE": str(cache), **variables},
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return done.stdout
-
-
-LOAD = (
-    "import sys\n"
-    "from cuvee.tensors.kernels import machine_code\n"
-    "machine_code.on_compile(lambda: print('compiled'))\n"
-    "print(machine_code.kernel() is not None, 'numba' in sys.modules)\n"
-)
-
-
-@pytest.mark.slow
-def test_kernels_are_compiled_once_and_a_damaged_or_foreign_cache_is_not_used(tmp_path: Path) -> None:
-    assert run(LOAD, tmp_path) == "compiled\nTrue False\n"
-    assert run(LOAD, tmp_path) == "True False\n"
-    (file,) = tmp_path.iterdir()
-    file.write_bytes(file.read_bytes()[:-1])
-    assert run(LOAD, tmp_path) == "compiled\nTrue False\n"
-    assert run(LOAD, tmp_path, NUMBA_OPT="1") == "compiled\nTrue False\n"
-    assert len(list(tmp_path.iterdir())) == 2
-    file.chmod(0o600)
-    assert run(LOAD, Path("/dev/null/nowhere")) == "compiled\nTrue False\n"
-
-
-def test_without_numba_everything_is_done_in_torch(tmp_path: Path) -> None:
-    script = (
-        "import sys\n"
-        "sys.modules['llvmlite'] = sys.modules['numba'] = None\n"
-        "import torch, cuvee\n"
-        "models = [{'w': torch.tensor([1.0, 2.0])}, {'w': torch.tensor([3.0, 6.0])}]\n"
-        "print(cuvee.merge_state_dicts('linear', models)['w'].tolist())\n"
-        "print(cuvee.merge_state_dicts('ties', models, models[0], density=0.5)['w'].tolist())\n"
-    )
-    assert run(script, tmp_path) == "[2.0, 4.0]\n[1.0, 6.0]\n"
-    assert not list(tmp_path.iterdir())
 
 
 def test_what_is_not_of_one_size_is_left_to_torch() -> None:
