@@ -6,6 +6,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -135,3 +136,35 @@ def test_any_reads_give_what_the_file_holds(reads: list[tuple[int, int, bool]]) 
             assert (count, bytes(view[:count])) == (len(expected), expected)
             position += step
         files.close()
+
+
+@pytest.mark.parametrize("back", [150, AHEAD // 2, AHEAD - 400])
+@pytest.mark.parametrize("done", [0, 1, 2])
+def test_small_reads_after_one_that_failed_half_way_give_what_the_file_holds(
+    done: int, back: int, tmp_path: Path
+) -> None:
+    content = bytes(np.random.default_rng(0).integers(0, 256, 3 * AHEAD, np.uint8))
+    path = tmp_path / "data"
+    path.write_bytes(content)
+    files, filled = OpenFiles(lambda path: io.FileIO(path, "rb")), []
+
+    def fail(entry: Any, view: memoryview, position: int) -> int:
+        if len(filled) == done:
+            raise OSError(5, "the disk is tired")
+        filled.append(_read_once(entry, view[: len(view) // 2], position))
+        return filled[-1]
+
+    def check(position: int) -> None:
+        view = memoryview(bytearray(200))
+        assert files.read_at(path, view, position) == 200
+        assert bytes(view) == content[position : position + 200]
+
+    end = 200 + AHEAD
+    for position in (0, 200, end - 250):  # the second one reads ahead, as far as `end`
+        check(position)
+    with mock.patch("cuvee.files._read_once", fail), pytest.raises(OSError, match="tired"):
+        check(end - 100)
+    assert len(filled) == done
+    for position in (end - back, end - back + 200, end - 100, 200, 400, end, 0):
+        check(position)
+    files.close()

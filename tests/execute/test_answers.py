@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cuvee.errors import MergeError
-from cuvee.execute.answers import Answers
+from cuvee.execute.answers import STRIDE, Answers
 from cuvee.plan.rows import Row
 from cuvee.tensors.passes import Array, Kind, Pass
 
@@ -118,6 +118,72 @@ def test_a_running_pass_is_finished_once_from_what_all_cells_say() -> None:
     answers.close()
     assert [running(answers, *place)[2] for place in PLACES] == ["done"] * 4
     assert finished == [[4]]
+
+
+def many(values: dict[str, Array], kind: Kind = "running") -> tuple[Answers, dict[str, Row]]:
+    """Answers where each row's cells say one value each, in an order of their own."""
+    rows, answers = {name: row(name, len(said)) for name, said in values.items()}, Answers()
+    places = [(name, cell) for name, said in values.items() for cell in range(len(said))]
+    for k in np.random.default_rng(1).permutation(len(places)):
+        name, cell = places[k]
+        answers.add(rows[name], cell, asked(values[name][cell], kind))
+    for name in reversed(rows):
+        answers.end_row(rows[name])
+    answers.close()
+    return answers, rows
+
+
+def sums_before(values: dict[str, Array]) -> dict[str, list[object]]:
+    """For each row the sum over all cells before each of its own, added one by one."""
+    found: dict[str, list[object]] = {}
+    before = np.zeros_like(next(iter(values.values()))[0])
+    for name in sorted(values):
+        found[name] = []
+        for said in values[name]:
+            found[name].append(before.tolist())
+            before = before + said
+    found["in all"] = before.tolist()
+    return found
+
+
+COUNTS = {"d": 3 * STRIDE + 7, "a": 5 * STRIDE + 1, "c": 1, "b": STRIDE, "e": 2 * STRIDE - 1, "f": 4 * STRIDE}
+"""Cells of rows; not in the order of their names."""
+
+
+@pytest.mark.parametrize("most", [3, 2**31 - 1, 2**31, 2**40])
+@pytest.mark.parametrize("shape", [(1,), (2, 3)])
+def test_running_sums_over_many_cells_are_those_of_adding_one_by_one(most: int, shape: tuple[int, ...]) -> None:
+    draw = np.random.default_rng(0)
+    values = {name: draw.integers(-most, most, (count, *shape), endpoint=True) for name, count in COUNTS.items()}
+    answers, rows = many(values)
+    expected = sums_before(values)
+    for name, place in rows.items():
+        found = [running(answers, place, cell) for cell in range(place.cells)]
+        assert [before for before, _, _ in found] == expected[name]
+        assert [own for _, own, _ in found] == values[name].tolist()
+        assert all(total == expected["in all"] for _, _, total in found)
+
+
+def test_one_large_number_among_many_small_ones_changes_no_other() -> None:
+    values = {name: np.ones((count, 2), np.int64) for name, count in COUNTS.items()}
+    values["a"][200, 1] = -(2**45)
+    values["d"][130, 0] = 2**62
+    answers, rows = many(values)
+    expected = sums_before(values)
+    for name, place in rows.items():
+        assert [running(answers, place, cell)[0] for cell in range(place.cells)] == expected[name]
+
+
+def test_running_sums_of_floats_over_many_cells_are_those_of_adding_one_by_one() -> None:
+    draw = np.random.default_rng(0)
+    whole = {name: draw.integers(-9, 9, (count, 2)) * 0.25 for name, count in COUNTS.items()}  # sums of it are exact
+    broken = {name: draw.standard_normal((count, 2)) for name, count in COUNTS.items()}
+    for values, rtol in ((whole, 0), (broken, 1e-9)):
+        answers, rows = many(values)
+        expected = sums_before(values)
+        for name, place in rows.items():
+            found = [running(answers, place, cell)[0] for cell in range(place.cells)]
+            np.testing.assert_allclose(found, expected[name], rtol=rtol, atol=rtol)
 
 
 # Samples

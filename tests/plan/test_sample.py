@@ -1,9 +1,11 @@
 """Which elements stand for a domain."""
 
+from itertools import accumulate
+
 import pytest
 
 from cuvee.plan.rows import Row
-from cuvee.plan.sample import PIECE, pieces
+from cuvee.plan.sample import PIECE, num_pieces, pieces
 
 
 def row(name: str, size: int) -> Row:
@@ -27,7 +29,42 @@ def test_pieces_are_spread_evenly_over_one_row() -> None:
 
 @pytest.mark.parametrize(("size", "count"), [(300_000, 4), (11_000_000, 17), (1_000_000_000, 164)])
 def test_their_number_grows_with_the_square_root_of_the_size(size: int, count: int) -> None:
-    assert len(places(size)) == count
+    assert num_pieces(size) == len(places(size)) == count
+
+
+@pytest.mark.parametrize("size", [3 * 10**9, 10**10, 10**13, 2**63])
+def test_there_are_no_more_than_256_pieces(size: int) -> None:
+    assert num_pieces(size) == 256
+
+
+def test_their_number_never_shrinks_and_never_exceeds_its_bounds() -> None:
+    counts = [num_pieces(size) for size in [0, 1, *(2**k + j for k in range(2, 45) for j in (-1, 0, 1))]]
+    assert counts == sorted(counts)
+    assert set(counts) >= {4, 256}
+    assert min(counts) == 4
+    assert max(counts) == 256
+
+
+LARGE = 10**10
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        (LARGE,),
+        (LARGE // 2 - 1, 2, LARGE // 2 - 1),
+        (1, LARGE - 2, 1),
+        tuple([LARGE // 1000] * 1000),
+        tuple(range(100, 1_414_200, 100)),
+    ],
+    ids=["one", "two", "ends", "equal", "growing"],
+)
+def test_of_ten_billion_elements_256_pieces_lie_inside_their_rows(sizes: tuple[int, ...]) -> None:
+    assert 0.99 * LARGE <= sum(sizes) <= LARGE
+    begins, found = list(accumulate(sizes, initial=0)), places(*sizes)
+    assert len(found) == 256
+    assert [begins[int(name)] + start for name, start, _ in found] == middles(256, sum(sizes))
+    assert all(0 <= start < start + size <= sizes[int(name)] and size <= PIECE for name, start, size in found)
 
 
 @pytest.mark.parametrize(

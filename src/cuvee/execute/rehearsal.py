@@ -7,7 +7,6 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from cuvee.errors import CuveeError
 from cuvee.execute.answers import Answers
 from cuvee.execute.cells import Cell
 from cuvee.plan.planner import used
@@ -59,7 +58,7 @@ class Rehearsals:
         if kind not in self._known:
             try:
                 self._known[kind] = _rehearse(row, job, domain)
-            except CuveeError:  # the method does not like what is made up; it may like the models
+            except Exception:  # noqa: BLE001 - the method does not like what is made up; it may like the models
                 self._known[kind] = UNKNOWN
         return self._known[kind]
 
@@ -82,7 +81,8 @@ def _rehearse(row: Row, job: Job, domain: Domain) -> Rehearsal:
     """Run a job on a small cell and on a whole one."""
     if job.moves:
         return Rehearsal("bytes", 0.0, 0.0)
-    whole_rows = max(row.width, 1) if domain.scope == "row" or job.method.locality != "block" else 1
+    by_rows = domain.scope == "row" or job.method.locality != "block"
+    whole_rows = min(max(row.width, 1), CELL) if by_rows else 1  # what is made up need not be as wide as a row
     large = max(min(row.cell, row.size, CELL) // whole_rows, 1) * whole_rows
     small = max(min(FEW, large) // whole_rows, 1) * whole_rows
     few, lane = _run_again(row, job, domain, small)
@@ -98,8 +98,8 @@ def _run_again(row: Row, job: Job, domain: Domain, size: int) -> tuple[float, st
 
 def _run(row: Row, job: Job, domain: Domain, size: int) -> tuple[float, str]:
     """Take a job through its passes on one cell of made-up elements; return seconds and lane."""
-    tried = replace(row, size=size, cell=size, jobs=(job,))
-    scope = replace(domain, size=domain.size if domain.scope == "row" else size)
+    tried = replace(row, size=size, cell=size, width=min(row.width, size), jobs=(job,))
+    scope = replace(domain, size=min(domain.size, size) if domain.scope == "row" else size)
     raw = [_made_up(item.spec.dtype, size, i) for i, item in enumerate(row.inputs)]
     out = np.ones(size * job.dtype.bits // 8, np.uint8)  # touched: a run uses its buffers again and again
     answers = Answers()

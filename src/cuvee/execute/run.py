@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from cuvee.errors import MergeError
+from cuvee.errors import CuveeError, MergeError
 from cuvee.execute.agenda import Agenda, Block, Group
 from cuvee.execute.answers import Answers
 from cuvee.execute.cells import Cell, part_of, told
@@ -177,14 +177,19 @@ class _Run:
 
     def _advance(self, cell: Cell, j: int, index: int, target: Bytes | None) -> Pass | None:
         """Run a job on a cell until it asks a pass, or merges; samples that it asks for on the way are taken."""
-        domain = cell.strip.joined.jobs[j].domain
-        answers = self._answers[domain]
+        job = cell.strip.joined.jobs[j]
+        answers = self._answers[job.domain]
         while True:
             known = answers.at(cell.strip.joined, index)
             question = cell.run(j, known, answers.passes, target)
             if question is None or question.kind != "sample":
                 return question
-            answers.sample(len(known), question, lambda: self._sample(domain, known))  # noqa: B023 - called at once
+            try:
+                answers.sample(len(known), question, lambda: self._sample(job.domain, known))  # noqa: B023 - called at once
+            except CuveeError:  # of a piece, which has a name
+                raise
+            except Exception as error:
+                raise told(cell.name, job, error) from error
 
     def _sample(self, domain: int, known: list[object]) -> Array:
         """Ask pieces of a domain what they say, and put that together."""

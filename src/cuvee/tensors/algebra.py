@@ -29,7 +29,7 @@ class WeightedSum:
         if not operands:
             raise ValueError("weighted_sum needs at least one operand")
         self.operands = tuple(operands)
-        self.weights = np.asarray(weights, dtype=np.float64)
+        self.weights: Array = np.asarray(weights, dtype=np.float64, order="C")
         if len(self.weights) != len(operands):
             raise ValueError(f"weighted_sum got {len(operands)} operands and {len(self.weights)} weights")
 

@@ -98,7 +98,7 @@ def disjoint_merge(
     Returns:
         The merge as an operand: a method's result, or something to compute on, as ``.tensor``: (rows, e) float32.
     """
-    return Agreed(operands, weights, undecided, how, scale)
+    return Agreed(tuple(operands), weights, undecided, how, scale)
 
 
 @dataclass(frozen=True, eq=False)

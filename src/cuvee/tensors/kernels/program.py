@@ -241,12 +241,13 @@ class Program:
         """
         _, lists, each = candidates.shape
         self._frame[f.LISTS], self._frame[f.EACH] = lists, each
-        self._hold(f.ASKED, _shaped(candidates, np.int64, (self.count, lists, each)))
+        self._hold(f.ASKED, _shaped(candidates, np.int64, (self.count, lists, max(each, 1))))
         return self._ask(f.TALLY, np.zeros((self.count, lists, 2 * each + 1), np.int64))
 
     def histogram(self, low: Array, high: Array, shift: Array) -> Array | None:
         """Count magnitudes from each operand's `low` to below `high` by their distance, shifted: (n, BINS) int64."""
-        if ((low < -1) | (high <= low) | ((high - low - 1) >> shift >= f.BINS)).any():
+        inside = (low >= -1) & (high > low) & (high <= 1 << 31) & (shift >= 0)
+        if not inside.all() or ((high - low - 1) >> shift >= f.BINS).any():
             raise ValueError(f"no histogram of {f.BINS} bins holds {low} to {high} shifted by {shift}")
         self._hold(f.ASKED, _shaped(np.stack([low, high, shift], axis=1), np.int64, (self.count, 3)))
         return self._ask(f.HISTOGRAM, np.zeros((self.count, f.BINS), np.int64))
