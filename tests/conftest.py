@@ -104,3 +104,16 @@ def refuse_unless_local(host: str | bytes | None) -> None:
         is_local = False
     if not is_local:
         raise RuntimeError(f"a test tried to reach {name!r}; tests do not use the network")
+
+
+@pytest.fixture
+def forget() -> Iterator[None]:
+    """Take back the methods that a test declares."""
+    import cuvee
+    from cuvee.methods import declare
+
+    cuvee.methods()  # all there are, before anything is added
+    before = dict(declare._DECLARED)
+    yield
+    declare._DECLARED.clear()
+    declare._DECLARED.update(before)

@@ -11,9 +11,7 @@ import pytest
 import torch
 
 import cuvee
-from cuvee.methods import declare
 from cuvee.methods.declare import Method
-from cuvee.methods.registry import methods
 from cuvee.writers.save import save_state_dict
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,16 +50,6 @@ def with_models(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     shutil.copytree(models, tmp_path / "models")
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-@pytest.fixture
-def forget() -> Iterator[None]:
-    """Take back what a test declares."""
-    methods()  # what comes with the package is declared now, once
-    before = dict(declare._DECLARED)
-    yield
-    declare._DECLARED.clear()
-    declare._DECLARED.update(before)
 
 
 @pytest.fixture

@@ -45,25 +45,8 @@ def plan_of() -> Iterator[Planner]:
 
 
 @pytest.fixture
-def reads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, int]]:
-    """A list of what is read: tensor, first byte, bytes."""
-    done: list[tuple[str, int, int]] = []
-    read_into = Memory.read_into
-
-    def watched(source: Memory, buffer: memoryview, name: str, offset: int = 0) -> None:
-        done.append((name, offset, buffer.nbytes))
-        read_into(source, buffer, name, offset)
-
-    monkeypatch.setattr(Memory, "read_into", watched)
-    return done
-
-
-@pytest.fixture
-def theirs() -> Iterator[Method]:
+def theirs(forget: None) -> Method:
     """Declare a method that takes a pass and computes in torch."""
-    cuvee.methods()  # all there are, before one is added
-    before = dict(declare._DECLARED)
-
     @declare.method(passes=lambda _: 1)
     def theirs(weights: Weights) -> Passes[torch.Tensor]:
         """Divide by the sum.
@@ -74,9 +57,7 @@ def theirs() -> Iterator[Method]:
         (value,) = yield from total(lambda: weights[0].tensor.double().sum().reshape(1).numpy())
         return weights[0].tensor / float(value)
 
-    yield cuvee.methods()["theirs"]
-    declare._DECLARED.clear()
-    declare._DECLARED.update(before)
+    return cuvee.methods()["theirs"]
 
 
 def models(size: int = LARGE, count: int = 3, dtype: torch.dtype = torch.bfloat16) -> list[dict[str, torch.Tensor]]:

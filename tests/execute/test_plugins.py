@@ -1,16 +1,14 @@
 """Methods that others declare: what they give back, what they are shown of a sample, and how their errors are told."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
 
-import cuvee
 from cuvee.errors import MergeError, NonFiniteError
 from cuvee.execute.forecast import forecast
-from cuvee.methods import declare
 from cuvee.methods.declare import Deltas, Scope, Weights, method
 from cuvee.plan import planner
 from cuvee.plan.limits import Limits
@@ -27,15 +25,7 @@ from execute.alone import merged
 CELL = 1 << 12
 TYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "float64": torch.float64}
 
-
-@pytest.fixture(autouse=True)
-def forget() -> Iterator[None]:
-    """Take back what a test declares."""
-    cuvee.methods()  # all there are, before anything is added
-    before = dict(declare._DECLARED)
-    yield
-    declare._DECLARED.clear()
-    declare._DECLARED.update(before)
+pytestmark = pytest.mark.usefixtures("forget")
 
 
 @pytest.fixture

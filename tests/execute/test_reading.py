@@ -18,7 +18,6 @@ from cuvee.plan.planner import Plan, make_plan
 from cuvee.plan.strips import Strip
 from cuvee.recipe.recipe import Recipe
 from cuvee.resolve import Sources
-from cuvee.sources.memory import Memory
 from cuvee.writers.memory import MemoryWriter
 from end_to_end.recipes import each_scope, recipe_for
 from end_to_end.uneven import Weights, assert_same_bytes, models
@@ -35,20 +34,6 @@ State = Mapping[str, torch.Tensor]
 def fine_grid(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the cells of every plan small."""
     monkeypatch.setattr(planner, "CELL", SMALL)
-
-
-@pytest.fixture
-def reads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, int]]:
-    """A list of what is read: tensor, first byte, bytes."""
-    done: list[tuple[str, int, int]] = []
-    read_into = Memory.read_into
-
-    def watched(source: Memory, buffer: memoryview, name: str, offset: int = 0) -> None:
-        done.append((name, offset, buffer.nbytes))
-        read_into(source, buffer, name, offset)
-
-    monkeypatch.setattr(Memory, "read_into", watched)
-    return done
 
 
 @pytest.fixture

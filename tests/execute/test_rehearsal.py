@@ -5,10 +5,8 @@ from typing import Any, Literal
 
 import pytest
 
-import cuvee
 from cuvee.execute import rehearsal
 from cuvee.execute.rehearsal import Rehearsal, Rehearsals
-from cuvee.methods import declare
 from cuvee.methods.declare import Scope, Weights, method
 from cuvee.plan.planner import Plan, make_plan
 from cuvee.plan.rows import CELL, Domain, Job, Row
@@ -22,15 +20,7 @@ from plan.conftest import HeaderOnly
 Planner = Callable[..., Plan]
 BILLION = 10**9
 
-
-@pytest.fixture(autouse=True)
-def forget() -> Iterator[None]:
-    """Take back what a test declares."""
-    cuvee.methods()  # all there are, before anything is added
-    before = dict(declare._DECLARED)
-    yield
-    declare._DECLARED.clear()
-    declare._DECLARED.update(before)
+pytestmark = pytest.mark.usefixtures("forget")
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Small tensors that are merged as one: what is wrong with one of them is told with its name."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import pytest
@@ -8,7 +8,6 @@ import torch
 
 import cuvee
 from cuvee.errors import MergeError, NonFiniteError
-from cuvee.methods import declare
 from cuvee.methods.declare import Method, Scope, Weights, method
 from cuvee.methods.registry import find_method
 from cuvee.tensors.algebra import gram_matrix, weighted_sum
@@ -18,16 +17,6 @@ from end_to_end.recipes import each_scope, recipe_for
 from end_to_end.uneven import Weights as State
 from end_to_end.uneven import assert_same_bytes
 from execute.alone import assert_same_as_alone, merged, merged_alone
-
-
-@pytest.fixture
-def forget() -> Iterator[None]:
-    """Take back what a test declares."""
-    cuvee.methods()  # all there are, before anything is added
-    before = dict(declare._DECLARED)
-    yield
-    declare._DECLARED.clear()
-    declare._DECLARED.update(before)
 
 
 def states(count: int) -> list[State]:

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -49,16 +48,6 @@ def loudest(weights: Weights, *, weight: PerModel[Weight] = each(1.0)):
     shares = np.sqrt(np.diagonal(gram[0])) * np.asarray(weight)
     return weighted_sum(weights, shares / shares.sum() if shares.sum() else shares)
 '''
-
-
-@pytest.fixture
-def forget() -> Iterator[None]:
-    """Take back what a test declares."""
-    cuvee.methods()  # all there are, before anything is added
-    before = dict(declare._DECLARED)
-    yield
-    declare._DECLARED.clear()
-    declare._DECLARED.update(before)
 
 
 @pytest.fixture

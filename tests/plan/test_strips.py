@@ -1,14 +1,13 @@
 """Strips: which rows are worked on as one, and where a run of a strip's elements lies in its rows."""
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
 
-from cuvee.methods import declare
 from cuvee.methods.declare import Weights, method
-from cuvee.methods.registry import find_method, methods
+from cuvee.methods.registry import find_method
 from cuvee.plan import planner
 from cuvee.plan.planner import Plan
 from cuvee.plan.rows import CELL
@@ -42,16 +41,6 @@ def strips(plan_of: Any, header: Any) -> Any:
         return joined(plan_of(method=name, models=some, base=base, tensors=list(rules), parameters=parameters))
 
     return make
-
-
-@pytest.fixture
-def forget() -> Iterator[None]:
-    """Take back what a test declares."""
-    methods()  # all there are, before anything is added
-    before = dict(declare._DECLARED)
-    yield
-    declare._DECLARED.clear()
-    declare._DECLARED.update(before)
 
 
 # What joins

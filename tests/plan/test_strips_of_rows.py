@@ -1,12 +1,10 @@
 """Tensors that are joined as the rows of a matrix: what their methods are told, and what stays apart of it."""
 
-from collections.abc import Iterator
 from typing import Any, Literal
 
 import pytest
 import torch
 
-from cuvee.methods import declare
 from cuvee.methods.declare import Scope, Weights, method
 from cuvee.methods.registry import methods
 from cuvee.plan.planner import Plan
@@ -18,15 +16,7 @@ from cuvee.tensors.passes import Passes, Position, total
 from end_to_end.uneven import assert_same_bytes
 from execute.alone import merged, merged_alone
 
-
-@pytest.fixture(autouse=True)
-def forget() -> Iterator[None]:
-    """Take back what a test declares."""
-    methods()  # all there are, before anything is added
-    before = dict(declare._DECLARED)
-    yield
-    declare._DECLARED.clear()
-    declare._DECLARED.update(before)
+pytestmark = pytest.mark.usefixtures("forget")
 
 
 @pytest.fixture
