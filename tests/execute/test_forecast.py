@@ -47,6 +47,7 @@ def plan_of() -> Iterator[Planner]:
 @pytest.fixture
 def theirs(forget: None) -> Method:
     """Declare a method that takes a pass and computes in torch."""
+
     @declare.method(passes=lambda _: 1)
     def theirs(weights: Weights) -> Passes[torch.Tensor]:
         """Divide by the sum.
