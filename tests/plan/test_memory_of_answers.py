@@ -10,8 +10,9 @@ from cuvee.plan import limits as limits_module
 from cuvee.plan.limits import Limits, budget_of
 from cuvee.plan.planner import Plan
 from cuvee.plan.rows import CELL
-from cuvee.plan.sample import PIECE, num_pieces
+from cuvee.plan.sample import num_pieces
 from cuvee.recipe.recipe import Recipe
+from cuvee.tensors.passes import PIECE
 
 MB = 1_000_000
 

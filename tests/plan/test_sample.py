@@ -5,7 +5,8 @@ from itertools import accumulate
 import pytest
 
 from cuvee.plan.rows import Row
-from cuvee.plan.sample import PIECE, num_pieces, pieces
+from cuvee.plan.sample import num_pieces, pieces
+from cuvee.tensors.passes import PIECE
 
 
 def row(name: str, size: int) -> Row:

@@ -8,8 +8,9 @@ from cuvee.errors import PlanError, RecipeError
 from cuvee.files import AHEAD
 from cuvee.plan.planner import Plan, used
 from cuvee.plan.rows import CELL, Domain, Job, Row
-from cuvee.plan.sample import PIECE, num_pieces
+from cuvee.plan.sample import num_pieces
 from cuvee.plan.strips import Strip
+from cuvee.tensors.passes import PIECE
 from cuvee.tensors.ranks import FEW, most_candidates
 
 __all__ = ["PLACE", "Budget", "Limits", "budget_of", "cells_per_block", "sizes_to_keep"]

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from math import isqrt
 
 from cuvee.plan.rows import Row
+from cuvee.tensors.passes import PIECE
 
-__all__ = ["PIECE", "num_pieces", "pieces"]
+__all__ = ["num_pieces", "pieces"]
 
-PIECE = 4096  # elements read together
 MOST = 256  # pieces
 
 

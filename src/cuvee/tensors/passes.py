@@ -23,12 +23,16 @@ from typing import Any, Literal, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Array", "Kind", "Pass", "Passes", "Position", "advance", "finished", "prefix", "sampled", "total"]
+__all__ = ["PIECE", "Array", "Kind", "Pass", "Passes", "Position", "advance", "finished", "prefix", "sampled", "total"]
 
 Array = NDArray[Any]
 P = ParamSpec("P")
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+PIECE = 4096
+"""Elements of a sample that lie together."""
 
 
 def _ignore(_: str) -> None:

@@ -22,7 +22,7 @@ from cuvee.tensors.framework import torch
 from cuvee.tensors.kernels.frame import BINS
 from cuvee.tensors.kernels.program import program_of
 from cuvee.tensors.operands import Operand
-from cuvee.tensors.passes import Array, Pass, finished, prefix, sampled
+from cuvee.tensors.passes import PIECE, Array, Pass, finished, prefix, sampled
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,7 +41,7 @@ __all__ = [
 
 NONE = (1 << 31) - 1  # above every magnitude: nothing is larger
 ALL = -1  # below every magnitude
-SLACK = 6  # standard deviations of a sample's rank that candidates reach to
+SLACK = 4  # standard errors of a sample's rank that candidates reach to
 MOST_CANDIDATES = 64  # for one operand, all ranks together; their counts are kept for every cell
 MOST_COUNTS = 8 << 20  # that are kept for all cells together, from where on there are fewer candidates
 PER_COUNT = 1 << 18  # entries of a domain that there are about so many counts for
@@ -268,11 +268,24 @@ def _choose(sample: Array, *, places: Places, ranks: Array, size: int) -> Array:
     for operand, own, rank in zip(*places, ranks, strict=True):
         if 0 < rank < size:
             share = rank / size
-            slack = SLACK * sqrt(num_sampled * share * (1 - share)) + 1
+            slack = SLACK * num_sampled * _error_of_share(sample[operand], ordered[operand], share) + 1
             first, last = max(int(share * num_sampled - slack), 0), int(share * num_sampled + slack) + 1
             lists[operand][own] = sorted(_likeliest(ordered[operand, first:last], most))
     width = max(len(own) for each in lists for own in each)
     return np.asarray([[own + own[-1:] * (width - len(own)) for own in each] for each in lists], np.int64)
+
+
+def _error_of_share(sample: Array, ordered: Array, share: float) -> float:
+    """Return the standard error of the share of entries that are as large as the sample says a share of them is.
+
+    A sample of single entries would have a binomial one; neighbours in a tensor are alike, so pieces are compared.
+    """
+    by_piece = sample[: len(sample) // PIECE * PIECE].reshape(-1, PIECE)
+    binomial = sqrt(share * (1 - share) / len(sample))
+    if len(by_piece) < 2:
+        return binomial
+    shares = (by_piece >= ordered[min(int(share * len(sample)), len(sample) - 1)]).mean(1)
+    return max(binomial, float(shares.std(ddof=1)) / sqrt(len(shares)))
 
 
 def most_candidates(size: int, num_operands: int) -> int:
