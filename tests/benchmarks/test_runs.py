@@ -56,6 +56,13 @@ def test_memory_compares_with_the_plan(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.glob("*/*")) == ["m0", "m1", "m2"]
 
 
+def test_every_kernel_is_timed(tmp_path: Path) -> None:
+    said = run("kernels.py", "--repetitions", "1", "--models", "2", "--results", tmp_path / "kernels.json")
+    timed = json.loads((tmp_path / "kernels.json").read_text())["kernels"]
+    assert len(timed) == 10
+    assert all(each["kernel"] in said and min(each["nanoseconds"]) > 0 for each in timed)
+
+
 def test_the_floor_reads_all_and_writes_the_first(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()

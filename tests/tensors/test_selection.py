@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from cuvee.errors import MergeError
 from cuvee.spec import DTYPES
+from cuvee.tensors import ranks
 from cuvee.tensors.convert import from_bytes
 from cuvee.tensors.operands import Block
-from cuvee.tensors.passes import Array, Pass, Position, advance
+from cuvee.tensors.passes import PIECE, Array, Pass, Position, advance
 from cuvee.tensors.selection import Cut, Trimmed, largest, share_of, trim
 
 
@@ -135,3 +136,15 @@ def test_elements_that_change_between_readings_are_an_error() -> None:
             answers.append((np.zeros_like(part), part, answer) if asked.kind == "running" else answer)
     with pytest.raises(MergeError, match="have changed"):
         asked.answer(part)
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.5])
+def test_the_error_of_a_sample_is_what_many_samples_show(spread: float) -> None:
+    """Pieces of a tensor differ in scale, or do not; the share above a magnitude varies accordingly."""
+    random, errors, shares = np.random.default_rng(0), [], []
+    for _ in range(200):
+        scales = np.exp(spread * random.standard_normal((20, 1)))
+        sample = np.abs(scales * random.standard_normal((20, PIECE))).astype(np.float32).view(np.int32).reshape(-1)
+        errors.append(ranks._error_of_share(sample, np.sort(sample)[::-1], 0.3))
+        shares.append((sample.view(np.float32) >= 1.0).mean())
+    assert 0.75 < np.mean(errors) / np.std(shares) < 1.35
