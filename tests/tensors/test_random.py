@@ -39,12 +39,12 @@ def test_counters_have_64_bits() -> None:
 
 
 def drawn_one_by_one(key: Key, index: int, density: float) -> bool:
-    """Decide about one element as the docstring of `survives` says: 32 bits, in two halves from two counters."""
+    """Decide about one element as the docstring of `survives_in` says: 32 bits, four each from eight counters."""
     group, place = divmod(index, 1024)
-    word, half = divmod(place // 128, 2)
-    upper = int(philox(key.key, key.streams[0], 128 * group + place % 128, 1)[word]) >> (16 * half) & 0xFFFF
-    lower = int(philox(key.key, key.streams[0], 2**63 + index, 1)[0]) & 0xFFFF
-    return (upper << 16 | lower) < round(density * 2**32)
+    bit, column = divmod(place, 32)
+    counters = [philox(key.key, key.streams[0], k * 2**61 + 32 * group + column, 1) for k in range(8)]
+    draw = "".join(str(int(word[0]) >> bit & 1) for words in counters for word in words)
+    return int(draw, 2) < round(density * 2**32)
 
 
 @pytest.mark.parametrize("density", [0.5, 0.3, 1 / 3, 2**-16, 2**-17 + 2**-32, 1 - 2**-16, 1 - 2**-32])
@@ -54,7 +54,7 @@ def test_an_element_survives_if_its_32_bits_are_below_the_density(density: float
     assert survives(key, start, count, density).tolist() == expected
 
 
-def test_the_lower_bits_decide_where_the_upper_ones_equal_the_threshold() -> None:
+def test_lower_bits_decide_where_the_upper_ones_equal_the_threshold() -> None:
     key, start, count = Key.of(5, "m1", ["w"]), 0, 1 << 18
     even = survives(key, start, count, 0x4000 / 2**16)
     edge = survives(key, start, count, 0x4001 / 2**16) & ~even  # a few: those whose upper bits are 0x4000

@@ -28,8 +28,9 @@ _LOW = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 7
-_OWN = 1 << 63  # marks the counter that belongs to one element alone
-GROUP, COUNTERS = 1024, 128  # elements that share counters, and those counters
+_TOP = 1 << 31
+_BATCH = 1 << 61  # between the counters of four bits of the draws and of the next four
+GROUP, COUNTERS = 1024, 32  # elements that share counters, and how many counters give them four bits each
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,18 +161,24 @@ def survives(key: Key, start: int, count: int, density: float) -> "Tensor":
 def survives_in(key: int, stream: int, start: int, count: int, density: float) -> "Tensor":
     """Return which elements of one tensor survive, (count,) bool.
 
-    Element i survives if its draw, a number of 32 bits, is below density * 2^32. The upper 16 bits decide nearly always
-    and come eight from a counter; the lower ones, where the upper ones equal the threshold's, from a counter of the
-    element's own. Elements go by groups of 1024: element h * 128 + c of group g takes half-word h of counter 128 g + c.
+    Element i survives if its draw, a number of 32 bits, is below density * 2^32. Elements go by groups of 1024: element
+    32 b + c of group g takes bit b of word w of counter k 2^61 + 32 g + c as the bit 4 k + w of its draw, counted from
+    the highest. Most draws differ from the threshold in one of their first bits; the others are not drawn for nothing.
     """
     threshold = round(density * (1 << 32))
-    edge, rest = threshold >> 16, threshold & 0xFFFF
     first, last = start // GROUP, -(-(start + count) // GROUP)
-    words = torch.stack(list(philox(key, stream, first * COUNTERS, (last - first) * COUNTERS)))
-    halves = torch.stack([words & 0xFFFF, words >> 16], dim=1)  # word, half, counter
-    by_group = halves.reshape(GROUP // COUNTERS, last - first, COUNTERS).transpose(0, 1)
-    upper = by_group.reshape(-1)[start - first * GROUP :][:count]
-    kept = upper < edge
-    for place in (upper == edge).nonzero().flatten().tolist() if rest else ():
-        kept[place] = int(philox(key, stream, _OWN | (start + place), 1)[0]) & 0xFFFF < rest
-    return kept
+    below = torch.zeros((last - first) * COUNTERS, dtype=torch.int64)  # 32 bits in each
+    level = torch.full_like(below, _LOW)
+    if threshold > _LOW:
+        return torch.ones(count, dtype=torch.bool)
+    for place in range(32):
+        if not threshold << place & _LOW or not level.any():
+            break  # those that are level so far are not below, or there are none
+        if place % 4 == 0:
+            drawn = philox(key, stream, place // 4 * _BATCH + first * COUNTERS, below.numel())
+        side = _LOW if threshold << place & _TOP else 0
+        lower = drawn[place % 4] ^ side  # a bit that differs from the threshold's
+        below |= level & lower & side
+        level &= ~lower
+    bits = below.reshape(-1, 1, COUNTERS) >> torch.arange(32).reshape(1, -1, 1) & 1
+    return bits.reshape(-1)[start - first * GROUP :][:count].bool()

@@ -36,7 +36,7 @@ __all__ = ["CODES", "SLOTS"]
 # fmt: on
 SLOTS = 27
 CHUNK = 1024  # elements worked on at a time: a handful of float32 chunks stay in the innermost cache
-SPARE_CHUNKS = 6  # beyond those of the operands: base, total, mass, words, draws, places
+SPARE_CHUNKS = 5  # beyond those of the operands: base, total, mass, and two for whatever a chunk needs on the way
 EVERY_SIGN = 2
 BINS = 1 << 14  # of a histogram
 LANES_PER_PAIR = 64  # float64 sums that an inner product is spread over: their order is fixed, and they are fast

@@ -19,14 +19,14 @@ from cuvee.tensors.kernels.frame import (
 __all__ = ["EVERY", "begin_row", "keep_band", "load"]
 
 LINE = 64  # bytes that memory is fetched by
-WORDS = CHUNK // 8  # counters drawn for a chunk: each gives four words of 32 bits, eight halves
+WORDS = CHUNK // 32  # a bit of each of a chunk's elements: as many counters give four such planes
 ROUNDS = 7
 MULTIPLY_0, MULTIPLY_1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 WEYL_0, WEYL_1 = np.uint32(0x9E3779B9), np.uint32(0xBB67AE85)
 LOW = np.uint64(0xFFFFFFFF)
 HALF = np.uint64(32)
-SECOND = np.uint32(1 << 31)  # in a counter's second word: the draw that decides where the first is on the edge
-LOW_HALF = np.uint32(0xFFFF)
+BATCH = 29  # in a counter's second word: which four planes it gives
+NONE, ONE, ALL, TOP = np.uint32(0), np.uint32(1), np.uint32(0xFFFFFFFF), np.uint32(1 << 31)
 ZERO = np.int32(0)
 EVERY = np.int32(-1), MAGNITUDE  # the band that every magnitude lies in
 NOTHING = np.float32(0)
@@ -52,7 +52,7 @@ def load(model, code, base, stages, first, last, seen, segment, place, row, begi
         begin: the chunk's first element.
         count: elements in it.
         out: address of a chunk.
-        spare: address of two chunks.
+        spare: address of another chunk.
 
     Returns:
         Whether what was read is finite; and the magnitudes that stay: above `low`, and not above `high`.
@@ -150,52 +150,67 @@ def _drop(values, count, stage, name, start, spare):
         for i in range(count):
             wide[i] *= rescale
         return 0
-    edge, rest = np.uint32(threshold >> 16), threshold & 0xFFFF
-    words, draws = spare + 4 * CHUNK, spare
-    _draw(stage, name, start // CHUNK, words)
-    if first == 0 and count == CHUNK and not (rest and _on_edge(words, edge)):
-        for w in range(4):
-            _keep_drawn(values + 8 * w * WORDS, words + 4 * w * WORDS, edge, rescale)
+    _find_survivors(stage, name, start // CHUNK, threshold, spare)
+    survivors = u32(spare)
+    if count == CHUNK:
+        for bit in range(32):
+            _keep_survivors(values + 4 * WORDS * bit, spare, np.uint32(bit), rescale)
         return 0
-    _spread(words, draws)
-    if rest:
-        _settle_edge(draws, stage, name, start - first, np.int32(edge), rest)
-    drawn = i32(draws)
     for i in range(count):
-        wide[i] = np.float32(wide[i] * rescale) if drawn[first + i] < np.int32(edge) else NOTHING
+        word, bit = (first + i) % WORDS, np.uint32((first + i) // WORDS)
+        wide[i] = np.float32(wide[i] * rescale) if survivors[word] >> bit & ONE else NOTHING
     return 0
 
 
 @compiled
-def _keep_drawn(values, words, edge, rescale):
-    """Keep and rescale, or clear, the elements that the halves of a row of words belong to."""
-    wide, drawn = f32(values), u32(words)
+def _keep_survivors(values, survivors, bit, rescale):
+    """Keep and rescale, or clear, the elements that one bit of each word stands for."""
+    wide, words = f32(values), u32(survivors)
     for c in range(WORDS):
-        wide[c] = np.float32(wide[c] * rescale) if np.uint32(drawn[c] & LOW_HALF) < edge else NOTHING
-    for c in range(WORDS):
-        other = np.float32(wide[WORDS + c] * rescale)
-        wide[WORDS + c] = other if np.uint32(drawn[c] >> np.uint32(16)) < edge else NOTHING
+        wide[c] = np.float32(wide[c] * rescale) if np.uint32(words[c] >> bit) & ONE else NOTHING
     return 0
 
 
 @compiled
-def _on_edge(words, edge):
-    """Count the halves that equal the upper bits of the threshold."""
-    drawn, hits = u32(words), 0
-    for c in range(4 * WORDS):
-        low, high = np.uint32(drawn[c] & LOW_HALF) == edge, np.uint32(drawn[c] >> np.uint32(16)) == edge
-        hits += np.int32(low) + np.int32(high)
-    return hits
+def _find_survivors(stage, name, chunk, threshold, out):
+    """Set bit b of word c where element 32 b + c of a chunk has a draw below the threshold.
+
+    Draws are compared from their highest bit down, for all elements of a word at once, as far as it takes.
+    """
+    below, level, drawn = u32(out), u32(out + 4 * WORDS), u32(out + 8 * WORDS)
+    for c in range(WORDS):
+        below[c], level[c] = NONE, ALL
+    for place in range(32):
+        if not threshold << place & ALL or (place % 4 == 0 and not _any(out + 4 * WORDS)):
+            break  # those that are level so far are not below, or there are none
+        if place % 4 == 0:
+            _draw(stage, name, chunk, place // 4, out + 8 * WORDS)
+        side = ALL if threshold << place & TOP else NONE
+        plane = WORDS * (place % 4)
+        for c in range(WORDS):
+            lower = np.uint32(drawn[plane + c] ^ side)  # a bit that differs from the threshold's
+            below[c] |= np.uint32(level[c] & lower & side)
+            level[c] &= np.uint32(~lower)
+    return 0
 
 
 @compiled
-def _draw(stage, name_address, chunk, out):
-    """Draw the words of a chunk: half h of counter c belongs to element h * 128 + c."""
+def _any(words):
+    """Say whether any bit is set in a plane."""
+    bits, result = u32(words), NONE
+    for c in range(WORDS):
+        result |= bits[c]
+    return result != NONE
+
+
+@compiled
+def _draw(stage, name_address, chunk, batch, out):
+    """Draw four planes of bits for a chunk: word w of counter c belongs to elements c, c + 32, and so on."""
     words, name, key = u32(out), u32(name_address), u32(stage + 8 * KEY)
     for c in range(WORDS):
         counter = np.uint64(chunk * WORDS + c)
         words[c] = np.uint32(counter & LOW)
-        words[WORDS + c] = np.uint32(counter >> HALF)
+        words[WORDS + c] = np.uint32(np.uint32(counter >> HALF) | np.uint32(batch << BATCH))
         words[2 * WORDS + c] = name[0]
         words[3 * WORDS + c] = name[1]
     key0, key1 = key[0], key[1]
@@ -208,42 +223,3 @@ def _draw(stage, name_address, chunk, out):
             words[3 * WORDS + c] = np.uint32(one & LOW)
         key0, key1 = np.uint32(key0 + WEYL_0), np.uint32(key1 + WEYL_1)
     return 0
-
-
-@compiled
-def _spread(words, out):
-    """Put the halves of a chunk's words in the order of its elements."""
-    drawn, draws = u32(words), i32(out)
-    for w in range(4):
-        for c in range(WORDS):
-            draws[2 * w * WORDS + c] = np.int32(drawn[w * WORDS + c] & LOW_HALF)
-        for c in range(WORDS):
-            draws[(2 * w + 1) * WORDS + c] = np.int32(drawn[w * WORDS + c] >> np.uint32(16))
-    return 0
-
-
-@compiled
-def _settle_edge(out, stage, name, start, edge, rest):
-    """Decide the few elements whose first 16 bits equal the threshold's by 16 bits of a draw of their own."""
-    draws, hits = i32(out), 0
-    for i in range(CHUNK):
-        hits += draws[i] == edge
-    if hits:
-        for i in range(CHUNK):
-            if draws[i] == edge and _second(stage, name, start + i) < rest:
-                draws[i] = np.int32(-1)
-    return 0
-
-
-@compiled
-def _second(stage, name_address, index):
-    """Draw another 16 bits for one element."""
-    name, key = u32(name_address), u32(stage + 8 * KEY)
-    w0, w1 = np.uint32(np.uint64(index) & LOW), np.uint32(np.uint32(np.uint64(index) >> HALF) | SECOND)
-    w2, w3, key0, key1 = name[0], name[1], key[0], key[1]
-    for _ in range(ROUNDS):
-        one, two = np.uint64(w0) * MULTIPLY_0, np.uint64(w2) * MULTIPLY_1
-        w0, w1 = np.uint32(np.uint32(two >> HALF) ^ w1 ^ key0), np.uint32(two & LOW)
-        w2, w3 = np.uint32(np.uint32(one >> HALF) ^ w3 ^ key1), np.uint32(one & LOW)
-        key0, key1 = np.uint32(key0 + WEYL_0), np.uint32(key1 + WEYL_1)
-    return np.int64(w0 & np.uint32(0xFFFF))
