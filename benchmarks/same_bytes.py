@@ -1,6 +1,6 @@
 """Merge the same random models in many ways and compare the bytes.
 
-    python benchmarks/same_bytes.py --elements 300000 --seed 0
+    python benchmarks/same_bytes.py --elements 1300000 --seed 0
 
 For every method and every scope it has: several numbers of workers and block sizes, rows in stored and in random order.
 Prints one line per setting, and ``N passed, N failed`` at the end; exits with 1 if any differ.
@@ -17,6 +17,7 @@ import torch
 import cuvee
 from cuvee.execute.run import execute
 from cuvee.methods.declare import Method
+from cuvee.plan.limits import budget_of
 from cuvee.plan.planner import make_plan
 from cuvee.resolve import Sources
 from cuvee.writers.memory import MemoryWriter
@@ -56,14 +57,14 @@ def merged(recipe: cuvee.Recipe, workers: int, block_bytes: int, order: random.R
         if order is not None:
             plan = replace(plan, rows=order.sample(list(plan.rows), len(plan.rows)))
         writer = MemoryWriter(list(plan.outputs[0].items()))
-        execute(plan, [writer], cuvee.Limits(workers=workers, block_bytes=block_bytes))
+        execute(plan, [writer], budget_of(plan, cuvee.Limits(workers=workers, block_bytes=block_bytes)))
         return writer.tensors()
 
 
 def main() -> None:
     """Read the options, merge, compare."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--elements", type=int, default=300_000, help="of the largest tensor; a cell has 131,072")
+    parser.add_argument("--elements", type=int, default=1_300_000, help="of the largest tensor; a cell has 524,288")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     base, *others = models(options.elements, options.seed)

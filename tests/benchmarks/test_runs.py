@@ -107,3 +107,9 @@ def test_an_output_that_is_too_small_ends_the_run(module: Import, tmp_path: Path
     command = timing.Command([sys.executable, "-c", "import os; os.mkdir('out')"], tmp_path / "out", 1)
     with pytest.raises(SystemExit, match="wrote 0 bytes of weights; 5 were expected"):
         list(timing.in_turn({"cuvee": command}, 5))
+
+
+def test_same_bytes_compares_every_method() -> None:
+    said = run("same_bytes.py", "--elements", "2000", "--seed", "3")
+    assert all(f"same  {name} " in said for name in cuvee.methods())
+    assert said.rstrip().endswith(", 0 failed")
