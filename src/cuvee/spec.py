@@ -143,6 +143,9 @@ class Source(Protocol):
         config: the model's configuration (``config.json``), or an empty mapping.
         sidecars: files that travel with the weights (configuration, tokenizer, ...), by file name.
         paths: files and folders the source reads, so that no output can replace them.
+        identity: names the content as far as that can be told without reading it: another one as soon as a file is
+            changed; empty where nothing can be told, as in memory.
+        location: what opens the same source again, from any folder; empty where nothing does, as in memory.
     """
 
     @property
@@ -157,6 +160,10 @@ class Source(Protocol):
     def sidecars(self) -> Mapping[str, Path]: ...  # noqa: D102
     @property
     def paths(self) -> Sequence[Path]: ...  # noqa: D102
+    @property
+    def identity(self) -> str: ...  # noqa: D102
+    @property
+    def location(self) -> str: ...  # noqa: D102
 
     def locate(self, name: str) -> str:
         """Say where a tensor is stored (its file), for messages."""
@@ -177,6 +184,14 @@ class Source(Protocol):
         """
         ...
 
+    def check_unchanged(self) -> None:
+        """Verify that what has been read so far is still what a reader would find.
+
+        Raises:
+            SourceError: a file has been changed, replaced or removed since its header was read; names it.
+        """
+        ...
+
     def close(self) -> None:
         """Release files. Reading afterwards is an error."""
         ...
@@ -190,5 +205,17 @@ class Sink(Protocol):
 
         Raises:
             OutputError: the bytes cannot be stored, for example because the disk is full.
+        """
+        ...
+
+    def keep(self, name: str, offset: int, nbytes: int) -> None:
+        """Count bytes of a tensor as stored: an earlier attempt has written them."""
+        ...
+
+    def read_back(self, buffer: memoryview, name: str, offset: int) -> None:
+        """Fill `buffer` with bytes of a tensor that have been stored, from byte `offset` on.
+
+        Raises:
+            OutputError: they cannot be read.
         """
         ...

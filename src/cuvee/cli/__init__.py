@@ -93,6 +93,21 @@ def plan(
 
 
 @app.command()
+def verify(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of a merge.")],
+    replay: Annotated[bool, typer.Option("--replay", help="Merge once more, writing nothing, and compare.")] = False,
+    as_json: Json = False,
+    memory: Memory = None,
+    workers: Workers = None,
+) -> None:
+    """Compare a merge, and the models it was made of, with what was recorded when it was made."""
+    from cuvee.cli.limits import limits
+    from cuvee.cli.verify import run
+
+    run(out, replay=replay, as_json=as_json, limits=limits(workers, None, memory))
+
+
+@app.command()
 def methods(
     name: Annotated[str | None, typer.Argument(help="A method, for its page.")] = None, as_json: Json = False
 ) -> None:

@@ -82,6 +82,19 @@ class Answers:
             if len(self._known) == asked_at:
                 self._known.append(asked.answer(pieces()))
 
+    def recall(self, asked_at: int, asked: Pass, total: Array) -> None:
+        """Answer a pass by the sum that an earlier attempt came to, unless another worker has done so.
+
+        Args:
+            asked_at: how many answers were known to the cell that asks.
+            asked: the pass.
+            total: the sum.
+        """
+        with self._sampling:
+            if len(self._known) == asked_at:
+                self._known.append(asked.answer(total))
+                self.passes += 1
+
     def add(self, row: Row, cell: int, asked: Pass) -> None:
         """Add a cell's part of the pass that is being asked."""
         part = asked.measure()
@@ -108,11 +121,16 @@ class Answers:
             if parts is not None and self._asked is not None and self._asked.kind == "total":
                 self._parts[row.name, row.start] = _sum(parts)
 
-    def close(self) -> None:
-        """Turn the parts into an answer, if a pass was asked; all cells have been seen."""
+    def close(self) -> tuple[int, Array] | None:
+        """Turn the parts into an answer, if a pass was asked; all cells have been seen.
+
+        Returns:
+            How many answers were known before, and the sum; None where there is no such sum.
+        """
         if self._asked is None:
-            return
+            return None
         self.passes += 1
+        summed = None
         if self._asked.kind == "running":
             self._known.append(_Running(self._parts, self._asked))
         else:
@@ -121,8 +139,10 @@ class Answers:
                     "a method asked its cells different questions; passes may not depend on the elements of a cell"
                 )
             total = self._total if self._total is not None else _sum([self._parts[p] for p in sorted(self._parts)])
+            summed = len(self._known), total
             self._known.append(self._asked.answer(total))
         self._asked, self._total, self._parts = None, None, {}
+        return summed
 
 
 def _sum(parts: Sequence[Array] | Array) -> Array:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cuvee.errors import CuveeWarning, OutputError, PlanError, RecipeError
+from cuvee.execute.companions import companions
 from cuvee.execute.forecast import Forecast, forecast
+from cuvee.execute.history import run_name
 from cuvee.execute.report import Report
 from cuvee.execute.run import execute
 from cuvee.methods.registry import find_method
@@ -16,11 +18,8 @@ from cuvee.plan.limits import Limits, budget_of
 from cuvee.plan.planner import Plan, make_plan
 from cuvee.recipe.recipe import Recipe
 from cuvee.resolve import Resolved, Sources
-from cuvee.version import __version__
-from cuvee.writers.card import model_card
 from cuvee.writers.memory import MemoryWriter
 from cuvee.writers.safetensors import SafetensorsWriter
-from cuvee.writers.sidecars import sidecar_files
 from cuvee.writers.target import CODE
 
 if TYPE_CHECKING:
@@ -100,6 +99,7 @@ def merge_variants(
         plan = make_plan(resolved)
         inputs = [*sources.paths, *(Path(recipe) for recipe in recipes.values() if isinstance(recipe, str | Path))]
         writers: list[SafetensorsWriter] = []
+        run = run_name(plan)
         for variant, out in enumerate(recipes):
             writer = SafetensorsWriter(
                 out,
@@ -109,18 +109,20 @@ def merge_variants(
                 overwrite=overwrite,
                 sync=sync,
                 inputs=inputs,
+                run=run,
             )
             _check_apart(writer, writers)
             writers.append(writer)
         expected = forecast(plan, limits or Limits(), writers[0].out.parent)
         for writer in writers:
             stack.enter_context(writer)
-        report = execute(plan, writers, expected.budget, _toward(expected, progress))
+        journals = [writer.journal for writer in writers]
+        report = execute(plan, writers, expected.budget, _toward(expected, progress), journals)
         report.expected = expected
         report.notes[:0] = plan.warnings
         for variant, writer in enumerate(writers):
             if writer.out.suffix != ".safetensors":
-                for name, data in _companions(plan, variant, writer.out.name, report.notes).items():
+                for name, data in companions(plan, variant, writer.out.name, report).items():
                     writer.add_file(name, data)
     return report
 
@@ -155,30 +157,6 @@ def _check_apart(writer: SafetensorsWriter, others: Sequence[SafetensorsWriter])
             raise OutputError(
                 f"The outputs {other.out} and {writer.out} would touch each other. Give each recipe a place of its own."
             )
-
-
-def _companions(plan: Plan, variant: int, title: str, notes: Sequence[str]) -> dict[str, bytes]:
-    """Make the files beside the weights: the donor's, and the model card."""
-    resolved, recipe = plan.variants[variant], plan.variants[variant].recipe
-    types = {spec.dtype for spec in plan.outputs[variant].values() if spec.dtype.kind == "float"}
-    files = sidecar_files(
-        resolved.sources[resolved.donor].sidecars,
-        dtype=types.pop() if len(types) == 1 else None,
-        custom_code=recipe.output.custom_code,
-        config_updates=plan.config[variant],
-    )
-    methods = dict.fromkeys(job.method for row in plan.rows for job in row.jobs if job.variant == variant)
-    citations = {m.paper.url: m.paper.bibtex(m.name) for m in methods if m.paper is not None}
-    files["README.md"] = model_card(
-        title,
-        recipe.method,
-        {label: source.reference for label, source in resolved.sources.items()},
-        recipe.to_yaml(),
-        list(citations.values()),
-        notes,
-        version=__version__,
-    )
-    return files
 
 
 def merge_state_dicts(

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from cuvee.execute.hashes import Hashes
 from cuvee.execute.shelf import Shelf
 from cuvee.plan.limits import PLACE
 from cuvee.plan.planner import Plan, used
@@ -70,7 +71,13 @@ class Kept:
 
 
 def read(
-    strip: Strip, needed: Iterable[int], first: int, size: int, buffers: Buffers, kept: Kept | None
+    strip: Strip,
+    needed: Iterable[int],
+    first: int,
+    size: int,
+    buffers: Buffers,
+    kept: Kept | None,
+    hashes: Hashes | None = None,
 ) -> tuple[list[Bytes | None], int]:
     """Make a run of elements of some inputs of a strip available.
 
@@ -81,6 +88,7 @@ def read(
         size: elements.
         buffers: the worker's.
         kept: what the strip's group keeps, if anything.
+        hashes: takes into account what is read.
 
     Returns:
         Bytes of each input of the strip, None where it is not needed; and the bytes that were read.
@@ -92,16 +100,19 @@ def read(
         data = kept.part(strip, i, first * width, size * width) if kept is not None else None
         if data is None or (kept is not None and not kept.full):
             data = buffers.get("in", i, size * width) if data is None else data
-            read_pieces(strip, i, first, size, data)
+            read_pieces(strip, i, first, size, data, hashes)
             moved += data.nbytes
         raw[i] = data
     return raw, moved
 
 
-def read_pieces(strip: Strip, i: int, first: int, size: int, data: Bytes) -> None:
+def read_pieces(strip: Strip, i: int, first: int, size: int, data: Bytes, hashes: Hashes | None = None) -> None:
     """Fill memory with a run of elements of an input, row by row."""
     place, width = 0, strip.joined.inputs[i].spec.dtype.bits // 8
     for row, begin, count in strip.pieces(first, size):
         view, end = row.inputs[i].view, place + count * width
-        row.inputs[i].source.read_into(data[place:end].data, view.name, (view.start + begin) * width)
+        source, offset, part = row.inputs[i].source, (view.start + begin) * width, data[place:end].data
+        source.read_into(part, view.name, offset)
+        if hashes:
+            hashes.read(source, view.name, offset, part)
         place = end

@@ -3,6 +3,7 @@
 import resource
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,8 @@ class Report:
         peak_memory: largest resident memory of the process so far, in bytes.
         expected: what was forecast before the run; None where nothing was.
         notes: what the user should know, once per tensor and fact.
+        inputs: content digest of every tensor that was read, by the id of its source.
+        outputs: content digest of every tensor written, by name, for each variant.
     """
 
     seconds: float = 0.0
@@ -35,6 +38,8 @@ class Report:
     peak_memory: int = 0
     expected: Forecast | None = None
     notes: list[str] = field(default_factory=list)
+    inputs: Mapping[int, Mapping[str, str]] = field(default_factory=dict, repr=False)
+    outputs: Sequence[Mapping[str, str]] = field(default=(), repr=False)
 
 
 class Meter:
@@ -43,7 +48,13 @@ class Meter:
     def __init__(self) -> None:
         self._began, self._cpu = time.perf_counter(), time.process_time()
 
-    def report(self, bytes_read: int, bytes_written: int, notes: list[str]) -> Report:
+    def report(
+        self,
+        bytes_read: int,
+        bytes_written: int,
+        notes: list[str],
+        digests: tuple[Mapping[int, Mapping[str, str]], Sequence[Mapping[str, str]]],
+    ) -> Report:
         """Say what was used since."""
         return Report(
             seconds=time.perf_counter() - self._began,
@@ -52,6 +63,8 @@ class Meter:
             bytes_written=bytes_written,
             peak_memory=_peak_memory(),
             notes=notes,
+            inputs=digests[0],
+            outputs=digests[1],
         )
 
 

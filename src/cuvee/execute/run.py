@@ -6,28 +6,33 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from cuvee.errors import CuveeError, MergeError
+from cuvee.errors import MergeError
 from cuvee.execute.agenda import Agenda, Block, Group
-from cuvee.execute.answers import Answers
-from cuvee.execute.cells import Cell, part_of, told
+from cuvee.execute.cells import part_of
+from cuvee.execute.hashes import Hashes
+from cuvee.execute.history import History
+from cuvee.execute.inquiry import Inquiry
 from cuvee.execute.reading import Buffers, Bytes, Kept, read
 from cuvee.execute.report import Meter, Report
 from cuvee.execute.shelf import Shelf
 from cuvee.plan.limits import Budget, cells_per_block
 from cuvee.plan.planner import Plan, used
-from cuvee.plan.rows import CELL, Job, Row
-from cuvee.plan.sample import pieces
+from cuvee.plan.rows import CELL, Job
 from cuvee.plan.strips import Strip
 from cuvee.pool import run_threads
 from cuvee.spec import Sink
 from cuvee.tensors.framework import single_threaded
-from cuvee.tensors.passes import Array, Pass
+from cuvee.writers.journal import Journal
 
 __all__ = ["execute"]
 
 
 def execute(
-    plan: Plan, sinks: Sequence[Sink], budget: Budget, progress: Callable[[int], None] = lambda _: None
+    plan: Plan,
+    sinks: Sequence[Sink],
+    budget: Budget,
+    progress: Callable[[int], None] = lambda _: None,
+    journals: Sequence[Journal] = (),
 ) -> Report:
     """Carry out a plan.
 
@@ -36,32 +41,44 @@ def execute(
         sinks: one for each variant.
         budget: workers and memory; they change nothing in the result.
         progress: called with the number of bytes read or written since the last call, from any worker.
+        journals: one for each variant, or none: what earlier attempts have done, and takes what this one does.
 
     Returns:
-        What it cost. On return every tensor has been handed to its sink entirely.
+        What it cost. On return every tensor has been handed to its sink entirely, and no input has changed.
 
     Raises:
         CuveeError: reading, merging or writing failed; the sinks are left incomplete.
     """
     meter = Meter()
-    run = _Run(plan, sinks, budget, progress)
+    run = _Run(plan, sinks, budget, progress, journals)
     with single_threaded():
         num_cells = sum(strip.joined.cells for strip in plan.strips)
         run_threads(run.work, run.agenda.stop, max(1, min(budget.workers, num_cells)))
-    return meter.report(run.bytes_read, run.bytes_written, run.notes())
+    digests = run.hashes.of_inputs(), run.hashes.of_outputs(sinks)
+    for source in {id(s): s for own in plan.variants for s in own.sources.values()}.values():
+        source.check_unchanged()
+    return meter.report(run.bytes_read, run.bytes_written, run.notes(), digests)
 
 
 class _Run:
     """The state of one run, shared by its workers."""
 
-    def __init__(self, plan: Plan, sinks: Sequence[Sink], budget: Budget, progress: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        sinks: Sequence[Sink],
+        budget: Budget,
+        progress: Callable[[int], None],
+        journals: Sequence[Journal],
+    ) -> None:
         self._plan = plan
         self._sinks = sinks
         self._progress = progress
         self._lock = threading.Lock()
-        self._noted: set[tuple[str, str]] = set()
-        self._answers = [Answers() for _ in plan.domains]
-        self._sampled = _sampled(plan)
+        self.hashes = Hashes(plan)
+        self._history = History(plan, journals, self.hashes)
+        self._noted = set(self._history.notes)
+        self._inquiry = Inquiry(plan, self.hashes, self._note, self._history.sums, lambda moved: self._count(moved, 0))
         # For each strip, by its id: the jobs that have merged, and what the cells of the sweep under way did.
         self._finished: dict[int, set[int]] = defaultdict(set)
         self._merging: dict[int, set[int]] = defaultdict(set)
@@ -75,6 +92,18 @@ class _Run:
         self.agenda = Agenda(groups, CELL, self._end_strip, self._end_sweep, self._end_group)
         self.bytes_read = 0
         self.bytes_written = 0
+        self._places = {id(strip): place for place, strip in enumerate(plan.strips)}
+        for place, j in self._history.merged:
+            self._take_over(plan.strips[place], j)
+
+    def _take_over(self, strip: Strip, j: int) -> None:
+        """Count a job as finished: an earlier attempt has written its bytes."""
+        self._finished[id(strip)].add(j)
+        for row in strip.rows:
+            job = row.jobs[j]
+            width = job.dtype.bits // 8
+            for view in job.outputs:
+                self._sinks[job.variant].keep(view.name, view.start * width, row.size * width)
 
     def work(self) -> None:
         """Take blocks until there are none."""
@@ -94,8 +123,9 @@ class _Run:
                 f"{row.name}: method '{row.jobs[j].method.name}' merged some cells and asked a question for others; "
                 "passes may not depend on the elements of a cell."
             )
-        for job in row.jobs:
-            self._answers[job.domain].end_row(row)
+        for j in self._merging[id(strip)] - self._finished[id(strip)]:
+            self._history.has_merged(self._places[id(strip)], strip, j, self._noted_so_far())
+        self._inquiry.end_row(row)
 
     def _end_sweep(self, group: Group) -> None:
         closed = set[int]()
@@ -103,18 +133,12 @@ class _Run:
             for job in strip.joined.jobs:
                 if job.domain not in closed:
                     closed.add(job.domain)
-                    self._close(strip.joined, job)
+                    if (summed := self._inquiry.close(job, strip.joined)) is not None:
+                        self._history.has_summed(job.domain, *summed, self._noted_so_far())
         for strip in group.strips:  # only now: other blocks of the sweep must not take the job for done
             self._finished[id(strip)] |= self._merging[id(strip)]
         if (kept := self._kept.get(id(group))) is not None:
             kept.full = True
-
-    def _close(self, row: Row, job: Job) -> None:
-        """Turn what a domain's cells said into an answer; an error of the method is told with a tensor's name."""
-        try:
-            self._answers[job.domain].close()
-        except Exception as error:
-            raise told(row.name, job, error) from error
 
     def _end_group(self, group: Group) -> None:
         if (kept := self._kept.pop(id(group), None)) is not None:
@@ -136,7 +160,7 @@ class _Run:
         first = block.first * row.cell
         size = min(block.last * row.cell, row.size) - first
         needed = {i: None for job in jobs.values() for i in used(job)}
-        raw, moved = read(strip, needed, first, size, buffers, self._kept_by(block.group))
+        raw, moved = read(strip, needed, first, size, buffers, self._kept_by(block.group), self.hashes)
         out = {j: buffers.get("out", j, size * job.dtype.bits // 8) for j, job in jobs.items()}
         merged = self._run_cells(block, jobs, raw, out)
         written = 0
@@ -155,59 +179,19 @@ class _Run:
         asked, merged = set[int](), set[int]()
         for index in range(block.first, block.last):
             offset = (index - block.first) * row.cell
-            cell = self._cell(strip, index * row.cell, row.cell, raw, offset)
+            cell = self._inquiry.cell(strip, index * row.cell, row.cell, raw, offset)
             for j, job in jobs.items():
                 target = part_of(out[j], job.dtype, offset, row.cell)
-                question = self._advance(cell, j, index, target)
+                question = self._inquiry.advance(cell, j, index, target)
                 if question is None:
                     merged.add(j)
                 else:
-                    self._answers[job.domain].add(row, index, question)
+                    self._inquiry.add(job, row, index, question)
                     asked.add(j)
         with self._lock:
             self._merging[id(strip)] |= merged
             self._asking[id(strip)] |= asked
         return merged
-
-    def _cell(self, strip: Strip, start: int, size: int, raw: Sequence[Bytes | None], offset: int) -> Cell:
-        """Make a cell of raw elements, which begin `offset` elements before it."""
-        row = strip.joined
-        inputs = [part_of(data, item.spec.dtype, offset, size) for data, item in zip(raw, row.inputs, strict=True)]
-        return Cell(strip, start, min(size, row.size - start), inputs, self._note)
-
-    def _advance(self, cell: Cell, j: int, index: int, target: Bytes | None) -> Pass | None:
-        """Run a job on a cell until it asks a pass, or merges; samples that it asks for on the way are taken."""
-        job = cell.strip.joined.jobs[j]
-        answers = self._answers[job.domain]
-        while True:
-            known = answers.at(cell.strip.joined, index)
-            question = cell.run(j, known, answers.passes, target)
-            if question is None or question.kind != "sample":
-                return question
-            try:
-                answers.sample(len(known), question, lambda: self._sample(job.domain, known))  # noqa: B023 - called at once
-            except CuveeError:  # of a piece, which has a name
-                raise
-            except Exception as error:
-                raise told(cell.name, job, error) from error
-
-    def _sample(self, domain: int, known: list[object]) -> Array:
-        """Ask pieces of a domain what they say, and put that together."""
-        parts, buffers = [], Buffers()
-        jobs = {id(row): j for row, j in self._sampled[domain]}
-        for row, start, size in pieces([row for row, _ in self._sampled[domain]]):
-            strip, j = Strip.of(row, self._plan.domains), jobs[id(row)]
-            if row.jobs[j].method.locality == "rows":
-                start -= start % row.width
-                size = max(size - size % row.width, row.width)
-            raw, moved = read(strip, used(row.jobs[j]), start, size, buffers, None)
-            self._count(moved, 0)
-            question = self._cell(strip, start, size, raw, 0).run(j, known, len(known), None)
-            if question is None:
-                name = row.jobs[j].method.name
-                raise MergeError(f"{row.name}: method '{name}' merged where others asked for a sample.")
-            parts.append(question.measure())
-        return np.concatenate(parts, axis=-1)
 
     def _write(self, strip: Strip, j: int, first: int, size: int, data: Bytes) -> int:
         """Hand merged elements to a job's sink, each row's under all of its names; return the bytes written."""
@@ -217,7 +201,9 @@ class _Run:
             width = job.dtype.bits // 8
             merged = data[place : place + count * width]
             for view in job.outputs:
-                self._sinks[job.variant].write_at(view.name, (view.start + begin) * width, merged.data)
+                offset = (view.start + begin) * width
+                self._sinks[job.variant].write_at(view.name, offset, merged.data)
+                self.hashes.wrote(job.variant, view.name, offset, merged.data)
             written += merged.nbytes * len(job.outputs)
             place += count * width
         return written
@@ -241,20 +227,14 @@ class _Run:
         with self._lock:
             self._noted.add((tensor, text))
 
+    def _noted_so_far(self) -> set[tuple[str, str]]:
+        with self._lock:
+            return set(self._noted)
+
     def notes(self) -> list[str]:
         """Return the facts noted, in the plan's order, whichever worker came upon them first."""
         place = {row.name: i for i, row in enumerate(self._plan.rows)}
         return [f"{tensor}: {text}." for tensor, text in sorted(self._noted, key=lambda note: (place[note[0]], note))]
-
-
-def _sampled(plan: Plan) -> Mapping[int, Sequence[tuple[Row, int]]]:
-    """Return, for each domain of several cells, the rows it consists of, and which of their jobs belongs to it."""
-    rows: dict[int, list[tuple[Row, int]]] = defaultdict(list)
-    for row in plan.rows:
-        for j, job in enumerate(row.jobs):
-            if not plan.domains[job.domain].whole:
-                rows[job.domain].append((row, j))
-    return rows
 
 
 def _connected(plan: Plan) -> list[list[Strip]]:

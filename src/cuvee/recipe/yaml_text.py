@@ -15,7 +15,7 @@ import yaml
 
 from cuvee.errors import RecipeError
 
-__all__ = ["Origin", "Where", "dump", "read"]
+__all__ = ["Origin", "Where", "dump", "parse", "read"]
 
 Where = tuple[str | int, ...]
 """Keys and indices that lead from the top of a document to a place in it."""
@@ -101,17 +101,37 @@ def read(path: Path) -> tuple[object, Origin]:
     Raises:
         RecipeError: it cannot be read or is not YAML; names file and line.
     """
+    try:
+        text = _text(path)
+    except RecipeError as error:
+        raise RecipeError(f"{path}: {error}") from None
+    except OSError as error:
+        raise RecipeError(f"{path}: the recipe cannot be read: {error.strerror}.") from error
+    return parse(text, path)
+
+
+def parse(text: str, path: Path) -> tuple[object, Origin]:
+    """Read YAML of one document.
+
+    Args:
+        text: the document.
+        path: the file it comes from, for messages.
+
+    Returns:
+        See `read`.
+
+    Raises:
+        RecipeError: it is not YAML; names file and line.
+    """
     reader = None
     try:
-        loader = _Loader(_text(path))
+        loader = _Loader(text)
         reader = _Reader(loader)
         node = loader.get_single_node()
         return (None if node is None else reader.plain(node, ())), Origin(path, reader.lines)
     except RecipeError as error:
         line = f":{reader.lines[error.where]}" if reader else ""
         raise RecipeError(f"{path}{line}: {error}", error.where) from None
-    except OSError as error:
-        raise RecipeError(f"{path}: the recipe cannot be read: {error.strerror}.") from error
     except RecursionError as error:
         raise RecipeError(f"{path}: not a recipe: it is nested too deeply, or refers to itself.") from error
     except (yaml.YAMLError, ValueError) as error:

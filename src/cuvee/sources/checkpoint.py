@@ -48,6 +48,10 @@ class Checkpoint:
             file.name: header.metadata for file, header in headers.items()
         }
         self._unchanged = {file: (header.file_bytes, header.modified_ns) for file, header in headers.items()}
+        self._identity = "\n".join(
+            f"{os.path.realpath(file)} {header.file_bytes} {header.modified_ns} {header.digest}"
+            for file, header in headers.items()
+        )
         self._files = OpenFiles(self._open)
         self._specs: dict[str, TensorSpec] = {}
         self._places: dict[str, tuple[Path, int, int]] = {}  # file, first byte, bytes
@@ -126,6 +130,33 @@ class Checkpoint:
                 f"{file}: tensor {shown(name)}: the file ended after {count:,} of {buffer.nbytes:,} bytes. "
                 f"It was cut short since its header was read; nothing may write to an input during a merge."
             )
+
+    @property
+    def identity(self) -> str:
+        """Each weight file's real path, size, time of its last change, and its header's digest."""
+        return self._identity
+
+    @property
+    def location(self) -> str:
+        """Its absolute path."""
+        return os.path.abspath(self._path)  # noqa: PTH100 - Path.resolve would follow the links
+
+    def check_unchanged(self) -> None:
+        """Verify that the files are still what they were when their headers were read.
+
+        Raises:
+            SourceError: one is not; names it.
+        """
+        for file, unchanged in self._unchanged.items():
+            try:
+                status = file.stat()
+            except OSError as error:
+                raise SourceError(f"{file} was there when the merge began and is not now: {error.strerror}.") from error
+            if (status.st_size, status.st_mtime_ns) != unchanged:
+                raise SourceError(
+                    f"{file} was changed during the merge: the result would be neither of the old model nor of the new "
+                    "one. Merge again when nothing writes to it."
+                )
 
     def close(self) -> None:
         """Close all files. Reading afterwards is an error."""

@@ -16,6 +16,8 @@ from math import prod
 from pathlib import Path
 from typing import BinaryIO
 
+import xxhash
+
 from cuvee.errors import FormatError, SourceError, nearest
 from cuvee.sources.strict_json import MAX_JSON_BYTES, parse_object, shown
 from cuvee.spec import DTYPES, DType, TensorSpec
@@ -57,6 +59,7 @@ class FileHeader:
         metadata: free text the writer left.
         file_bytes: size of the file when the header was read.
         modified_ns: time of its last change then, in nanoseconds.
+        digest: XXH3 hash of the header's text, 32 hexadecimal digits.
     """
 
     data_offset: int
@@ -64,6 +67,7 @@ class FileHeader:
     metadata: Mapping[str, str]
     file_bytes: int
     modified_ns: int
+    digest: str
 
 
 def read_header(path: Path) -> FileHeader:
@@ -96,6 +100,7 @@ def read_header(path: Path) -> FileHeader:
         metadata=metadata,
         file_bytes=status.st_size,
         modified_ns=status.st_mtime_ns,
+        digest=xxhash.xxh3_128_hexdigest(raw),
     )
 
 

@@ -109,6 +109,19 @@ class Memory:
             target[done : done + len(data)] = data
             skip, done = 0, done + len(data)
 
+    @property
+    def identity(self) -> str:
+        """Nothing: what is in memory may change unseen."""
+        return ""
+
+    @property
+    def location(self) -> str:
+        """Nothing: it is gone when the process ends."""
+        return ""
+
+    def check_unchanged(self) -> None:
+        """Do nothing: the caller has promised it."""
+
     def close(self) -> None:
         """Let go of the tensors. Reading afterwards is an error."""
         self._closed = True

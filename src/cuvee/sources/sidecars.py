@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["CONFIG", "find_sidecars"]
+__all__ = ["CARD", "CONFIG", "find_sidecars"]
 
 CONFIG = "config.json"
+CARD = "README.md"  # what the model says of itself; a merge writes its own
 
 SIDECARS = frozenset({
     # model
+    CARD,
     CONFIG,
     "generation_config.json",
     # tokenizer

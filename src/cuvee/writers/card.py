@@ -1,14 +1,16 @@
-"""The model card (README.md) of a merged checkpoint: what it is made of, the recipe, what to cite."""
+"""The model card (README.md) of a merged checkpoint: what it is made of, the recipe, the costs, what to cite."""
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-__all__ = ["model_card"]
+__all__ = ["Card", "model_card"]
 
 TEMPLATE = """---
 library_name: transformers
-{bases}tags:
+{licence}{bases}tags:
 - merge
 - cuvee
 ---
@@ -21,56 +23,86 @@ Merged with cuvee {version}, by the method `{method}`.
 
 {models}
 
+Digests are of the tensors that were read. `cuvee verify` compares them, and this checkpoint's
+(`{digest}`), with what is there now; `cuvee.json` has all that it needs.
+
 ## Recipe
 
 ```yaml
 {recipe}```
 {notes}
+## Costs
+
+{costs}
+
 ## Citations
 
 {citations}
 """
 
-HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+HUB_ID = re.compile(r"(\w[\w.-]*/\w[\w.-]*)(@.+)?")
 
 
-def model_card(
-    title: str,
-    method: str,
-    models: Mapping[str, str],
-    recipe: str,
-    citations: Sequence[str],
-    notes: Sequence[str] = (),
-    *,
-    version: str,
-) -> bytes:
-    """Write a model card.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """What a model card is made of.
 
-    Args:
+    Attributes:
         title: name of the merged model.
         method: name of the method.
-        models: label to what the recipe calls the model, base included; what looks like a hub's id (org/name) and is no
-            local path is listed as a base model in the front matter, too.
         recipe: the recipe's text.
+        record: where the merge comes from and what it cost; see `cuvee.execute.provenance`.
         citations: references of the methods used, one BibTeX entry or line each.
-        notes: what the plan and the run warned of.
-        version: version of cuvee that merged it.
-
-    Returns:
-        The card, UTF-8.
     """
-    listed = "\n".join(f"- `{label}`: `{reference}`" for label, reference in models.items())
-    remarks = "\n## Notes\n\n" + "\n".join(f"- {note}" for note in notes) + "\n" if notes else ""
-    cited = "\n".join(f"```bibtex\n{entry}```" for entry in citations) or "The methods used have no paper of their own."
-    hub = [name for name in dict.fromkeys(models.values()) if HUB_ID.fullmatch(name) and not Path(name).exists()]
+
+    title: str
+    method: str
+    recipe: str
+    record: Mapping[str, Any]
+    citations: Sequence[str]
+
+
+def model_card(card: Card) -> bytes:
+    """Write a model card, UTF-8.
+
+    What is called by a hub's id (org/name) and is no local path is listed as a base model in the front matter, too; a
+    licence that all models state is stated there.
+    """
+    inputs, notes = card.record["inputs"], card.record["notes"]
+    references = [stated["reference"] for stated in inputs.values()]
+    licences = {stated["licence"] for stated in inputs.values()}
+    hub = [found[1] for name in dict.fromkeys(references) if (found := HUB_ID.fullmatch(name)) and not Path(name).exists()]
     text = TEMPLATE.format(
-        version=version,
+        licence=f"license: {next(iter(licences))}\n" if len(licences) == 1 and None not in licences else "",
         bases="base_model:\n" + "".join(f"- {name}\n" for name in hub) if hub else "",
-        title=title,
-        method=method,
-        models=listed,
-        recipe=recipe,
-        notes=remarks,
-        citations=cited,
+        title=card.title,
+        version=card.record["versions"]["cuvee"],
+        method=card.method,
+        models="\n".join(_model(label, stated) for label, stated in inputs.items()),
+        digest=card.record["output"]["digest"],
+        recipe=card.recipe,
+        notes="\n## Notes\n\n" + "\n".join(f"- {note}" for note in notes) + "\n" if notes else "",
+        costs=_costs(card.record),
+        citations="\n".join(f"```bibtex\n{entry}```" for entry in card.citations)
+        or "The methods used have no paper of their own.",
     )
     return text.encode("utf-8", "replace")  # paths may hold bytes that are no text
+
+
+def _model(label: str, stated: Mapping[str, Any]) -> str:
+    """Describe one input in a line."""
+    licence = f", licence {stated['licence']}" if stated["licence"] else ""
+    unused = len(stated["unused"])
+    rest = f"; {unused} of its tensors {'are' if unused > 1 else 'is'} not used" if unused else ""
+    return f"- `{label}`: `{stated['reference']}`{licence} (`{stated['digest']}`{rest})"
+
+
+def _costs(record: Mapping[str, Any]) -> str:
+    """Say what the merge took, and with what."""
+    costs, machine = record["costs"], record["machine"]
+    software = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    return (
+        f"{costs['seconds']:.1f} s ({costs['cpu_seconds']:.1f} s of processor), {costs['bytes_read']:,} bytes read, "
+        f"{costs['bytes_written']:,} written, {costs['peak_memory'] / 1e6:,.0f} MB of memory at most; on "
+        f"{machine['cores']} cores ({machine['processor']}, {machine['system']}) with {software}."
+    )

@@ -49,6 +49,14 @@ class MemoryWriter:
             self._bytes[name][offset : offset + buffer.nbytes] = buffer.cast("B")
             self._account.enter(name, offset, buffer.nbytes)
 
+    def keep(self, name: str, offset: int, nbytes: int) -> None:  # noqa: ARG002 - as every sink
+        """Refuse: there is no earlier attempt in memory."""
+        raise OutputError(f"Tensor '{name}' was not written before: an output in memory begins empty.")
+
+    def read_back(self, buffer: memoryview, name: str, offset: int) -> None:
+        """Fill `buffer` with bytes of a tensor from byte `offset` on."""
+        buffer[:] = self._bytes[name][offset : offset + len(buffer)]
+
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return the tensors, in the order of the entries; not copied.
 

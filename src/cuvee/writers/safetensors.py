@@ -1,24 +1,29 @@
 """The sink that makes a checkpoint: safetensors files written at final offsets, by several threads, in any order.
 
-The output appears by rename when it is whole, or not at all.
+The output appears by rename when it is whole, or not at all. What an interrupted run has written stays hidden beside
+it, for the same run to go on from.
 """
 
 import io
 import os
+import secrets
 import shutil
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from cuvee.errors import OutputError
+from cuvee.errors import CuveeError, CuveeWarning, OutputError
 from cuvee.files import OpenFiles
 from cuvee.spec import DEFAULT_SHARD_BYTES
 from cuvee.writers.account import Account
 from cuvee.writers.files import create, is_full
+from cuvee.writers.journal import Journal
 from cuvee.writers.shards import INDEX, Entries, Shard, index_bytes, shard
-from cuvee.writers.target import Staging, check_target, is_single_file
+from cuvee.writers.staging import Staging
+from cuvee.writers.target import check_target, is_single_file
 
 __all__ = ["SafetensorsWriter"]
 
@@ -29,8 +34,10 @@ FORMAT = {"format": "pt"}
 class SafetensorsWriter:
     """A checkpoint being written: a folder, or one file if `out` ends in ``.safetensors``.
 
-    A context manager: entering makes a hidden folder beside `out` and reserves the space; leaving puts the output in
-    place, or, after any exception, removes all traces of it. No write may be in progress then.
+    A context manager: entering makes a hidden folder beside `out` and reserves the space, or takes over what an earlier
+    attempt at the same run has left there; leaving puts the output in place, or, after an exception, removes all traces
+    of it. Where `run` is given, what is done stays if the run was stopped from outside or by the operating system
+    (Ctrl-C, an input that cannot be read, a full disk). No write may be in progress then.
 
     Args:
         out: folder or file to make; missing parents are made too.
@@ -40,9 +47,11 @@ class SafetensorsWriter:
         overwrite: replace a checkpoint that stands at `out`; anything else is refused all the same.
         sync: finish only when the output would survive a loss of power, which takes as long as the disk needs.
         inputs: files and folders that are read, which the output must not touch.
+        run: names everything that the output depends on; None for a run that cannot be repeated.
 
     Attributes:
         out: real path of the output.
+        journal: what of it is done; while it is being written.
         shards: the files it will have.
         nbytes: size of all of them in bytes, headers included.
 
@@ -64,6 +73,7 @@ class SafetensorsWriter:
         overwrite: bool = False,
         sync: bool = False,
         inputs: Sequence[Path] = (),
+        run: str | None = None,
     ) -> None:
         self.out = check_target(out, overwrite=overwrite, inputs=inputs)
         self.shards = _shards(self.out, entries, shard_bytes)
@@ -72,7 +82,9 @@ class SafetensorsWriter:
         self._overwrite = overwrite
         self._sync = sync
         self._account = Account(entries)
+        self._run = run
         self._staging = Staging(self.out)
+        self.journal: Journal
         self._files = OpenFiles(lambda path: io.FileIO(path, "r+b"))
         self._written: list[Path] = []
         self._places: dict[str, tuple[Path, int]] = {}
@@ -80,19 +92,22 @@ class SafetensorsWriter:
         self._free_bytes = 0
 
     def __enter__(self) -> Self:
-        """Reserve the space and write the headers.
+        """Reserve the space and write the headers, or take over what an earlier attempt has written.
 
         Raises:
-            OutputError: the output cannot be made, for example because the disk is full; nothing of it is left.
+            OutputError: the output cannot be made, for example because the disk is full, or another process is making
+                it; nothing of it is left.
         """
         try:
             with self._explained():
                 self._free_bytes = shutil.disk_usage(next(path for path in self.out.parents if path.exists())).free
-                self._staging.create()
+                self.journal = self._staging.claim(self._run or secrets.token_hex(16))
+                if self.journal.entries and not self._take_over():
+                    self._staging.clear()
                 for part, header in zip(self.shards, self._headers, strict=True):
                     self._open(part, header)
-        except BaseException:
-            self._discard()
+        except BaseException as error:
+            self._leave(error)
             raise
         self._is_open = True
         return self
@@ -104,7 +119,27 @@ class SafetensorsWriter:
         if kind is None:
             self.finish()
         elif self._is_open:
-            self._discard()
+            self._leave(error)
+
+    def keep(self, name: str, offset: int, nbytes: int) -> None:
+        """Count bytes of a tensor as stored: an earlier attempt has written them.
+
+        Raises:
+            OutputError: there is no such tensor, or they lie outside it.
+        """
+        self._account.check(name, offset, nbytes)
+        self._account.enter(name, offset, nbytes)
+
+    def read_back(self, buffer: memoryview, name: str, offset: int) -> None:
+        """Fill `buffer` with bytes of a tensor that have been stored, from byte `offset` on.
+
+        Raises:
+            OutputError: they cannot be read.
+        """
+        file, begin = self._places[name]
+        with self._explained():
+            if self._files.read_at(file, buffer, begin + offset) < len(buffer):
+                raise OutputError(f"{file} was cut short while it was written; nothing else may write to it.")
 
     def write_at(self, name: str, offset: int, buffer: memoryview) -> None:
         """Store `buffer` at byte `offset` of the tensor. Any number of threads may do so at once.
@@ -164,10 +199,18 @@ class SafetensorsWriter:
                     self._files.sync(file)
                 self._files.close()
                 self._staging.publish(overwrite=self._overwrite, sync=self._sync)
-        except BaseException:
-            self._discard()
+        except BaseException as error:
+            self._leave(error)
             raise
         self._is_open = False
+
+    def _take_over(self) -> bool:
+        """Remove what the last attempt has left besides the weights; say whether those are all there."""
+        sizes = {part.file: part.nbytes + len(header) for part, header in zip(self.shards, self._headers, strict=True)}
+        found = {path.name: path for path in self._staging.folder.iterdir()}
+        for name in found.keys() - sizes.keys():
+            found[name].unlink()
+        return all(name in found and found[name].stat().st_size == size for name, size in sizes.items())
 
     def _open(self, part: Shard, header: bytes) -> None:
         file = self._create(part.file, len(header) + part.nbytes)
@@ -182,14 +225,24 @@ class SafetensorsWriter:
     def _create(self, name: str, nbytes: int) -> Path:
         """Make a file of the output."""
         path = self._staging.folder / name
-        create(path, nbytes)
+        if not path.exists():  # it does where it was taken over
+            create(path, nbytes)
         self._written.append(path)
         return path
 
-    def _discard(self) -> None:
+    def _leave(self, error: BaseException | None) -> None:
+        """Leave what has been written to the next attempt if there is any use in it; else remove it."""
         self._is_open = False
         self._files.close()
-        self._staging.discard()
+        if self._run and _may_go_on(error) and self._staging.keep():
+            warnings.warn(
+                f"What is done of {self.out} is kept in {self._staging.root}: the same merge goes on from there, "
+                "another one to the same place removes it.",
+                CuveeWarning,
+                stacklevel=3,
+            )
+        else:
+            self._staging.discard()
 
     def _check_open(self) -> None:
         if not self._is_open:
@@ -208,6 +261,14 @@ class SafetensorsWriter:
                 ) from error
             place = error.filename or self.out
             raise OutputError(f"{self.out} cannot be written: {place}: {error.strerror}.") from error
+
+
+def _may_go_on(error: BaseException | None) -> bool:
+    """Say whether a run was stopped from outside or by the operating system, and not by what it was to do."""
+    if isinstance(error, CuveeError):
+        error = error.__cause__
+        return isinstance(error, OSError) and bool(error.errno)  # without a number it is our own: a file has changed
+    return isinstance(error, KeyboardInterrupt | MemoryError | OSError | SystemExit)
 
 
 def _shards(out: Path, entries: Entries, shard_bytes: int) -> list[Shard]:

@@ -1,21 +1,17 @@
-"""Where the output goes: what may stand there, what may never be touched, and how it appears all at once.
+"""Where the output goes: what may stand there, and what may never be touched.
 
 Knows names and folders, and nothing of tensors.
 """
 
 import os
-import secrets
-import shutil
-import warnings
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from cuvee.errors import OutputError, SourceError
 from cuvee.sources.header import read_header
-from cuvee.writers.files import sync_folder
 
-__all__ = ["CODE", "Staging", "check_target", "is_single_file"]
+__all__ = ["CODE", "check_target", "is_single_file"]
 
 SUFFIX = ".safetensors"
 CODE = "cuvee_code"  # key of the headers' free text under which a merge names the code it copied
@@ -140,80 +136,3 @@ def _is_checkpoint_file(name: str) -> bool:
 
 def _exists(out: Path) -> OutputError:
     return OutputError(f"{out} exists already. Choose another place, or overwrite it (--overwrite, overwrite=True).")
-
-
-class Staging:
-    """A hidden folder beside the output, in which it grows, and from which it is renamed into place.
-
-    Args:
-        out: the real path of the output, as `check_target` returns it.
-
-    Attributes:
-        folder: the hidden folder.
-    """
-
-    def __init__(self, out: Path) -> None:
-        self.out = out
-        # The name is cut because file systems allow only 255 bytes; letters may take four each.
-        self._stem = f".{out.name[:40]}.{secrets.token_hex(4)}"
-        self.folder = out.parent / f"{self._stem}.partial"
-        self._old = out.parent / f"{self._stem}.old"
-        self._new_parents = [parent for parent in out.parents if not parent.exists()]
-
-    def create(self) -> None:
-        """Make the folder, and parents of the output that are missing.
-
-        Raises:
-            OSError: it cannot be made.
-        """
-        self.out.parent.mkdir(parents=True, exist_ok=True)
-        self.folder.mkdir()
-
-    def publish(self, *, overwrite: bool, sync: bool = False) -> None:
-        """Rename what has grown to its final name. After a failure what stood there before stands there again.
-
-        Args:
-            overwrite: replace a checkpoint that stands there.
-            sync: make names last through a loss of power.
-
-        Raises:
-            OutputError: something has appeared there in the meantime.
-            OSError: it cannot be renamed.
-        """
-        if sync:
-            sync_folder(self.folder)
-        check_target(self.out, overwrite=overwrite)
-        if is_single_file(self.out):
-            (self.folder / self.out.name).replace(self.out)
-            self.folder.rmdir()
-        elif self.out.exists() and any(self.out.iterdir()):
-            self._exchange()
-        else:
-            self.folder.rename(self.out)
-        if sync:
-            sync_folder(self.out.parent)
-
-    def _exchange(self) -> None:
-        try:
-            self.out.rename(self._old)
-            self.folder.rename(self.out)
-        except BaseException:
-            if self._old.exists() and not self.out.exists():
-                self._old.rename(self.out)
-            self._warn_of_old()
-            raise
-        shutil.rmtree(self._old, ignore_errors=True)
-        self._warn_of_old()
-
-    def _warn_of_old(self) -> None:
-        if self._old.exists():
-            warnings.warn(f"What stood at {self.out} before was not removed; it is now {self._old}.", stacklevel=2)
-
-    def discard(self) -> None:
-        """Remove what has grown, and the parents made for it."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-        for parent in self._new_parents:
-            try:
-                parent.rmdir()
-            except OSError:  # never made, or someone else has put something there
-                return

@@ -1,0 +1,29 @@
+"""``cuvee verify``."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from cuvee.errors import CuveeError
+from cuvee.execute.verify import verify
+from cuvee.plan.limits import Limits
+
+__all__ = ["run"]
+
+
+class DifferenceError(CuveeError):
+    """Something is not what was recorded."""
+
+
+def run(out: Path, *, replay: bool, as_json: bool, limits: Limits) -> None:
+    """Compare and print; fail if anything differs."""
+    findings = verify(out, replay=replay, limits=limits)
+    if as_json:
+        print(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        width = max(len(finding.part) for finding in findings)
+        for finding in findings:
+            print(f"{finding.part:<{width}}  {finding.state}{'  ' if finding.text else ''}{finding.text}")
+    wrong = [finding.part for finding in findings if finding.state != "same"]
+    if wrong:
+        raise DifferenceError(f"not as recorded: {', '.join(wrong)}.")

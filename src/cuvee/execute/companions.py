@@ -1,0 +1,47 @@
+"""The files beside the weights of a merge: those of the donor, the model card, the record."""
+
+from cuvee.execute.provenance import SIDECAR, provenance, written
+from cuvee.execute.report import Report
+from cuvee.plan.planner import Plan
+from cuvee.recipe.licence import conflict
+from cuvee.writers.card import Card, model_card
+from cuvee.writers.sidecars import sidecar_files
+
+__all__ = ["companions"]
+
+
+def companions(plan: Plan, variant: int, title: str, report: Report) -> dict[str, bytes]:
+    """Make the files that go beside a variant's weights.
+
+    Args:
+        plan: the plan that was carried out.
+        variant: which of its outputs.
+        title: name of the merged model.
+        report: what the run says; its notes may get one more, about licences.
+
+    Raises:
+        OutputError: a file cannot be copied.
+    """
+    resolved = plan.variants[variant]
+    recipe = resolved.recipe
+    record = provenance(plan, variant, report)
+    differ = conflict({label: stated["licence"] for label, stated in record["inputs"].items()})
+    if differ and differ not in report.notes:
+        report.notes.append(differ)
+        record["notes"].append(differ)
+    types = {spec.dtype for spec in plan.outputs[variant].values() if spec.dtype.kind == "float"}
+    files = sidecar_files(
+        resolved.sources[resolved.donor].sidecars,
+        dtype=types.pop() if len(types) == 1 else None,
+        custom_code=recipe.output.custom_code,
+        config_updates=plan.config[variant],
+    )
+    methods = dict.fromkeys(job.method for row in plan.rows for job in row.jobs if job.variant == variant)
+    card = Card(
+        title=title,
+        method=recipe.method,
+        recipe=recipe.to_yaml(),
+        record=record,
+        citations=list({m.paper.url: m.paper.bibtex(m.name) for m in methods if m.paper is not None}.values()),
+    )
+    return {**files, "README.md": model_card(card), SIDECAR: written(record)}

@@ -1,0 +1,81 @@
+"""The content digests of a run: of what it reads and of what it writes, taken as the bytes pass."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cuvee.digest import Digests
+from cuvee.plan.planner import Plan, used
+from cuvee.plan.strips import Strip
+from cuvee.spec import Sink, Source
+
+__all__ = ["Hashes"]
+
+Record = Mapping[str, Any]
+
+
+class Hashes:
+    """The digests of a plan's sources and outputs. Any number of threads may add to them.
+
+    Args:
+        plan: what is run.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._sources = list({id(s): s for own in plan.variants for s in own.sources.values()}.values())
+        self._places = {id(source): place for place, source in enumerate(self._sources)}
+        self._inputs = [Digests(source.header) for source in self._sources]
+        self._outputs = [Digests(outputs) for outputs in plan.outputs]
+
+    def read(self, source: Source, name: str, offset: int, data: memoryview) -> None:
+        """Take bytes into account that were read."""
+        self._inputs[self._places[id(source)]].add(name, offset, data)
+
+    def wrote(self, variant: int, name: str, offset: int, data: memoryview) -> None:
+        """Take bytes into account that are written."""
+        self._outputs[variant].add(name, offset, data)
+
+    def record(self, strip: Strip, j: int) -> Record:
+        """Return what is known of the tensors that a job of a strip reads and writes, as plain values."""
+        job = strip.joined.jobs[j]
+        items = [row.inputs[i] for row in strip.rows for i in used(row.jobs[j])]
+        read = [(self._places[id(item.source)], item.view.name) for item in items]
+        written = [view.name for row in strip.rows for view in row.jobs[j].outputs]
+        inputs: dict[int, dict[str, str]] = {}
+        for place, name in read:
+            if digest := self._inputs[place].of(name):
+                inputs.setdefault(place, {})[name] = digest
+        outputs = {name: digest for name in written if (digest := self._outputs[job.variant].of(name))}
+        return {"read": list(inputs.items()), "wrote": outputs}
+
+    def recall(self, variant: int, record: Record) -> None:
+        """Take over what an earlier attempt has recorded."""
+        for place, digests in record["read"]:
+            self._inputs[place].recall(digests)
+        self._outputs[variant].recall(record["wrote"])
+
+    def of_inputs(self) -> Mapping[int, Mapping[str, str]]:
+        """Return the digests of all tensors that the plan reads, by the id of their source; reads what is missing.
+
+        Raises:
+            SourceError: it cannot be read.
+        """
+        names: list[dict[str, None]] = [{} for _ in self._sources]
+        for row in self._plan.rows:
+            for i in {i: None for job in row.jobs for i in used(job)}:
+                names[self._places[id(row.inputs[i].source)]][row.inputs[i].view.name] = None
+        return {
+            id(source): digests.complete(own, source.read_into)
+            for source, digests, own in zip(self._sources, self._inputs, names, strict=True)
+        }
+
+    def of_outputs(self, sinks: Sequence[Sink]) -> Sequence[Mapping[str, str]]:
+        """Return the digests of each variant's outputs; reads back what is missing.
+
+        Raises:
+            OutputError: it cannot be read back.
+        """
+        return [
+            digests.complete(outputs, sink.read_back)
+            for sink, digests, outputs in zip(sinks, self._outputs, self._plan.outputs, strict=True)
+        ]

@@ -1,0 +1,141 @@
+"""What earlier attempts at a run have done, and what this one has: in terms of a plan, kept in journals.
+
+Two things are worth keeping: that a job of a strip has merged, and the sum that a pass over a domain of several cells
+came to.
+"""
+
+import base64
+import json
+import platform
+import threading
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from hashlib import blake2b
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+
+from cuvee.execute.hashes import Hashes
+from cuvee.plan.planner import Plan
+from cuvee.plan.strips import Strip
+from cuvee.tensors.passes import Array
+from cuvee.version import __version__
+from cuvee.writers.journal import Entry, Journal
+
+__all__ = ["History", "run_name"]
+
+Note = tuple[str, str]
+LIBRARIES = "numpy", "torch", "numba", "llvmlite"
+BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+def run_name(plan: Plan) -> str | None:
+    """Name a run by all that its result depends on; None if something of that cannot be told, as in memory.
+
+    The system's start is part of it: what an attempt has written may not have reached the disk before a loss of power.
+    """
+    sources = [source.identity for own in plan.variants for source in own.sources.values()]
+    if not all(sources):
+        return None
+    said = {
+        "cuvee": __version__,
+        "libraries": [_version(library) for library in LIBRARIES],
+        "machine": [platform.machine(), _boot()],
+        "recipes": [[own.recipe.canonical(), own.recipe.output.shard_size] for own in plan.variants],
+        "sources": sources,
+        "outputs": [[(name, str(spec.dtype), spec.shape) for name, spec in own.items()] for own in plan.outputs],
+    }
+    return blake2b(json.dumps(said).encode(), digest_size=16).hexdigest()
+
+
+def _version(library: str) -> str:
+    with suppress(metadata.PackageNotFoundError):
+        return metadata.version(library)
+    return ""
+
+
+def _boot() -> str:
+    """Name the time from the system's start to its end, where it has a name for that."""
+    with suppress(OSError):
+        return BOOT.read_text()
+    return ""
+
+
+class History:
+    """What is done of a run. Any number of threads may add to it.
+
+    Args:
+        plan: the plan.
+        journals: one for each variant, with what earlier attempts have done; none for outputs in memory.
+        hashes: takes over the digests that were taken then.
+
+    Attributes:
+        merged: strips, by their place in the plan, and jobs that have merged.
+        sums: what passes came to: by domain, and by how many of its answers were known before.
+        notes: what was noted then: tensor and text.
+    """
+
+    def __init__(self, plan: Plan, journals: Sequence[Journal], hashes: Hashes) -> None:
+        self._journals = journals
+        self._hashes = hashes
+        self._lock = threading.Lock()
+        self._variants = {job.domain: job.variant for row in plan.rows for job in row.jobs}
+        self.merged: set[tuple[int, int]] = set()
+        self.sums: dict[tuple[int, int], Array] = {}
+        self.notes: set[Note] = set()
+        for variant, journal in enumerate(journals):
+            for entry in journal.entries:
+                self._recall(variant, entry)
+        self._noted = set(self.notes)
+
+    def _recall(self, variant: int, entry: Entry) -> None:
+        """Take an entry over."""
+        self.notes |= {(tensor, text) for tensor, text in entry["notes"]}
+        if "merged" in entry:
+            strip, job = entry["merged"]
+            self.merged.add((strip, job))
+            self._hashes.recall(variant, entry)
+        else:
+            domain, known = entry["asked"]
+            data = np.frombuffer(base64.b64decode(entry["sum"]), np.dtype(entry["type"]))
+            self.sums[domain, known] = data.reshape(entry["shape"]).copy()
+
+    def has_merged(self, place: int, strip: Strip, j: int, notes: Iterable[Note]) -> None:
+        """Note that a job has merged a strip, and that its bytes have been written.
+
+        Args:
+            place: the strip's place in the plan.
+            strip: the strip.
+            j: which of its jobs.
+            notes: all that has been noted so far.
+
+        Raises:
+            OutputError: it cannot be noted.
+        """
+        if self._journals:
+            entry = {"merged": [place, j], **self._hashes.record(strip, j)}
+            self._add(strip.joined.jobs[j].variant, entry, notes)
+
+    def has_summed(self, domain: int, known: int, total: Array, notes: Iterable[Note]) -> None:
+        """Note what a pass over a domain came to.
+
+        Args:
+            domain: the domain.
+            known: how many of its answers were known before.
+            total: the sum over its cells.
+            notes: all that has been noted so far.
+
+        Raises:
+            OutputError: it cannot be noted.
+        """
+        if self._journals:
+            data = base64.b64encode(np.ascontiguousarray(total).tobytes()).decode()
+            entry = {"asked": [domain, known], "type": total.dtype.str, "shape": total.shape, "sum": data}
+            self._add(self._variants[domain], entry, notes)
+
+    def _add(self, variant: int, entry: Entry, notes: Iterable[Note]) -> None:
+        with self._lock:
+            fresh = set(notes) - self._noted
+            self._noted |= fresh
+            self._journals[variant].add({**entry, "notes": sorted(fresh)})

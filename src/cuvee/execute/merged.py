@@ -1,0 +1,217 @@
+"""A merge as a source: tensors that are merged when they are read, a cell at a time, and never stored.
+
+What it gives has the same bytes as the checkpoint that the merge would write.
+"""
+
+import threading
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cuvee.errors import SourceError, nearest
+from cuvee.execute.hashes import Hashes
+from cuvee.execute.history import run_name
+from cuvee.execute.inquiry import Inquiry
+from cuvee.execute.reading import Buffers, Bytes, read
+from cuvee.plan.planner import Plan, make_plan, used
+from cuvee.plan.strips import Strip
+from cuvee.recipe.recipe import BASE
+from cuvee.resolve import Resolved
+from cuvee.spec import Header
+
+__all__ = ["Merged"]
+
+
+class _Place:
+    """Where the elements of an output tensor are merged: a run of a strip."""
+
+    def __init__(self, start: int, size: int, strip: Strip, first: int) -> None:
+        self.start = start  # within the tensor
+        self.size = size
+        self.strip = strip
+        self.first = first  # within the strip
+
+
+class _Cells(threading.local):
+    """What one thread has merged last: small tensors that lie in one cell are read one after the other."""
+
+    def __init__(self) -> None:
+        self.buffers = Buffers()
+        self.strip: Strip | None = None
+        self.index = -1
+        self.data: Bytes | None = None
+
+
+class Merged:
+    """The merge that a resolved recipe describes, as named tensors.
+
+    Reading a tensor for the first time takes the passes that its method needs, over all that they are taken over. Takes
+    the memory of a cell of every input, for each thread that reads.
+
+    Args:
+        resolved: the recipe, with its sources open; they are closed by whoever opened them.
+        reference: what to call it in messages.
+
+    Raises:
+        PlanError: the recipe and its models do not fit together.
+    """
+
+    def __init__(self, resolved: Resolved, reference: str) -> None:
+        self.plan: Plan = make_plan([resolved])
+        self.notes: set[tuple[str, str]] = set()
+        self.hashes = Hashes(self.plan)
+        self._resolved = resolved
+        self._reference = reference
+        self._inquiry = Inquiry(self.plan, self.hashes, lambda *note: self.notes.add(note), {}, lambda _: None)
+        self._locks = [threading.Lock() for _ in self.plan.domains]
+        self._answered = [domain.whole for domain in self.plan.domains]
+        self._by_domain: dict[int, list[Strip]] = defaultdict(list)
+        self._places: dict[str, list[_Place]] = defaultdict(list)
+        for strip in self.plan.strips:
+            self._by_domain[strip.joined.jobs[0].domain].append(strip)
+            first = 0
+            for row in strip.rows:
+                for view in row.jobs[0].outputs:
+                    self._places[view.name].append(_Place(view.start, row.size, strip, first))
+                first += row.size
+        for places in self._places.values():
+            places.sort(key=lambda place: place.start)
+        self._cells = _Cells()
+
+    @property
+    def reference(self) -> str:
+        """What to call it in messages."""
+        return self._reference
+
+    @property
+    def header(self) -> Header:
+        """Every output tensor's specification, in the donor's order."""
+        return self.plan.outputs[0]
+
+    @property
+    def shared(self) -> Sequence[Sequence[str]]:
+        """Nothing: each name is merged where it is read."""
+        return ()
+
+    @property
+    def config(self) -> Mapping[str, object]:
+        """The donor's configuration, with what the merge changes."""
+        return {**self._resolved.sources[self._resolved.donor].config, **self.plan.config[0]}
+
+    @property
+    def sidecars(self) -> Mapping[str, Path]:
+        """The donor's."""
+        return self._resolved.sources[self._resolved.donor].sidecars
+
+    @property
+    def paths(self) -> Sequence[Path]:
+        """All files and folders that its sources read."""
+        return list(dict.fromkeys(path for source in self._resolved.sources.values() for path in source.paths))
+
+    @property
+    def identity(self) -> str:
+        """The name of the run that would write it; empty if that has none."""
+        return run_name(self.plan) or ""
+
+    @property
+    def location(self) -> object:
+        """The recipe, with places that open its models again; empty if one of them has none."""
+        places = {label: source.location for label, source in self._resolved.sources.items()}
+        if not all(places.values()):
+            return ""
+        content = {**self._resolved.recipe.to_mapping(), "models": {x: places[x] for x in self._resolved.recipe.labels}}
+        return content | ({"base": places[BASE]} if BASE in places else {})
+
+    def locate(self, name: str) -> str:
+        """Name the merge."""
+        self._found(name)
+        return f"the merge '{self._reference}'"
+
+    def check_unchanged(self) -> None:
+        """Verify that none of its sources has changed."""
+        for source in self._resolved.sources.values():
+            source.check_unchanged()
+
+    def close(self) -> None:
+        """Do nothing: the sources belong to whoever opened them."""
+
+    def read_into(self, buffer: memoryview, name: str, offset: int = 0) -> None:
+        """Fill `buffer` with the merged tensor's bytes from byte `offset` on. Any number of threads may do so at once.
+
+        Raises:
+            SourceError: there is no such tensor, the bytes asked for lie outside it, or an input cannot be read.
+            MergeError: the merge failed.
+        """
+        places, width = self._found(name), self.header[name].dtype.bits // 8
+        end, total = offset + buffer.nbytes, self.header[name].nbytes
+        if offset < 0 or end > total:
+            raise SourceError(
+                f"{self._reference}: tensor '{name}' has {total:,} bytes; bytes {offset:,} to {end:,} were asked for."
+            )
+        target, at = np.frombuffer(buffer.cast("B"), np.uint8), offset
+        while at < end:
+            place = places[bisect_right(places, at // width, key=lambda each: each.start) - 1]
+            inside = place.first * width + at - place.start * width  # within the strip, in bytes
+            cell_bytes = place.strip.joined.cell * width
+            data = self._merge(place.strip, inside // cell_bytes)
+            begin = inside % cell_bytes
+            count = min(end, (place.start + place.size) * width, at + len(data) - begin) - at
+            target[at - offset : at - offset + count] = data[begin : begin + count]
+            at += count
+
+    def _found(self, name: str) -> list[_Place]:
+        if name not in self._places:
+            raise SourceError(f"{self._reference} has no tensor '{name}'.{nearest(name, self._places)}")
+        return self._places[name]
+
+    def _merge(self, strip: Strip, index: int) -> Bytes:
+        """Merge a cell of a strip, or return it if it was the last one."""
+        cells = self._cells
+        if cells.strip is not strip or cells.index != index or cells.data is None:
+            cells.data = None
+            self._answer(strip.joined.jobs[0].domain)
+            job = strip.joined.jobs[0]
+            size = min(strip.joined.cell, strip.joined.size - index * strip.joined.cell)
+            data = cells.buffers.get("merged", 0, size * job.dtype.bits // 8)
+            if self._advance(strip, index, data, cells.buffers):
+                raise AssertionError("a domain whose passes are over asked for another")
+            cells.strip, cells.index, cells.data = strip, index, data
+        return cells.data
+
+    def _advance(self, strip: Strip, index: int, target: Bytes, buffers: Buffers) -> bool:
+        """Run a cell: merge it, or add what it says to the pass that it asks for; return whether it asks."""
+        row = strip.joined
+        job, first = row.jobs[0], index * row.cell
+        size = min(row.cell, row.size - first)
+        raw, _ = read(strip, used(job), first, size, buffers, None, self.hashes)
+        question = self._inquiry.advance(self._inquiry.cell(strip, first, row.cell, raw, 0), 0, index, target)
+        if question is not None:
+            self._inquiry.add(job, row, index, question)
+        return question is not None
+
+    def _answer(self, domain: int) -> None:
+        """Take the passes over a domain, unless that has been done."""
+        if self._answered[domain]:
+            return
+        with self._locks[domain]:
+            while not self._answered[domain]:
+                self._answered[domain] = not self._sweep(self._by_domain[domain])
+
+    def _sweep(self, strips: Sequence[Strip]) -> bool:
+        """Take one pass over a domain; return whether there was any to take."""
+        buffers = Buffers()
+        for strip in strips:
+            row = strip.joined
+            target = buffers.get("merged", 0, min(row.cell, row.size) * row.jobs[0].dtype.bits // 8)
+            for index in range(row.cells):
+                if not self._advance(strip, index, target, buffers):
+                    return False
+            self._inquiry.end_row(row)
+        if not strips:
+            return False
+        row = strips[0].joined
+        self._inquiry.close(row.jobs[0], row)
+        return True

@@ -1,0 +1,100 @@
+"""What a merge was made of, by what, and what it cost: plain values, kept beside the weights as ``cuvee.json``."""
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from contextlib import suppress
+from importlib import metadata
+from typing import Any
+
+from cuvee.digest import digest_of_set
+from cuvee.execute.report import Report
+from cuvee.plan.planner import Plan, used
+from cuvee.recipe.licence import licence_of
+from cuvee.recipe.recipe import BASE
+from cuvee.version import __version__
+
+__all__ = ["FORMAT", "SIDECAR", "provenance", "written"]
+
+SIDECAR = "cuvee.json"
+FORMAT = 1
+LIBRARIES = "numpy", "torch", "numba", "llvmlite"
+
+
+def provenance(plan: Plan, variant: int, report: Report) -> dict[str, Any]:
+    """Tell where a merged checkpoint comes from.
+
+    Args:
+        plan: the plan that was carried out.
+        variant: which of its outputs.
+        report: what the run says.
+
+    Returns:
+        Keys ``format``, ``recipe`` (models as places that open them again, if they have one), ``inputs`` (for each
+        label: ``reference``, ``location``, ``licence``, ``digest`` of all tensors that were read, and the names of
+        those that were ``unused``), ``output`` (``digest`` of all tensors, and of each), ``notes``, ``versions``,
+        ``machine`` and ``costs``.
+    """
+    resolved = plan.variants[variant]
+    recipe = resolved.recipe.to_mapping()
+    places = {label: source.location for label, source in resolved.sources.items()}
+    recipe["models"] = {label: places[label] for label in resolved.recipe.labels}
+    if BASE in places:
+        recipe["base"] = places[BASE]
+    outputs = report.outputs[variant]
+    return {
+        "format": FORMAT,
+        "recipe": recipe,
+        "inputs": _inputs(plan, variant, report),
+        "output": {"digest": digest_of_set(plan.outputs[variant], outputs), "tensors": dict(outputs)},
+        "notes": list(report.notes),
+        "versions": _versions(),
+        "machine": {"system": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count()},
+        "costs": _costs(report),
+    }
+
+
+def _inputs(plan: Plan, variant: int, report: Report) -> dict[str, dict[str, Any]]:
+    """Describe the sources of a variant."""
+    resolved = plan.variants[variant]
+    read: dict[int, dict[str, None]] = {id(source): {} for source in resolved.sources.values()}
+    for row in plan.rows:
+        for i in {i: None for job in row.jobs if job.variant == variant for i in used(job)}:
+            read[id(row.inputs[i].source)][row.inputs[i].view.name] = None
+    inputs = {}
+    for label, source in resolved.sources.items():
+        digests = {name: report.inputs[id(source)][name] for name in read[id(source)]}
+        inputs[label] = {
+            "reference": source.reference,
+            "location": source.location,
+            "licence": licence_of(source),
+            "digest": digest_of_set(source.header, digests),
+            "unused": [name for name in source.header if name not in digests],
+        }
+    return inputs
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions of what computes: cuvee, Python, and the libraries that are installed."""
+    found = {"cuvee": __version__, "python": platform.python_version()}
+    for library in LIBRARIES:
+        with suppress(metadata.PackageNotFoundError):
+            found[library] = metadata.version(library)
+    return found
+
+
+def _costs(report: Report) -> Mapping[str, float]:
+    """Return what a run took: seconds, seconds of processor, bytes read and written, peak memory in bytes."""
+    return {
+        "seconds": round(report.seconds, 3),
+        "cpu_seconds": round(report.cpu_seconds, 3),
+        "bytes_read": report.bytes_read,
+        "bytes_written": report.bytes_written,
+        "peak_memory": report.peak_memory,
+    }
+
+
+def written(record: Mapping[str, Any]) -> bytes:
+    """Return a record as the bytes of the sidecar."""
+    return (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "replace")

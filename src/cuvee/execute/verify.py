@@ -1,0 +1,158 @@
+"""Whether a merged checkpoint, and what it was made of, are still what they were."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from cuvee.digest import Digests, digest_of_set
+from cuvee.errors import CuveeError, FormatError, SourceError
+from cuvee.execute.provenance import FORMAT, SIDECAR
+from cuvee.execute.run import execute
+from cuvee.plan.limits import Limits, budget_of
+from cuvee.plan.planner import make_plan
+from cuvee.recipe.recipe import Recipe
+from cuvee.resolve import Sources
+from cuvee.sources.open import open_source
+from cuvee.sources.strict_json import read_object, shown
+from cuvee.spec import Source
+
+__all__ = ["Finding", "verify"]
+
+SHOWN = 3
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What was found about one part.
+
+    Attributes:
+        part: ``"output"``, ``"replay"``, or the label of an input.
+        state: ``"same"``; ``"changed"``; ``"missing"`` (it cannot be read); ``"unknown"`` (it was held in memory).
+        text: what is wrong, in a sentence; empty if nothing is.
+    """
+
+    part: str
+    state: Literal["same", "changed", "missing", "unknown"]
+    text: str = ""
+
+
+def verify(out: str | Path, *, replay: bool = False, limits: Limits | None = None) -> list[Finding]:
+    """Compare a merged checkpoint, and the models it was made of, with what was recorded when it was made.
+
+    Reads all of them; changes nothing.
+
+    Args:
+        out: the folder of a merge.
+        replay: merge once more as recorded, writing nothing, and compare the result.
+        limits: what the replay may use.
+
+    Returns:
+        A finding about the output, one about each input, and one about the replay.
+
+    Raises:
+        SourceError: there is no merge, or no record of it.
+        FormatError: the record is malformed.
+    """
+    record = _record(Path(out))
+    findings = [_output(Path(out), record["output"])]
+    findings += [_input(label, stated) for label, stated in record["inputs"].items()]
+    return findings + ([_replay(record, limits or Limits())] if replay else [])
+
+
+def _record(out: Path) -> Mapping[str, Any]:
+    """Read the record beside a merge."""
+    path = out / SIDECAR
+    if not path.is_file():
+        raise SourceError(f"{out} has no {SIDECAR}, the record that a merge to a folder leaves: nothing to compare with.")
+    record = read_object(path)
+    if record.get("format") != FORMAT:
+        raise FormatError(f"{path} has format {shown(record.get('format'))}; this version reads format {FORMAT}.")
+    output, inputs = record.get("output"), record.get("inputs")
+    has_output = isinstance(output, dict) and isinstance(output.get("tensors"), dict)
+    if not has_output or not isinstance(inputs, dict) or not all(map(_is_input, inputs.values())):
+        raise FormatError(f"{path} is not the record of a merge: 'output' or 'inputs' are not as they were written.")
+    return record
+
+
+def _is_input(value: object) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("unused"), list) and isinstance(value.get("digest"), str)
+
+
+def _digests(source: Source, names: list[str]) -> Mapping[str, str]:
+    """Read tensors and return their digests."""
+    return Digests(source.header).complete(names, source.read_into)
+
+
+def _output(out: Path, stated: Mapping[str, Any]) -> Finding:
+    """Compare the tensors of a merge with what was recorded."""
+    try:
+        source = open_source(out)
+        found = _digests(source, list(source.header))
+        source.close()
+    except SourceError as error:
+        return Finding(part="output", state="missing", text=str(error))
+    return _compared("output", stated["tensors"], found, str(out))
+
+
+def _compared(part: str, stated: Mapping[str, str], found: Mapping[str, str], where: str) -> Finding:
+    """Compare digests by tensor."""
+    wrong = [
+        f"{what} {_some(names)}"
+        for what, names in (
+            ("other bytes in", [name for name in stated if found.get(name, stated[name]) != stated[name]]),
+            ("lacks", [name for name in stated if name not in found]),
+            ("has more:", [name for name in found if name not in stated]),
+        )
+        if names
+    ]
+    if not wrong:
+        return Finding(part=part, state="same")
+    return Finding(part=part, state="changed", text=f"{where}: {'; '.join(wrong)}.")
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{', '.join(names[:SHOWN])}{more}"
+
+
+def _input(label: str, stated: Mapping[str, Any]) -> Finding:
+    """Compare an input with what was recorded."""
+    location = stated.get("location")
+    if not location:
+        return Finding(part=label, state="unknown", text=f"model '{label}' was held in memory and cannot be read again.")
+    try:
+        source = open_source(location)
+        names = [name for name in source.header if name not in set(stated["unused"])]
+        digest = digest_of_set(source.header, _digests(source, names))
+        source.close()
+    except SourceError as error:
+        return Finding(part=label, state="missing", text=f"model '{label}': {error}")
+    if digest == stated["digest"]:
+        return Finding(part=label, state="same")
+    return Finding(part=label, state="changed", text=f"model '{label}' ({location}) is not what was merged.")
+
+
+class _Nowhere:
+    """A sink that keeps nothing."""
+
+    def write_at(self, name: str, offset: int, buffer: memoryview) -> None:
+        """Drop bytes."""
+
+    def keep(self, name: str, offset: int, nbytes: int) -> None:
+        """There is nothing to keep."""
+
+    def read_back(self, buffer: memoryview, name: str, offset: int) -> None:
+        """There is nothing to read: all has passed."""
+
+
+def _replay(record: Mapping[str, Any], limits: Limits) -> Finding:
+    """Merge as recorded, and compare the digests of the result."""
+    try:
+        with Sources() as sources:
+            plan = make_plan([sources.resolve(Recipe.of(record["recipe"]))])
+            report = execute(plan, [_Nowhere()], budget_of(plan, limits))
+    except CuveeError as error:
+        return Finding(part="replay", state="missing", text=f"the merge cannot be done again: {error}")
+    return _compared("replay", record["output"]["tensors"], report.outputs[0], "merging again gives another result")

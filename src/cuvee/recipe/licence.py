@@ -1,0 +1,60 @@
+"""What models' cards say of their licences, and where those differ."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from cuvee.errors import RecipeError
+from cuvee.recipe.yaml_text import parse
+from cuvee.sources.sidecars import CARD
+from cuvee.spec import Source
+
+__all__ = ["conflict", "licence_of"]
+
+FRONT = re.compile(rb"---[ \t]*\r?\n(.*?\n)---[ \t]*(\r?\n|$)", re.DOTALL)
+MOST = 64 << 10  # bytes of a card that are looked at; its front matter comes first
+# Licences that allow nearly everything; a merge of several is under all of their conditions, and they do not clash.
+PERMISSIVE = frozenset({
+    "afl-3.0", "apache-2.0", "artistic-2.0", "bsd", "bsd-2-clause", "bsd-3-clause", "bsd-3-clause-clear", "bsl-1.0",
+    "cc-by-2.0", "cc-by-3.0", "cc-by-4.0", "cc0-1.0", "cdla-permissive-1.0", "cdla-permissive-2.0", "isc", "mit",
+    "ms-pl", "ncsa", "odc-by", "pddl", "unlicense", "wtfpl", "zlib",
+})  # fmt: skip
+
+
+def licence_of(source: Source) -> str | None:
+    """Return the licence that a model's card states in its front matter, in lower case; None if it states none.
+
+    ``other`` is replaced by the name given beside it.
+    """
+    card = source.sidecars.get(CARD)
+    said = _front_matter(card) if card is not None else {}
+    licence = said.get("license")
+    if isinstance(licence, list):
+        licence = " and ".join(sorted(str(each) for each in licence))
+    if licence == "other" and said.get("license_name"):
+        licence = said["license_name"]
+    return str(licence).lower() if licence else None
+
+
+def conflict(licences: Mapping[str, str | None]) -> str | None:
+    """Say whether models' licences may not allow to merge them; None if nothing speaks against it.
+
+    Args:
+        licences: for each label, its licence, or None if unknown.
+    """
+    stated = {label: licence for label, licence in licences.items() if licence}
+    if len(set(stated.values())) < 2 or set(stated.values()) <= PERMISSIVE:
+        return None
+    listed = ", ".join(f"'{label}' {licence}" for label, licence in stated.items())
+    return f"The models' licences differ: {listed}. See whether they allow a merge, and what licence it must have."
+
+
+def _front_matter(card: Path) -> Mapping[str, object]:
+    """Return what stands between the lines at the beginning of a card; nothing where it cannot be read."""
+    try:
+        with card.open("rb") as file:
+            found = FRONT.match(file.read(MOST))
+        content = parse(found[1].decode(), card)[0] if found else None
+    except (OSError, UnicodeDecodeError, RecipeError):  # a card is for people; it need not be well-formed
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,191 @@
+"""Where an output grows until it is whole: a hidden folder beside it, which a later run can take over.
+
+Knows names and folders, and nothing of tensors.
+"""
+
+import fcntl
+import os
+import shutil
+import warnings
+from hashlib import blake2b
+from pathlib import Path
+
+from cuvee.errors import CuveeWarning, OutputError
+from cuvee.writers.files import sync_folder
+from cuvee.writers.journal import Journal
+from cuvee.writers.target import check_target, is_single_file
+
+__all__ = ["Staging"]
+
+LONGEST = 40  # letters of the output's name in the folder's: file systems allow 255 bytes, letters may take four each
+
+
+class Staging:
+    """A hidden folder beside the output, in which it grows, and from which it is renamed into place.
+
+    Its name follows from the output's, so that the next run finds what an interrupted one has left. It belongs to the
+    process that has locked it; the system unlocks it however that process ends. In it lie::
+
+        output/     what grows
+        journal     what of it is done
+        lock        locked while a process works here
+        replaced/   what stood at the output before, while one is exchanged for the other
+
+    Args:
+        out: the real path of the output, as `check_target` returns it.
+
+    Attributes:
+        root: the hidden folder.
+        folder: where the output grows.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        name = out.name
+        if len(name) > LONGEST:
+            name = f"{name[:LONGEST]}-{blake2b(os.fsencode(name), digest_size=4).hexdigest()}"
+        self.root = out.parent / f".{name}.unfinished"
+        self.folder = self.root / "output"
+        self._replaced = self.root / "replaced"
+        self._lock: int | None = None
+        self._journal: Journal | None = None
+        self._new_parents: list[Path] = []
+
+    def claim(self, run: str) -> Journal:
+        """Make the folder, or take over what an earlier attempt at the same run has left; lock it.
+
+        Args:
+            run: names the run: everything that its result depends on. What another run has left is removed.
+
+        Returns:
+            The journal, with what is done already; what is not done has to be made anew.
+
+        Raises:
+            OutputError: another process is at work here.
+            OSError: it cannot be made.
+        """
+        self._new_parents = [parent for parent in self.out.parents if not parent.exists()]
+        self.out.parent.mkdir(parents=True, exist_ok=True)
+        while self._lock is None:
+            self.root.mkdir(exist_ok=True)
+            self._lock = self._locked()
+        self._restore()
+        self._journal = Journal(self.root / "journal", run)
+        if not self._journal.entries:
+            self.clear()
+        return self._journal
+
+    def clear(self) -> None:
+        """Forget what an earlier attempt has left."""
+        assert self._journal is not None
+        if self.folder.exists():
+            warnings.warn(f"Removed what an interrupted run had left of {self.out}: it was begun with other inputs, "
+              "another recipe or other software, or before the machine was started anew.", CuveeWarning, stacklevel=2)
+        self._journal.forget()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir()
+
+    def _locked(self) -> int | None:
+        """Lock the folder; return the lock, or None if the folder went away meanwhile."""
+        path = self.root / "lock"
+        try:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            raise OutputError(
+                f"{self.out} is being written by another process, in {self.root}. Wait for it, stop it, or choose "
+                "another place."
+            ) from None
+        except OSError as error:  # a file system without locks
+            warnings.warn(
+                f"{self.root} cannot be locked ({error.strerror}): see to it that no other run writes to {self.out}.",
+                stacklevel=2,
+            )
+            return lock
+        try:
+            if os.path.samestat(os.fstat(lock), path.stat()):
+                return lock
+        except FileNotFoundError:
+            pass
+        os.close(lock)
+        return None
+
+    def _restore(self) -> None:
+        """End the exchange that a process began before it was killed: put back what stood there, or remove it."""
+        if self._replaced.exists():
+            if self.out.exists():
+                self._remove_replaced()
+            else:
+                self._replaced.rename(self.out)
+
+    def publish(self, *, overwrite: bool, sync: bool = False) -> None:
+        """Rename what has grown to its final name. After a failure what stood there before stands there again.
+
+        Args:
+            overwrite: replace a checkpoint that stands there.
+            sync: make names last through a loss of power.
+
+        Raises:
+            OutputError: something has appeared there in the meantime.
+            OSError: it cannot be renamed.
+        """
+        if sync:
+            sync_folder(self.folder)
+        check_target(self.out, overwrite=overwrite)
+        if is_single_file(self.out):
+            (self.folder / self.out.name).replace(self.out)
+        elif self.out.exists() and any(self.out.iterdir()):
+            self._exchange()
+        else:
+            self.folder.rename(self.out)
+        if sync:
+            sync_folder(self.out.parent)
+        self._new_parents = []
+        self.discard()
+
+    def _exchange(self) -> None:
+        self.out.rename(self._replaced)
+        try:
+            self.folder.rename(self.out)
+        except BaseException:
+            self._replaced.rename(self.out)
+            raise
+        self._remove_replaced()
+
+    def _remove_replaced(self) -> None:
+        shutil.rmtree(self._replaced, ignore_errors=True)
+        if self._replaced.exists():
+            warnings.warn(
+                f"What stood at {self.out} before was not removed; it is now {self._replaced}.", stacklevel=2
+            )
+
+    def keep(self) -> bool:
+        """Leave what has grown to the next attempt, if something of it is done; say whether it is."""
+        if self._journal is None or self._journal.is_empty:
+            return False
+        self._release()
+        return True
+
+    def discard(self) -> None:
+        """Remove what has grown, and the parents made for it. Does nothing to a folder that another process works in."""
+        if self._lock is not None and not self._replaced.exists():
+            shutil.rmtree(self.root, ignore_errors=True)
+        self._release()
+        for parent in self._new_parents:
+            try:
+                parent.rmdir()
+            except OSError:  # someone else has put something there
+                return
+
+    def _release(self) -> None:
+        """Close the journal, and unlock the folder."""
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
