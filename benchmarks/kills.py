@@ -30,7 +30,7 @@ METHODS = {
     "ties": {"density": 0.5},
     "ties, whole model": {"density": 0.5, "trim_scope": "model"},
     "dare_ties": {"density": 0.5},
-    "breadcrumbs": {"density": 0.9, "gamma": 0.01},
+    "breadcrumbs": {"density": 0.9, "outliers": 0.01},
 }
 
 

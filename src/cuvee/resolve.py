@@ -10,7 +10,8 @@ from types import TracebackType
 from cuvee.errors import SourceError
 from cuvee.recipe.recipe import BASE, Recipe, Reference
 from cuvee.recipe.yaml_text import Where
-from cuvee.sources.open import open_source, usable_path
+from cuvee.sources.open import open_source
+from cuvee.sources.reference import located
 from cuvee.spec import Source
 
 __all__ = ["Resolved", "Sources"]
@@ -66,11 +67,11 @@ class Sources(AbstractContextManager["Sources"]):
 
     def _get(self, reference: Reference, folder: Path | None) -> Source:
         """Open a reference, or return the source it is open as."""
-        located = _locate(reference, folder)
-        key: object = os.path.realpath(located) if isinstance(located, str | Path) else id(located)
+        place = located(os.fspath(reference), folder) if isinstance(reference, str | os.PathLike) else reference
+        key: object = os.path.realpath(place) if isinstance(place, str) else id(place)
         if key not in self._open:
-            self._open[key] = open_source(located)
-            if self._open[key] is not located:
+            self._open[key] = open_source(place)
+            if self._open[key] is not place:
                 self._owned.append(self._open[key])
         return self._open[key]
 
@@ -87,9 +88,3 @@ class Sources(AbstractContextManager["Sources"]):
             source.close()
 
 
-def _locate(reference: Reference, folder: Path | None) -> Reference:
-    """Put the recipe's folder before a relative path."""
-    if not isinstance(reference, str | Path):
-        return reference
-    path = usable_path(reference)
-    return path if folder is None else Path(os.path.normpath(folder / path))

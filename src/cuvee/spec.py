@@ -16,6 +16,7 @@ __all__ = [
     "PAIRED",
     "DType",
     "Header",
+    "Location",
     "Sink",
     "Source",
     "TensorSpec",
@@ -133,6 +134,10 @@ class View:
         return prod(self.shape)
 
 
+Location = str | Mapping[str, object]
+"""What opens a source: a path, a name on the hub, an address; or, for a merge, its recipe as plain values."""
+
+
 class Source(Protocol):
     """Read-only named tensors whose header is known before a byte is read.
 
@@ -146,6 +151,7 @@ class Source(Protocol):
         identity: names the content as far as that can be told without reading it: another one as soon as a file is
             changed; empty where nothing can be told, as in memory.
         location: what opens the same source again, from any folder; empty where nothing does, as in memory.
+        memory: bytes that each thread takes to read, besides its buffer.
     """
 
     @property
@@ -163,7 +169,13 @@ class Source(Protocol):
     @property
     def identity(self) -> str: ...  # noqa: D102
     @property
-    def location(self) -> str: ...  # noqa: D102
+    def location(self) -> Location: ...  # noqa: D102
+    @property
+    def memory(self) -> int: ...  # noqa: D102
+
+    def cost(self, name: str) -> int:
+        """Return the bytes that are read from storage when the tensor is read once."""
+        ...
 
     def locate(self, name: str) -> str:
         """Say where a tensor is stored (its file), for messages."""

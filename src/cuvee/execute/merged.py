@@ -20,7 +20,7 @@ from cuvee.plan.planner import Plan, make_plan, used
 from cuvee.plan.strips import Strip
 from cuvee.recipe.recipe import BASE
 from cuvee.resolve import Resolved
-from cuvee.spec import Header
+from cuvee.spec import Header, Location
 
 __all__ = ["Merged"]
 
@@ -117,13 +117,25 @@ class Merged:
         return run_name(self.plan) or ""
 
     @property
-    def location(self) -> object:
+    def location(self) -> Location:
         """The recipe, with places that open its models again; empty if one of them has none."""
         places = {label: source.location for label, source in self._resolved.sources.items()}
         if not all(places.values()):
             return ""
         content = {**self._resolved.recipe.to_mapping(), "models": {x: places[x] for x in self._resolved.recipe.labels}}
         return content | ({"base": places[BASE]} if BASE in places else {})
+
+    @property
+    def memory(self) -> int:
+        """A cell of every input and of the output, and what the inputs take themselves."""
+        return max(map(_cell_bytes, self.plan.strips), default=0) + sum(
+            source.memory for source in self._resolved.sources.values()
+        )
+
+    def cost(self, name: str) -> int:
+        """Return the bytes that the rows of the tensor read; what passes read beforehand is not counted."""
+        rows = [row for place in self._found(name) for row in place.strip.rows if row.name == name]
+        return sum(item.source.cost(item.view.name) for row in rows for item in row.inputs)
 
     def locate(self, name: str) -> str:
         """Name the merge."""
@@ -215,3 +227,10 @@ class Merged:
         row = strips[0].joined
         self._inquiry.close(row.jobs[0], row)
         return True
+
+
+def _cell_bytes(strip: Strip) -> int:
+    """Return the bytes of a cell of a strip: inputs and output."""
+    row = strip.joined
+    widths = [item.spec.dtype.bits // 8 for item in row.inputs] + [row.jobs[0].dtype.bits // 8]
+    return sum(widths) * min(row.cell, row.size)

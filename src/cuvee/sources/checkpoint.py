@@ -93,6 +93,19 @@ class Checkpoint:
         """The folder and the weight files, links not followed."""
         return self._paths
 
+    @property
+    def memory(self) -> int:
+        """Nothing but what is read ahead, which is little."""
+        return 0
+
+    def cost(self, name: str) -> int:
+        """Return the tensor's bytes.
+
+        Raises:
+            SourceError: there is no such tensor.
+        """
+        return self._place(name)[2]
+
     def locate(self, name: str) -> str:
         """Return the path of the file that holds the tensor.
 

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 from cuvee.errors import SourceError, nearest
 from cuvee.sources.checkpoint import Checkpoint
 from cuvee.sources.memory import Memory
+from cuvee.sources.reference import usable_path
 from cuvee.spec import Source
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["open_source", "usable_path"]
+__all__ = ["open_source"]
 
 
 def open_source(reference: str | os.PathLike[str] | Mapping[str, torch.Tensor] | Source) -> Source:
@@ -46,21 +47,6 @@ def open_source(reference: str | os.PathLike[str] | Mapping[str, torch.Tensor] |
     if hasattr(reference, "header") and hasattr(reference, "read_into"):
         return reference
     raise SourceError(f"A {type(reference).__name__} is no source; expected a path, a state dict or a source.")
-
-
-def usable_path(reference: str | os.PathLike[str]) -> Path:
-    """Return a path with ``~`` expanded.
-
-    Raises:
-        SourceError: it holds a zero byte, or its ``~`` stands for nobody.
-    """
-    text = os.fspath(reference)
-    if "\0" in text:
-        raise SourceError(f"{text!r} is not a path: it holds a zero byte.")
-    try:
-        return Path(text).expanduser()
-    except RuntimeError as error:
-        raise SourceError(f"{text!r} is not a path: its '~' stands for no user of this machine.") from error
 
 
 def _not_found(reference: str, path: Path) -> SourceError:
