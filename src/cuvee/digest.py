@@ -116,16 +116,16 @@ class Digests:
             names: tensors of the header.
             read_into: fills a buffer with a tensor's bytes from an offset on.
         """
-        buffer = memoryview(bytearray(BLOCK))
-        for name in names:
-            if self.of(name) is None:
-                nbytes = self._header[name].nbytes
-                chunks = self._chunks.get(name, [None] * -(-nbytes // CHUNK))
-                missing = [k for k, chunk in enumerate(chunks) if chunk is None]
-                for begin, end in _runs(missing):
-                    part = buffer[: min(end * CHUNK, nbytes) - begin * CHUNK]
-                    read_into(part, name, begin * CHUNK)
-                    self.add(name, begin * CHUNK, part)
+        lacking = [name for name in names if self.of(name) is None]
+        buffer = memoryview(bytearray(BLOCK)) if lacking else memoryview(b"")
+        for name in lacking:
+            nbytes = self._header[name].nbytes
+            chunks = self._chunks.get(name, [None] * -(-nbytes // CHUNK))
+            missing = [k for k, chunk in enumerate(chunks) if chunk is None]
+            for begin, end in _runs(missing):
+                part = buffer[: min(end * CHUNK, nbytes) - begin * CHUNK]
+                read_into(part, name, begin * CHUNK)
+                self.add(name, begin * CHUNK, part)
         return {name: self._known[name] for name in names if self.of(name)}
 
 

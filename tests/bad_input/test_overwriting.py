@@ -69,7 +69,7 @@ def test_existing_output_is_replaced_with_overwrite(folder: Path) -> None:
     after = snapshot(folder)
     assert set(after) == set(before)
     changed = {name for name in before if before[name] != after[name]}
-    assert changed == {"out/model.safetensors", "out/README.md"}
+    assert changed == {"out/model.safetensors", "out/README.md", "out/cuvee.json"}
 
 
 def test_failed_merge_keeps_the_output_that_was_there(folder: Path, assert_refused: Refused) -> None:

@@ -182,7 +182,7 @@ def test_interrupted_merge_leaves_nothing(
     recipe, out = tmp_path / "recipe.yaml", tmp_path / "new" / "out"
     run = cuvee_process("merge", recipe, "--out", out, *(["--debug"] if debug else []))
     try:
-        wait_for(lambda: out.parent.exists() and any(".partial" in path.name for path in out.parent.iterdir()))
+        wait_for(lambda: out.parent.exists() and any((path / "output").exists() for path in out.parent.iterdir()))
         time.sleep(delay)
         assert run.poll() is None, "the merge was over before it could be interrupted"
         run.send_signal(signal_sent)

@@ -25,6 +25,7 @@ INTERFACE: dict[str, set[str]] = {
     "plan": {"recipe", "--json", "--rows", "--out", "--memory", "--workers", "--block-size"},
     "methods": {"[name]", "--json"},
     "inspect": {"path", "--json", "--tensors"},
+    "verify": {"out", "--replay", "--json", "--memory", "--workers"},
     "diff": {"a", "b", "--json", "--tensors"},
     "demo": {"--out", "--seed"},
 }

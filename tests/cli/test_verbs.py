@@ -19,7 +19,6 @@ from cuvee.execute import describe, forecast
 from cuvee.execute.describe import predict
 from cuvee.execute.forecast import Forecast
 from cuvee.methods.registry import methods
-from cuvee.writers.card import model_card
 from cuvee.writers.save import save_state_dict
 
 
@@ -41,7 +40,7 @@ def test_merge_writes_a_checkpoint_and_says_what_it_cost(cuvee: Any, models: Pat
     ):
         assert words in answer.err
     assert answer.err.count("\n") == 1
-    assert set(digests(models / "out")) == {"model.safetensors", "config.json", "README.md"}
+    assert set(digests(models / "out")) == {"model.safetensors", "config.json", "README.md", "cuvee.json"}
 
 
 def test_merge_to_a_file_writes_the_weights_alone(cuvee: Any, models: Path) -> None:
@@ -338,23 +337,6 @@ def test_model_card_says_the_version_it_was_made_with(cuvee: Any, models: Path) 
     card = (models / "out" / "README.md").read_text()
     assert f"Merged with cuvee {package.__version__}, by the method `ties`." in card
     assert "base_model" not in card
-
-
-def test_model_card_lists_base_models_that_look_like_ids_of_a_hub(models: Path) -> None:
-    (models / "org").mkdir()
-    (models / "org" / "here").mkdir()
-    named = {
-        "base": "org/name-1.5",
-        "a": "org/here",
-        "b": "/data/b",
-        "c": "other/Name",
-        "d": "org/name-1.5",
-        "e": "./e",
-    }
-    card = model_card("title", "linear", named, "cuvee: 1\n", [], version="1").decode()
-    front = yaml.safe_load(card.split("---\n")[1])
-    assert front["base_model"] == ["org/name-1.5", "other/Name"]
-    assert front["tags"] == ["merge", "cuvee"]
 
 
 @pytest.mark.slow

@@ -105,7 +105,7 @@ def test_custom_code_travels_only_on_request(folders: list[Path], asked: bool, t
 
 def test_files_that_are_no_part_of_a_model_stay_behind(folders: list[Path], tmp_path: Path) -> None:
     cuvee.merge(recipe(folders), tmp_path / "out")
-    weights = {"config.json", "generation_config.json", "model.safetensors", "README.md"}
+    weights = {"config.json", "generation_config.json", "model.safetensors", "README.md", "cuvee.json"}
     text = {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}
     assert {path.name for path in (tmp_path / "out").iterdir()} == weights | text
 

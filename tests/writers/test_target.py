@@ -178,13 +178,14 @@ def test_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_output_that_appears_meanwhile_is_not_touched(tmp_path: Path) -> None:
     out = tmp_path / "out"
+    write(tmp_path / "theirs", b"else")
     with pytest.raises(OutputError, match="exists already"):
-        write(out, then=lambda: write(out, b"else"))
+        write(out, then=lambda: (tmp_path / "theirs").rename(out))
     assert (out / "model.safetensors").read_bytes().endswith(b"else")
     assert names(tmp_path) == ["out"]
 
 
-@pytest.mark.parametrize("renamed", ["model", "partial"])
+@pytest.mark.parametrize("renamed", ["model", "output"])
 @pytest.mark.parametrize("error", [OSError(5, "Input/output error"), KeyboardInterrupt()], ids=repr)
 def test_old_checkpoint_comes_back_if_the_new_one_cannot_be_put_in_place(
     renamed: str, error: BaseException, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
@@ -205,8 +206,8 @@ def test_old_checkpoint_comes_back_if_the_new_one_cannot_be_put_in_place(
 
 def test_old_checkpoint_that_cannot_be_removed_is_named(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rmtree = shutil.rmtree
-    monkeypatch.setattr(shutil, "rmtree", lambda path, **options: None if path.name.endswith(".old") else rmtree(path))
-    with pytest.warns(UserWarning, match=r"was not removed; it is now .*\.old"):
+    monkeypatch.setattr(shutil, "rmtree", lambda path, **options: None if path.name == "replaced" else rmtree(path))
+    with pytest.warns(UserWarning, match=r"was not removed; it is now .*/replaced"):
         write(checkpoint, overwrite=True)
     assert names(checkpoint) == ["model.safetensors"]
 

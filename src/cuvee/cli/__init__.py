@@ -100,7 +100,7 @@ def verify(
     memory: Memory = None,
     workers: Workers = None,
 ) -> None:
-    """Compare a merge, and the models it was made of, with what was recorded when it was made."""
+    """Compare a merge and its models with what was recorded of them."""
     from cuvee.cli.limits import limits
     from cuvee.cli.verify import run
 
@@ -157,7 +157,7 @@ def _fail(error: BaseException, message: str, code: int, debug: bool) -> NoRetur
     """Print an error as one paragraph, after its traceback when debugging, and leave."""
     if debug:
         traceback.print_exception(error)
-    print(f"cuvee: {message}", file=sys.stderr)
+    print(" ".join([f"cuvee: {message}", *getattr(error, "__notes__", ())]), file=sys.stderr)
     raise SystemExit(code)
 
 
@@ -203,7 +203,8 @@ def main() -> None:
             raise SystemExit(2) from None
         _fail(error, _misuse(error), 2, debug)
     except KeyboardInterrupt as error:
-        _fail(error, "interrupted; nothing was left half-written.", 130, debug)
+        done = "." if getattr(error, "__notes__", ()) else "; nothing was left half-written."
+        _fail(error, f"interrupted{done}", 130, debug)
     except BrokenPipeError:  # the reader of our output (head, less) has gone; nothing is wrong
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python writes as it ends
         raise SystemExit(0) from None

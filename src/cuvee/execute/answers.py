@@ -5,7 +5,7 @@ answer has the same bits for any number of workers. Sums of integers are exact i
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,17 +14,19 @@ from cuvee.errors import MergeError
 from cuvee.plan.rows import Row
 from cuvee.tensors.passes import Array, Pass
 
-__all__ = ["Answers"]
+__all__ = ["Answers", "Summed"]
 
 LARGEST_32 = 2**31 - 1
 STRIDE = 64  # cells; sums over the cells before are kept for every so manieth
 Place = tuple[str, int]  # a row's order in its domain: tensor name, first element
+Summed = Array | Mapping[Place, Array]
+"""What the cells of a domain came to: the sum; or, for a running pass, what each cell said, by row."""
 
 
 class _Running:
     """The answer to a running pass: for every cell the sum over the cells before it, its own, and what all give."""
 
-    def __init__(self, rows: dict[Place, Array], asked: Pass) -> None:
+    def __init__(self, rows: Mapping[Place, Array], asked: Pass) -> None:
         self._cells = rows
         self._before: dict[Place, Array] = {}  # over earlier rows, and over the cells of this one, in strides
         first = next(iter(rows.values()))
@@ -82,17 +84,17 @@ class Answers:
             if len(self._known) == asked_at:
                 self._known.append(asked.answer(pieces()))
 
-    def recall(self, asked_at: int, asked: Pass, total: Array) -> None:
-        """Answer a pass by the sum that an earlier attempt came to, unless another worker has done so.
+    def recall(self, asked_at: int, asked: Pass, summed: Summed) -> None:
+        """Answer a pass by what an earlier attempt came to, unless another worker has done so.
 
         Args:
             asked_at: how many answers were known to the cell that asks.
             asked: the pass.
-            total: the sum.
+            summed: what `close` returned then.
         """
         with self._sampling:
             if len(self._known) == asked_at:
-                self._known.append(asked.answer(total))
+                self._known.append(_answer(asked, summed))
                 self.passes += 1
 
     def add(self, row: Row, cell: int, asked: Pass) -> None:
@@ -121,28 +123,31 @@ class Answers:
             if parts is not None and self._asked is not None and self._asked.kind == "total":
                 self._parts[row.name, row.start] = _sum(parts)
 
-    def close(self) -> tuple[int, Array] | None:
+    def close(self) -> tuple[int, Summed] | None:
         """Turn the parts into an answer, if a pass was asked; all cells have been seen.
 
         Returns:
-            How many answers were known before, and the sum; None where there is no such sum.
+            How many answers were known before, and what the cells came to; None if no pass was asked.
         """
         if self._asked is None:
             return None
-        self.passes += 1
-        summed = None
-        if self._asked.kind == "running":
-            self._known.append(_Running(self._parts, self._asked))
-        else:
+        summed: Summed = self._parts
+        if self._asked.kind != "running":
             if (self._total is None) == (not self._parts):
                 raise MergeError(
                     "a method asked its cells different questions; passes may not depend on the elements of a cell"
                 )
-            total = self._total if self._total is not None else _sum([self._parts[p] for p in sorted(self._parts)])
-            summed = len(self._known), total
-            self._known.append(self._asked.answer(total))
+            summed = self._total if self._total is not None else _sum([self._parts[p] for p in sorted(self._parts)])
+        known = len(self._known)
+        self._known.append(_answer(self._asked, summed))
+        self.passes += 1
         self._asked, self._total, self._parts = None, None, {}
-        return summed
+        return known, summed
+
+
+def _answer(asked: Pass, summed: Summed) -> object:
+    """Turn what the cells of a domain came to into an answer."""
+    return asked.answer(summed) if isinstance(summed, np.ndarray) else _Running(summed, asked)
 
 
 def _sum(parts: Sequence[Array] | Array) -> Array:

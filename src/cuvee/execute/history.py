@@ -8,14 +8,17 @@ import base64
 import json
 import platform
 import threading
+import zlib
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from hashlib import blake2b
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from cuvee.execute.answers import Summed
 from cuvee.execute.hashes import Hashes
 from cuvee.plan.planner import Plan
 from cuvee.plan.strips import Strip
@@ -82,7 +85,7 @@ class History:
         self._lock = threading.Lock()
         self._variants = {job.domain: job.variant for row in plan.rows for job in row.jobs}
         self.merged: set[tuple[int, int]] = set()
-        self.sums: dict[tuple[int, int], Array] = {}
+        self.sums: dict[tuple[int, int], Summed] = {}
         self.notes: set[Note] = set()
         for variant, journal in enumerate(journals):
             for entry in journal.entries:
@@ -98,8 +101,8 @@ class History:
             self._hashes.recall(variant, entry)
         else:
             domain, known = entry["asked"]
-            data = np.frombuffer(base64.b64decode(entry["sum"]), np.dtype(entry["type"]))
-            self.sums[domain, known] = data.reshape(entry["shape"]).copy()
+            rows = {(name, start): _array(value) for name, start, value in entry.get("rows", ())}
+            self.sums[domain, known] = rows or _array(entry["sum"])
 
     def has_merged(self, place: int, strip: Strip, j: int, notes: Iterable[Note]) -> None:
         """Note that a job has merged a strip, and that its bytes have been written.
@@ -117,25 +120,40 @@ class History:
             entry = {"merged": [place, j], **self._hashes.record(strip, j)}
             self._add(strip.joined.jobs[j].variant, entry, notes)
 
-    def has_summed(self, domain: int, known: int, total: Array, notes: Iterable[Note]) -> None:
+    def has_summed(self, domain: int, known: int, summed: Summed, notes: Iterable[Note]) -> None:
         """Note what a pass over a domain came to.
 
         Args:
             domain: the domain.
             known: how many of its answers were known before.
-            total: the sum over its cells.
+            summed: what its cells came to.
             notes: all that has been noted so far.
 
         Raises:
             OutputError: it cannot be noted.
         """
         if self._journals:
-            data = base64.b64encode(np.ascontiguousarray(total).tobytes()).decode()
-            entry = {"asked": [domain, known], "type": total.dtype.str, "shape": total.shape, "sum": data}
-            self._add(self._variants[domain], entry, notes)
+            said: Entry = (
+                {"sum": _text(summed)}
+                if isinstance(summed, np.ndarray)
+                else {"rows": [[*place, _text(cells)] for place, cells in summed.items()]}
+            )
+            self._add(self._variants[domain], {"asked": [domain, known], **said}, notes)
 
     def _add(self, variant: int, entry: Entry, notes: Iterable[Note]) -> None:
         with self._lock:
             fresh = set(notes) - self._noted
             self._noted |= fresh
             self._journals[variant].add({**entry, "notes": sorted(fresh)})
+
+
+def _text(array: Array) -> tuple[str, Sequence[int], str]:
+    """Write an array down: type, shape, and its bytes, compressed."""
+    data = zlib.compress(np.ascontiguousarray(array).tobytes(), 1)
+    return array.dtype.str, array.shape, base64.b64encode(data).decode()
+
+
+def _array(written: Sequence[Any]) -> Array:
+    """Read an array that `_text` has written."""
+    dtype, shape, data = written
+    return np.frombuffer(zlib.decompress(base64.b64decode(data)), np.dtype(dtype)).reshape(shape).copy()

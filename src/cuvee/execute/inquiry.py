@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from cuvee.errors import CuveeError, MergeError
-from cuvee.execute.answers import Answers
+from cuvee.execute.answers import Answers, Summed
 from cuvee.execute.cells import Cell, part_of, told
 from cuvee.execute.hashes import Hashes
 from cuvee.execute.reading import Buffers, Bytes, read
@@ -18,7 +18,7 @@ from cuvee.tensors.passes import Array, Pass
 
 __all__ = ["Inquiry"]
 
-Sums = Mapping[tuple[int, int], Array]
+Sums = Mapping[tuple[int, int], Summed]
 
 
 class Inquiry:
@@ -108,11 +108,11 @@ class Inquiry:
         for job in row.jobs:
             self._answers[job.domain].end_row(row)
 
-    def close(self, job: Job, row: Row) -> tuple[int, Array] | None:
+    def close(self, job: Job, row: Row) -> tuple[int, Summed] | None:
         """Turn what the cells of a job's domain said into an answer.
 
         Returns:
-            How many answers were known before, and what the cells came to; None where there is no such sum.
+            How many answers were known before, and what the cells came to; None if no pass was asked.
 
         Raises:
             MergeError: the method failed; names a tensor.

@@ -164,7 +164,7 @@ class Checkpoint:
             try:
                 status = file.stat()
             except OSError as error:
-                raise SourceError(f"{file} was there when the merge began and is not now: {error.strerror}.") from error
+                raise SourceError(f"{file} was there when the merge began and is not now: {error.strerror}.") from None
             if (status.st_size, status.st_mtime_ns) != unchanged:
                 raise SourceError(
                     f"{file} was changed during the merge: the result would be neither of the old model nor of the new "

@@ -8,14 +8,13 @@ import io
 import os
 import secrets
 import shutil
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from cuvee.errors import CuveeError, CuveeWarning, OutputError
+from cuvee.errors import CuveeError, OutputError
 from cuvee.files import OpenFiles
 from cuvee.spec import DEFAULT_SHARD_BYTES
 from cuvee.writers.account import Account
@@ -206,6 +205,8 @@ class SafetensorsWriter:
 
     def _take_over(self) -> bool:
         """Remove what the last attempt has left besides the weights; say whether those are all there."""
+        if not self._staging.folder.is_dir():
+            return False
         sizes = {part.file: part.nbytes + len(header) for part, header in zip(self.shards, self._headers, strict=True)}
         found = {path.name: path for path in self._staging.folder.iterdir()}
         for name in found.keys() - sizes.keys():
@@ -234,12 +235,10 @@ class SafetensorsWriter:
         """Leave what has been written to the next attempt if there is any use in it; else remove it."""
         self._is_open = False
         self._files.close()
-        if self._run and _may_go_on(error) and self._staging.keep():
-            warnings.warn(
-                f"What is done of {self.out} is kept in {self._staging.root}: the same merge goes on from there, "
-                "another one to the same place removes it.",
-                CuveeWarning,
-                stacklevel=3,
+        if error is not None and self._run and _may_go_on(error) and self._staging.keep():
+            error.add_note(
+                f"What is done of it is kept in {self._staging.root}: the same merge goes on from there, another one to "
+                "the same place removes it."
             )
         else:
             self._staging.discard()

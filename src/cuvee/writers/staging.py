@@ -79,10 +79,14 @@ class Staging:
         """Forget what an earlier attempt has left."""
         assert self._journal is not None
         if self.folder.exists():
-            warnings.warn(f"Removed what an interrupted run had left of {self.out}: it was begun with other inputs, "
-              "another recipe or other software, or before the machine was started anew.", CuveeWarning, stacklevel=2)
+            shutil.rmtree(self.folder)
+            warnings.warn(
+                f"Removed what an interrupted run had left of {self.out}: it was begun with other inputs, another "
+                "recipe or other software, or before the machine was started anew.",
+                CuveeWarning,
+                stacklevel=2,
+            )
         self._journal.forget()
-        shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir()
 
     def _locked(self) -> int | None:
