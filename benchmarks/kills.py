@@ -24,6 +24,7 @@ import torch
 import cuvee
 from cuvee.tensors.kernels.machine_code import kernel
 
+EMPTY = 60  # bytes of a journal in which nothing is done
 METHODS = {
     "linear": {},
     "slerp": {},
@@ -116,7 +117,9 @@ class Trial:
             os.waitpid(begin(recipe_for("linear", models, 0), out, limits, False), 0)
         self.kills = self.went_on = 0
         while self.kills < 3 and not self.failed_early(begin(recipe, out, limits, overwrite), chance.random() * takes):
-            self.went_on += any((path / "journal").stat().st_size > 60 for path in hidden(folder) if (path / "journal").exists())
+            self.went_on += any(
+                (path / "journal").stat().st_size > 60 for path in hidden(folder) if (path / "journal").exists()
+            )
             if chance.random() < 0.5:
                 break
         if not out.exists() or overwrite:

@@ -15,11 +15,11 @@ from dataclasses import replace
 import torch
 
 import cuvee
+from cuvee.execute.merged import open_sources
 from cuvee.execute.run import execute
 from cuvee.methods.declare import Method
 from cuvee.plan.limits import budget_of
 from cuvee.plan.planner import make_plan
-from cuvee.resolve import Sources
 from cuvee.writers.memory import MemoryWriter
 
 Weights = dict[str, torch.Tensor]
@@ -52,7 +52,7 @@ def settings(method: Method) -> Iterator[dict[str, object]]:
 
 def merged(recipe: cuvee.Recipe, workers: int, block_bytes: int, order: random.Random | None) -> Weights:
     """Merge in memory, with the rows in another order if asked."""
-    with Sources() as sources:
+    with open_sources() as sources:
         plan = make_plan([sources.resolve(recipe)])
         if order is not None:
             plan = replace(plan, rows=order.sample(list(plan.rows), len(plan.rows)))

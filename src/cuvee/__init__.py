@@ -13,13 +13,13 @@ from cuvee.version import __version__ as __version__
 if TYPE_CHECKING:
     from cuvee.errors import CuveeError as CuveeError
     from cuvee.errors import CuveeWarning as CuveeWarning
+    from cuvee.execute.describe import plan as plan
     from cuvee.execute.merge import merge as merge
     from cuvee.execute.merge import merge_state_dicts as merge_state_dicts
     from cuvee.execute.merge import merge_tensors as merge_tensors
     from cuvee.execute.merge import merge_variants as merge_variants
     from cuvee.methods.registry import methods as methods
     from cuvee.plan.limits import Limits as Limits
-    from cuvee.plan.planner import plan as plan
     from cuvee.recipe.recipe import Recipe as Recipe
     from cuvee.recipe.rule import Output as Output
     from cuvee.recipe.rule import Rule as Rule
@@ -38,7 +38,7 @@ _PLACES = {
     "merge_variants": "cuvee.execute.merge",
     "methods": "cuvee.methods.registry",
     "open_source": "cuvee.sources.open",
-    "plan": "cuvee.plan.planner",
+    "plan": "cuvee.execute.describe",
 }
 
 __all__ = [

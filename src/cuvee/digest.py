@@ -107,9 +107,7 @@ class Digests:
             self._chunks.pop(name, None)
         return self._known[name]
 
-    def complete(
-        self, names: Iterable[str], read_into: Callable[[memoryview, str, int], None]
-    ) -> Mapping[str, str]:
+    def complete(self, names: Iterable[str], read_into: Callable[[memoryview, str, int], None]) -> Mapping[str, str]:
         """Return the digests of tensors; what has not passed is read.
 
         Args:

@@ -1,13 +1,15 @@
 """From what a recipe calls its models to sources that can be read. The first step that touches a disk."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from textwrap import shorten
 from types import TracebackType
+from typing import Any, cast
 
-from cuvee.errors import SourceError
+from cuvee.errors import PlanError, SourceError
 from cuvee.recipe.recipe import BASE, Recipe, Reference
 from cuvee.recipe.yaml_text import Where
 from cuvee.sources.open import open_source
@@ -15,6 +17,9 @@ from cuvee.sources.reference import located
 from cuvee.spec import Source
 
 __all__ = ["Resolved", "Sources"]
+
+
+LONGEST = 100  # letters of the name of a merge that stands for a model
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +44,14 @@ class Resolved:
 
 
 class Sources(AbstractContextManager["Sources"]):
-    """Opens the sources of one or more recipes, each once, and closes them in the end."""
+    """Opens the sources of one or more recipes, each once, and closes them in the end.
 
-    def __init__(self) -> None:
+    Args:
+        merged: makes a source of a recipe that stands for a model, and of a name to call it by.
+    """
+
+    def __init__(self, merged: Callable[[Resolved, str], Source]) -> None:
+        self._merged = merged
         self._open: dict[object, Source] = {}
         self._owned: list[Source] = []
 
@@ -56,7 +66,7 @@ class Sources(AbstractContextManager["Sources"]):
         for i, (label, reference) in enumerate(named):
             try:
                 sources[label] = self._get(reference, recipe.folder)
-            except SourceError as error:
+            except (PlanError, SourceError) as error:
                 # A list of models is numbered in the file, a mapping has labels.
                 places: list[Where] = [(BASE,)] if label == BASE else [("models", label), ("models", i), ("models",)]
                 origin = recipe.origin
@@ -67,7 +77,16 @@ class Sources(AbstractContextManager["Sources"]):
 
     def _get(self, reference: Reference, folder: Path | None) -> Source:
         """Open a reference, or return the source it is open as."""
-        place = located(os.fspath(reference), folder) if isinstance(reference, str | os.PathLike) else reference
+        if isinstance(reference, Recipe):
+            if id(reference) not in self._open:
+                resolved = self.resolve(reference if reference.folder else replace(reference, folder=folder))
+                models = ", ".join(source.reference for source in resolved.sources.values())
+                self._open[id(reference)] = self._merged(resolved, shorten(f"{reference.method} of {models}", LONGEST))
+            return self._open[id(reference)]
+        if isinstance(reference, str | os.PathLike):
+            place: str | Mapping[str, Any] | Source = located(os.fspath(reference), folder)
+        else:
+            place = cast("Mapping[str, Any] | Source", reference)
         key: object = os.path.realpath(place) if isinstance(place, str) else id(place)
         if key not in self._open:
             self._open[key] = open_source(place)
@@ -86,5 +105,3 @@ class Sources(AbstractContextManager["Sources"]):
         """Close what was opened here; sources handed in stay open."""
         for source in self._owned:
             source.close()
-
-

@@ -152,6 +152,7 @@ class Source(Protocol):
             changed; empty where nothing can be told, as in memory.
         location: what opens the same source again, from any folder; empty where nothing does, as in memory.
         memory: bytes that each thread takes to read, besides its buffer.
+        preparation: bytes that are read, once, before the first tensor can be.
     """
 
     @property
@@ -172,9 +173,11 @@ class Source(Protocol):
     def location(self) -> Location: ...  # noqa: D102
     @property
     def memory(self) -> int: ...  # noqa: D102
+    @property
+    def preparation(self) -> int: ...  # noqa: D102
 
     def cost(self, name: str) -> int:
-        """Return the bytes that are read from storage when the tensor is read once."""
+        """Return the bytes that are read, from wherever they are kept, when the tensor is read once."""
         ...
 
     def locate(self, name: str) -> str:

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 
 import cuvee as package
 from cuvee.cli.units import size

@@ -233,7 +233,10 @@ def test_notes_come_in_the_order_of_the_plan(tmp_path: Path) -> None:
     try:
         for i in range(5):
             assert cuvee.merge(recipe, tmp_path / f"{i}" / "one", limits=Limits(workers=8)).notes == expected
-            cards = [(folder / "one" / "README.md").read_text().split("## Costs")[0] for folder in (tmp_path, tmp_path / f"{i}")]
+            cards = [
+                (folder / "one" / "README.md").read_text().split("## Costs")[0]
+                for folder in (tmp_path, tmp_path / f"{i}")
+            ]
             assert cards[0] == cards[1]
     finally:
         sys.setswitchinterval(before)

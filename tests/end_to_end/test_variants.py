@@ -11,12 +11,12 @@ from safetensors.torch import load_file, save_file
 
 import cuvee
 from cuvee.errors import NonFiniteError, PlanError
+from cuvee.execute.merged import open_sources
 from cuvee.execute.run import execute
 from cuvee.plan import planner
 from cuvee.plan.limits import Limits, budget_of
 from cuvee.plan.planner import make_plan
 from cuvee.recipe.recipe import Recipe
-from cuvee.resolve import Sources
 from cuvee.writers.memory import MemoryWriter
 from end_to_end.recipes import METHODS, recipe_for, scopes
 from end_to_end.uneven import Weights, assert_same_bytes, merged, models
@@ -35,7 +35,7 @@ def fine_grid(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def together(recipes: Recipes, limits: Limits) -> list[Weights]:
     """Merge several recipes in memory as one run."""
-    with Sources() as sources:
+    with open_sources() as sources:
         plan = make_plan([sources.resolve(Recipe.of(recipe)) for recipe in recipes])
         writers = [MemoryWriter(list(outputs.items())) for outputs in plan.outputs]
         execute(plan, writers, budget_of(plan, limits))

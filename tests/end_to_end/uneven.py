@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
+from cuvee.execute.merged import open_sources
 from cuvee.execute.run import execute
 from cuvee.plan.limits import Limits, budget_of
 from cuvee.plan.planner import make_plan
 from cuvee.recipe.recipe import Recipe
-from cuvee.resolve import Sources
 from cuvee.writers.memory import MemoryWriter
 
 Weights = dict[str, torch.Tensor]
@@ -66,7 +66,7 @@ def _delta(shape: tuple[int, ...], dtype: torch.dtype, generator: torch.Generato
 
 def merged(recipe: Mapping[str, Any], limits: Limits, shuffle: int | None = None) -> Weights:
     """Merge in memory, the plan's rows in any order."""
-    with Sources() as sources:
+    with open_sources() as sources:
         plan = make_plan([sources.resolve(Recipe.of(recipe))])
         if shuffle is not None:
             rows = list(plan.rows)

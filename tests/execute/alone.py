@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from cuvee.execute.merged import open_sources
 from cuvee.execute.report import Report
 from cuvee.execute.run import execute
 from cuvee.plan import planner
@@ -14,7 +15,6 @@ from cuvee.plan.limits import Limits, budget_of
 from cuvee.plan.planner import make_plan
 from cuvee.plan.strips import Strip
 from cuvee.recipe.recipe import Recipe
-from cuvee.resolve import Sources
 from cuvee.writers.memory import MemoryWriter
 from end_to_end.uneven import Weights, assert_same_bytes
 
@@ -25,7 +25,7 @@ WHOLE = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 def merged(*recipes: Mapping[str, Any], workers: int = 1, kept: bool = True) -> tuple[list[Weights], Report]:
     """Merge as one run, in memory, with room to keep all that is read again, or none."""
-    with Sources() as sources:
+    with open_sources() as sources:
         plan = make_plan([sources.resolve(Recipe.of(recipe)) for recipe in recipes])
         writers = [MemoryWriter(list(outputs.items())) for outputs in plan.outputs]
         budget = budget_of(plan, Limits(workers=workers))

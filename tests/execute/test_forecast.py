@@ -14,6 +14,7 @@ from cuvee.errors import PlanError, SourceError
 from cuvee.execute import forecast as forecast_module
 from cuvee.execute import rehearsal
 from cuvee.execute.forecast import READ_BYTES, READS, Rate, forecast
+from cuvee.execute.merged import open_sources
 from cuvee.execute.rehearsal import Rehearsals
 from cuvee.methods import declare
 from cuvee.methods.declare import Method, Weights
@@ -22,7 +23,6 @@ from cuvee.plan.limits import FRAMEWORK, INTERPRETER, Limits
 from cuvee.plan.planner import Plan, make_plan
 from cuvee.plan.rows import CELL
 from cuvee.recipe.recipe import Recipe
-from cuvee.resolve import Sources
 from cuvee.sources.memory import Memory
 from cuvee.spec import DTYPES
 from cuvee.tensors.passes import Passes, total
@@ -40,7 +40,7 @@ Planner = Callable[..., Plan]
 @pytest.fixture
 def plan_of() -> Iterator[Planner]:
     """Return a function that plans recipes; their sources stay open during the test."""
-    with Sources() as sources:
+    with open_sources() as sources:
         yield lambda *recipes: make_plan([sources.resolve(Recipe.of(recipe)) for recipe in recipes])
 
 

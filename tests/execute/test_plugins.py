@@ -9,12 +9,12 @@ import torch
 
 from cuvee.errors import MergeError, NonFiniteError
 from cuvee.execute.forecast import forecast
+from cuvee.execute.merged import open_sources
 from cuvee.methods.declare import Deltas, Scope, Weights, method
 from cuvee.plan import planner
 from cuvee.plan.limits import Limits
 from cuvee.plan.planner import make_plan
 from cuvee.recipe.recipe import Recipe
-from cuvee.resolve import Sources
 from cuvee.tensors.algebra import gram_matrix
 from cuvee.tensors.operands import Operand
 from cuvee.tensors.passes import Array, Passes, finished, prefix, sampled, total
@@ -305,7 +305,7 @@ def test_an_error_in_a_measure_is_told_with_the_name_of_the_tensor_it_was_taken_
     asking(nine(kind))
     one = {f"w{i}": torch.full((2, 3), float(i)) for i in range(6)} | {"wide": torch.zeros(LARGE)}
     recipe = recipe_of("asks", [one], parameters={"scope": "model"})
-    with Sources() as sources:  # the six are worked on as one
+    with open_sources() as sources:  # the six are worked on as one
         strips = make_plan([sources.resolve(Recipe.of(recipe))]).strips
         assert sorted(len(strip.rows) for strip in strips) == [1, 6]
     assert_same_bytes(merged(recipe, workers=workers)[0][0], one)
@@ -347,6 +347,6 @@ def test_an_error_in_a_second_question_is_told_with_a_name_too(fine_grid: None) 
 def test_a_forecast_does_not_mind_a_method_that_fails_on_what_is_made_up(question: str) -> None:
     asking(QUESTIONS[question])
     plan_recipe = recipe_of("asks", [{"w": torch.zeros(3 * (1 << 19))}])
-    with Sources() as sources:
+    with open_sources() as sources:
         expected = forecast(make_plan([sources.resolve(Recipe.of(plan_recipe))]), Limits())
     assert expected.lanes == [["tensors"]]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from cuvee.execute.merged import open_sources
 from cuvee.execute.reading import Buffers, Kept, read
 from cuvee.execute.run import execute
 from cuvee.execute.shelf import Shelf
@@ -39,7 +40,7 @@ def fine_grid(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def sources() -> Iterator[Sources]:
     """Sources that stay open during a test."""
-    with Sources() as opened:
+    with open_sources() as opened:
         yield opened
 
 

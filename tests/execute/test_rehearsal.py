@@ -6,12 +6,12 @@ from typing import Any, Literal
 import pytest
 
 from cuvee.execute import rehearsal
+from cuvee.execute.merged import open_sources
 from cuvee.execute.rehearsal import Rehearsal, Rehearsals
 from cuvee.methods.declare import Scope, Weights, method
 from cuvee.plan.planner import Plan, make_plan
 from cuvee.plan.rows import CELL, Domain, Job, Row
 from cuvee.recipe.recipe import Recipe
-from cuvee.resolve import Sources
 from cuvee.tensors.algebra import gram_matrix, weighted_sum
 from cuvee.tensors.operands import Operand
 from cuvee.tensors.passes import Passes, total
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("forget")
 @pytest.fixture
 def plan_of() -> Iterator[Planner]:
     """Return a function that plans a merge of two models of which only headers are known."""
-    with Sources() as sources:
+    with open_sources() as sources:
 
         def make(tensors: Mapping[str, Any], name: str, **more: Any) -> Plan:
             models = {label: HeaderOnly(tensors) for label in ("one", "two")}

@@ -10,13 +10,13 @@ import torch
 from safetensors.torch import load_file
 
 import cuvee
+from cuvee.execute.merged import open_sources
 from cuvee.methods.declare import Method
 from cuvee.methods.registry import find_method
 from cuvee.plan import planner
 from cuvee.plan.limits import Limits
 from cuvee.plan.planner import Plan, make_plan
 from cuvee.recipe.recipe import Recipe
-from cuvee.resolve import Sources
 from cuvee.writers.save import save_state_dict
 from end_to_end.recipes import METHODS, choices, each_scope, recipe_for
 from end_to_end.uneven import Weights, assert_same_bytes
@@ -101,7 +101,7 @@ def test_torch_gives_the_bytes_of_the_kernels(
 
 
 def planned(recipe: Mapping[str, Any]) -> Plan:
-    with Sources() as sources:
+    with open_sources() as sources:
         return make_plan([sources.resolve(Recipe.of(recipe))])
 
 

@@ -27,7 +27,9 @@ def fine_grid(monkeypatch: pytest.MonkeyPatch) -> None:
 def folder(tmp_path: Path) -> Path:
     """A folder with a base `m0` and three models, each of eight tensors of five cells and some small ones."""
     generator = torch.Generator().manual_seed(0)
-    shapes = {f"layers.{i}.weight": (5 * CELL // 64, 64) for i in range(8)} | {f"layers.{i}.bias": (9,) for i in range(4)}
+    shapes = {f"layers.{i}.weight": (5 * CELL // 64, 64) for i in range(8)} | {
+        f"layers.{i}.bias": (9,) for i in range(4)
+    }
     base = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
     for number in range(4):
         model = {name: (t + 0.1 * torch.randn(t.shape, generator=generator)).bfloat16() for name, t in base.items()}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import cuvee
 from cuvee import files
@@ -69,7 +70,7 @@ def test_an_interrupted_merge_goes_on_and_gives_the_same_bytes(
         assert hidden(folder) == []
         assert weights(out) == weights(folder / "whole")
         assert rest.notes == whole.notes
-        assert rest.inputs == {new: old for new, old in zip(rest.inputs, whole.inputs.values(), strict=True)}
+        assert list(rest.inputs.values()) == list(whole.inputs.values())
         assert rest.outputs == whole.outputs
         if notes:
             assert rest.bytes_written < whole.bytes_written or rest.bytes_read < whole.bytes_read
@@ -127,7 +128,13 @@ def calls(monkeypatch: pytest.MonkeyPatch, name: str, fails_at: int = 0, number:
     ],
 )
 def test_after_an_error_of_the_system_it_goes_on(
-    name: str, number: int, kind: type[Exception], said: str, folder: Path, recipe: Write, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    number: int,
+    kind: type[Exception],
+    said: str,
+    folder: Path,
+    recipe: Write,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with monkeypatch.context() as patch:
         seen = calls(patch, name)
@@ -158,9 +165,7 @@ def replace(path: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [change, vanish, replace])
-def test_an_input_that_changes_meanwhile_is_noticed(
-    harm: Callable[[Path], None], folder: Path, recipe: Write
-) -> None:
+def test_an_input_that_changes_meanwhile_is_noticed(harm: Callable[[Path], None], folder: Path, recipe: Write) -> None:
     victim = folder / "m2" / "model.safetensors"
     harmed = []
 
@@ -224,13 +229,11 @@ def test_two_runs_into_one_output_at_once_are_refused(folder: Path, recipe: Writ
     assert hidden(folder) == []
 
 
-def test_a_merge_of_what_lies_in_memory_never_goes_on(folder: Path, recipe: Write) -> None:
-    import torch
-
-    states = [{"w": torch.randn(9 * 4096)} for _ in range(2)]
+def test_a_merge_of_what_lies_in_memory_never_goes_on(folder: Path) -> None:
+    wanted = {"cuvee": 1, "method": "linear", "models": [{"w": torch.randn(9 * 4096)} for _ in range(2)]}
+    limits = cuvee.Limits(block_bytes=16384, workers=1)
     with pytest.raises(KeyboardInterrupt) as caught:
-        wanted = {"cuvee": 1, "method": "linear", "models": states}
-        cuvee.merge(wanted, folder / "out", limits=cuvee.Limits(block_bytes=16384, workers=1), progress=Stop(200_000))
+        cuvee.merge(wanted, folder / "out", limits=limits, progress=Stop(200_000))
     assert not getattr(caught.value, "__notes__", [])
     assert hidden(folder) == []
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from cuvee.execute.merged import open_sources
 from cuvee.plan.planner import Plan, make_plan
 from cuvee.plan.rows import Job, Row
 from cuvee.recipe.recipe import Recipe
-from cuvee.resolve import Sources
 from cuvee.spec import DTYPES, Header, TensorSpec
 from plan.llama import LLAMA
 
@@ -67,7 +67,7 @@ def plan_of() -> MakePlan:
     """Return a function that plans one recipe given by keywords, or several recipes."""
 
     def make(*recipes: Recipe, **recipe: Any) -> Plan:
-        with Sources() as sources:
+        with open_sources() as sources:
             return make_plan([sources.resolve(each) for each in (recipes or (Recipe(**recipe),))])
 
     return make

@@ -1,5 +1,6 @@
 """What is done is remembered, whatever the moment at which the process ended."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,9 @@ def test_a_journal_cut_off_anywhere_keeps_its_whole_lines_and_goes_on(tmp_path: 
         again.close()
 
 
-@pytest.mark.parametrize("damage", [b"\0" * 40, b"[1]\n", b"\xff\xfe\n", b"{", b'{"run": "r"}\nnonsense\n{"merged": [1, 1]}\n'])
+@pytest.mark.parametrize(
+    "damage", [b"\0" * 40, b"[1]\n", b"\xff\xfe\n", b"{", b'{"run": "r"}\nnonsense\n{"merged": [1, 1]}\n']
+)
 def test_a_damaged_journal_is_read_up_to_the_damage(damage: bytes, tmp_path: Path) -> None:
     (tmp_path / "journal").write_bytes(damage)
     assert list(Journal(tmp_path / "journal", "r").entries) == []
@@ -61,7 +64,6 @@ def test_a_journal_that_cannot_be_written_says_so() -> None:
     if not full.exists():
         pytest.skip("needs /dev/full")
     journal = object.__new__(Journal)
-    import os
 
     journal._path, journal._run, journal.is_empty = full, "r", True
     journal._descriptor = os.open(full, os.O_WRONLY)

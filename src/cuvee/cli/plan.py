@@ -25,6 +25,9 @@ def run(recipe: Path, *, as_json: bool, every_row: bool, limits: Limits, out: Pa
         print(json.dumps(described, indent=2))
         return
     console = Console(emoji=False)
+    for merge in described["merges"]:
+        console.print(f"{merge['reference']}, merged as it is read:", markup=False, highlight=False, soft_wrap=True)
+        print_unfolded(_table(merge["rows"], every_row))
     print_unfolded(_table(described["rows"], every_row))
     most = described["bytes_read_at_most"]
     console.print(

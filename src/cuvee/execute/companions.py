@@ -1,5 +1,10 @@
 """The files beside the weights of a merge: those of the donor, the model card, the record."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from cuvee.execute.merged import Merged, merges_in
 from cuvee.execute.provenance import SIDECAR, provenance, written
 from cuvee.execute.report import Report
 from cuvee.plan.planner import Plan
@@ -25,7 +30,7 @@ def companions(plan: Plan, variant: int, title: str, report: Report) -> dict[str
     resolved = plan.variants[variant]
     recipe = resolved.recipe
     record = provenance(plan, variant, report)
-    differ = conflict({label: stated["licence"] for label, stated in record["inputs"].items()})
+    differ = conflict(_licences(record["inputs"]))
     if differ and differ not in report.notes:
         report.notes.append(differ)
         record["notes"].append(differ)
@@ -36,7 +41,8 @@ def companions(plan: Plan, variant: int, title: str, report: Report) -> dict[str
         custom_code=recipe.output.custom_code,
         config_updates=plan.config[variant],
     )
-    methods = dict.fromkeys(job.method for row in plan.rows for job in row.jobs if job.variant == variant)
+    methods = {job.method: None for row in plan.rows for job in row.jobs if job.variant == variant}
+    methods |= {job.method: None for inner in _merges(plan, variant) for row in inner.plan.rows for job in row.jobs}
     card = Card(
         title=title,
         method=recipe.method,
@@ -45,3 +51,17 @@ def companions(plan: Plan, variant: int, title: str, report: Report) -> dict[str
         citations=list({m.paper.url: m.paper.bibtex(m.name) for m in methods if m.paper is not None}.values()),
     )
     return {**files, "README.md": model_card(card), SIDECAR: written(record)}
+
+
+def _merges(plan: Plan, variant: int) -> Sequence[Merged]:
+    """Return the merges that a variant is made of."""
+    return merges_in(replace(plan, variants=[plan.variants[variant]]))
+
+
+def _licences(inputs: Mapping[str, Any]) -> dict[str, str | None]:
+    """Return the licences of inputs and of what they are merged from, by label; "a/b" is b within a."""
+    found = {}
+    for label, stated in inputs.items():
+        found[label] = stated["licence"] if "inputs" not in stated else None
+        found |= {f"{label}/{inner}": each for inner, each in _licences(stated.get("inputs", {})).items()}
+    return found

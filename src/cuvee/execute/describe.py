@@ -5,13 +5,31 @@ from pathlib import Path
 from typing import Any
 
 from cuvee.execute.forecast import Forecast, forecast
+from cuvee.execute.merged import Merged, merges_in, open_sources
 from cuvee.plan.limits import Limits
 from cuvee.plan.planner import Plan, make_plan
 from cuvee.plan.rows import Job, Row
 from cuvee.recipe.recipe import Recipe
-from cuvee.resolve import Sources
+from cuvee.recipe.several import recipes_of
 
-__all__ = ["describe", "predict"]
+__all__ = ["describe", "plan", "predict"]
+
+
+def plan(recipe: Recipe | str | Path | Mapping[str, Any]) -> Plan:
+    """Work out what a merge will do, from headers alone.
+
+    Args:
+        recipe: what to merge: a recipe, the path of a file of one or several, or plain values.
+
+    Returns:
+        The plan. Its sources are closed.
+
+    Raises:
+        SourceError: a model cannot be opened.
+        PlanError: the recipe and its models do not fit together.
+    """
+    with open_sources() as sources:
+        return make_plan([sources.resolve(each) for each in recipes_of(recipe).values()])
 
 
 def predict(
@@ -31,9 +49,9 @@ def predict(
         SourceError: a model cannot be opened.
         PlanError: the recipe and its models do not fit together, or the memory does not suffice.
     """
-    with Sources() as sources:
-        plan = make_plan([sources.resolve(Recipe.of(recipe))])
-        return describe(plan, forecast(plan, limits or Limits(), folder))
+    with open_sources() as sources:
+        planned = make_plan([sources.resolve(each) for each in recipes_of(recipe).values()])
+        return describe(planned, forecast(planned, limits or Limits(), folder))
 
 
 def describe(plan: Plan, expected: Forecast) -> dict[str, object]:
@@ -47,7 +65,9 @@ def describe(plan: Plan, expected: Forecast) -> dict[str, object]:
         Keys ``variants`` (recipes, without paths), ``rows`` (one per row and variant), ``bytes_read`` (usually),
         ``bytes_read_at_most`` and ``bytes_written`` (of tensors), ``seconds`` (of the run), ``compute_seconds`` (of
         them, arithmetic, all workers together), ``read_rate`` and ``write_rate`` (bytes per second and thread, as
-        measured), ``peak_memory`` (resident bytes), ``workers``, ``block_bytes``, ``keep_bytes`` and ``warnings``.
+        measured), ``peak_memory`` (resident bytes), ``workers``, ``block_bytes``, ``keep_bytes``, ``warnings``, and
+        ``merges``: for each merge that is a source of this one, ``reference``, ``rows`` (without lanes) and ``bytes_read``
+        to prepare it.
     """
     lanes = [lane for own in expected.lanes for lane in own]
     jobs = [(row, job) for row in plan.rows for job in row.jobs]
@@ -65,8 +85,15 @@ def describe(plan: Plan, expected: Forecast) -> dict[str, object]:
         "workers": expected.budget.workers,
         "block_bytes": expected.budget.block_bytes,
         "keep_bytes": expected.budget.keep_bytes,
-        "warnings": list(plan.warnings),
+        "warnings": [*(note for each in merges_in(plan) for note in each.plan.warnings), *plan.warnings],
+        "merges": [_merge(each) for each in merges_in(plan)],
     }
+
+
+def _merge(source: Merged) -> Mapping[str, object]:
+    """Describe a merge that is read by another."""
+    rows = [_row(source.plan, row, job, "") for row in source.plan.rows for job in row.jobs]
+    return {"reference": source.reference, "rows": rows, "bytes_read": source.preparation}
 
 
 def _per_second(seconds: float) -> float | None:

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
+from cuvee.execute.merged import Merged, merges_in
 from cuvee.execute.reading import Bytes, read_pieces
-from cuvee.execute.rehearsal import Rehearsals
+from cuvee.execute.rehearsal import Rehearsal, Rehearsals
 from cuvee.plan.limits import Budget, Limits, budget_of, cells_per_block, sizes_to_keep
 from cuvee.plan.planner import Plan, used
 from cuvee.plan.strips import Strip
@@ -83,12 +84,15 @@ def forecast(plan: Plan, limits: Limits, folder: Path | None = None) -> Forecast
         SourceError: an input cannot be read.
     """
     rehearsals = Rehearsals()
-    tried = [(strip, [rehearsals.of(strip, j) for j in range(len(strip.joined.jobs))]) for strip in plan.strips]
+    tried = _tried(rehearsals, plan)
     in_torch = {id(job) for strip, own in tried
                 for job, one in zip(strip.joined.jobs, own, strict=True) if one.lane == "tensors"}  # fmt: skip
     budget = budget_of(plan, limits, lambda _, job: id(job) in in_torch)
     compute = sum(
-        one.per_cell * strip.joined.cells + one.per_element * strip.joined.size for strip, own in tried for one in own
+        one.per_cell * strip.joined.cells + one.per_element * strip.joined.size
+        for each in (tried, *(_tried(rehearsals, inner.plan) for inner in merges_in(plan)))
+        for strip, own in each
+        for one in own
     )
     lanes = {id(row): [one.lane for one in own] for strip, own in tried for row in strip.rows}
     reading, writing = _reading(plan), _writing(folder)
@@ -111,11 +115,16 @@ def forecast(plan: Plan, limits: Limits, folder: Path | None = None) -> Forecast
     )
 
 
+def _tried(rehearsals: Rehearsals, plan: Plan) -> list[tuple[Strip, list[Rehearsal]]]:
+    """Rehearse the jobs of a plan."""
+    return [(strip, [rehearsals.of(strip, j) for j in range(len(strip.joined.jobs))]) for strip in plan.strips]
+
+
 def _bytes_read(plan: Plan, budget: Budget) -> int:
     """Predict the bytes that are read from the inputs, where guesses are right and what fits is kept."""
     kept = [size <= budget.keep_bytes for size in sizes_to_keep(plan)]
-    return sum(
-        sum(item.nbytes for item in row.inputs)
+    return plan.preparation + sum(
+        sum(item.cost for item in row.inputs)
         if all(kept[job.domain] for job in row.jobs)
         else plan.row_bytes_read(row)
         for row in plan.rows
@@ -133,7 +142,15 @@ def _handing(plan: Plan, strip: Strip, budget: Budget) -> float:
 
 def _reading(plan: Plan) -> Rate:
     """Measure how fast the inputs are read: blocks spread evenly over all that is read."""
-    inputs = [(strip, i) for strip in plan.strips for job in strip.joined.jobs for i in used(job)]
+    plans = [plan, *(inner.plan for inner in merges_in(plan))]
+    inputs = [
+        (strip, i)
+        for each in plans
+        for strip in each.strips
+        for job in strip.joined.jobs
+        for i in used(job)
+        if not isinstance(strip.joined.inputs[i].source, Merged)
+    ]
     chosen = inputs[:: max(len(inputs) // READS, 1)][:READS]
     buffer = np.ones(READ_BYTES, np.uint8)  # touched, so that no page is made while the time is taken
     moved, seconds, cpu = 0, 0.0, 0.0

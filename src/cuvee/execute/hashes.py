@@ -22,7 +22,7 @@ class Hashes:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._sources = list({id(s): s for own in plan.variants for s in own.sources.values()}.values())
+        self._sources = plan.sources
         self._places = {id(source): place for place, source in enumerate(self._sources)}
         self._inputs = [Digests(source.header) for source in self._sources]
         self._outputs = [Digests(outputs) for outputs in plan.outputs]

@@ -11,16 +11,18 @@ from cuvee.errors import CuveeWarning, OutputError, PlanError, RecipeError
 from cuvee.execute.companions import companions
 from cuvee.execute.forecast import Forecast, forecast
 from cuvee.execute.history import run_name
+from cuvee.execute.merged import merges_in, open_sources
 from cuvee.execute.report import Report
 from cuvee.execute.run import execute
 from cuvee.methods.registry import find_method
 from cuvee.plan.limits import Limits, budget_of
-from cuvee.plan.planner import Plan, make_plan
+from cuvee.plan.planner import make_plan
 from cuvee.recipe.recipe import Recipe
-from cuvee.resolve import Resolved, Sources
+from cuvee.recipe.several import recipes_of
+from cuvee.resolve import Resolved
 from cuvee.writers.memory import MemoryWriter
 from cuvee.writers.safetensors import SafetensorsWriter
-from cuvee.writers.target import CODE
+from cuvee.writers.target import CODE, is_single_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,8 +47,10 @@ def merge(
     whatever their size. `out` appears only when it is complete.
 
     Args:
-        recipe: what to merge: a recipe, the path of one, or one as plain values.
-        out: folder to write, or a file ending in ``.safetensors`` for the weights alone.
+        recipe: what to merge: a recipe, the path of a file, or plain values. Of a file of several recipes, those are
+            merged that no other uses.
+        out: folder to write, or a file ending in ``.safetensors`` for the weights alone; where there are several
+            results, the folder that a folder for each goes into.
         overwrite: replace a checkpoint that stands at `out`.
         sync: return only when the output would survive a loss of power. Else the system writes it to the disk in its
             own time, as after any copy.
@@ -65,7 +69,11 @@ def merge(
     Example:
         >>> cuvee.merge({"cuvee": 1, "method": "linear", "models": ["a", "b"]}, "merged")  # doctest: +SKIP
     """
-    return merge_variants({Path(out): recipe}, overwrite=overwrite, sync=sync, limits=limits, progress=progress)
+    recipes = recipes_of(recipe)
+    outs = {Path(out) / name if len(recipes) > 1 else Path(out): each for name, each in recipes.items()}
+    if len(recipes) > 1 and is_single_file(Path(out)):
+        raise OutputError(f"{out} is one file; the recipes make {len(recipes)} results. Give a folder.")
+    return merge_variants(outs, overwrite=overwrite, sync=sync, limits=limits, progress=progress)
 
 
 def merge_variants(
@@ -94,10 +102,11 @@ def merge_variants(
     """
     if not recipes:
         raise RecipeError("there is no recipe to merge; give at least one output with its recipe")
-    with Sources() as sources, ExitStack() as stack:
+    with open_sources() as sources, ExitStack() as stack:
         resolved = [sources.resolve(Recipe.of(recipe)) for recipe in recipes.values()]
         plan = make_plan(resolved)
-        inputs = [*sources.paths, *(Path(recipe) for recipe in recipes.values() if isinstance(recipe, str | Path))]
+        read = [own.recipe.origin.path for own in resolved if own.recipe.origin is not None]
+        inputs = [*sources.paths, *read]
         writers: list[SafetensorsWriter] = []
         run = run_name(plan)
         for variant, out in enumerate(recipes):
@@ -119,7 +128,7 @@ def merge_variants(
         journals = [writer.journal for writer in writers]
         report = execute(plan, writers, expected.budget, _toward(expected, progress), journals)
         report.expected = expected
-        report.notes[:0] = plan.warnings
+        report.notes[:0] = [*(note for each in merges_in(plan) for note in each.plan.warnings), *plan.warnings]
         for variant, writer in enumerate(writers):
             if writer.out.suffix != ".safetensors":
                 for name, data in companions(plan, variant, writer.out.name, report).items():
@@ -189,7 +198,7 @@ def merge_state_dicts(
     """
     seed = parameters.pop("seed", 0)
     recipe = Recipe(method=method, models=models, base=base, parameters=parameters, seed=seed)
-    with Sources() as sources:
+    with open_sources() as sources:
         resolved = sources.resolve(recipe)
         plan = make_plan([resolved])
         writer = MemoryWriter(list(plan.outputs[0].items()))

@@ -19,10 +19,10 @@ from cuvee.execute.reading import Buffers, Bytes, read
 from cuvee.plan.planner import Plan, make_plan, used
 from cuvee.plan.strips import Strip
 from cuvee.recipe.recipe import BASE
-from cuvee.resolve import Resolved
+from cuvee.resolve import Resolved, Sources
 from cuvee.spec import Header, Location
 
-__all__ = ["Merged"]
+__all__ = ["Merged", "merges_in", "open_sources"]
 
 
 class _Place:
@@ -55,6 +55,12 @@ class Merged:
         resolved: the recipe, with its sources open; they are closed by whoever opened them.
         reference: what to call it in messages.
 
+    Attributes:
+        plan: the merge's plan.
+        notes: what its methods have said so far: tensor and text.
+        hashes: the digests of what it has read so far.
+        bytes_prepared: bytes that its passes have read so far.
+
     Raises:
         PlanError: the recipe and its models do not fit together.
     """
@@ -63,9 +69,11 @@ class Merged:
         self.plan: Plan = make_plan([resolved])
         self.notes: set[tuple[str, str]] = set()
         self.hashes = Hashes(self.plan)
+        self.bytes_prepared = 0
         self._resolved = resolved
         self._reference = reference
-        self._inquiry = Inquiry(self.plan, self.hashes, lambda *note: self.notes.add(note), {}, lambda _: None)
+        self._inquiry = Inquiry(self.plan, self.hashes, lambda *note: self.notes.add(note), {}, self._count)
+        self._counting = threading.Lock()
         self._locks = [threading.Lock() for _ in self.plan.domains]
         self._answered = [domain.whole for domain in self.plan.domains]
         self._by_domain: dict[int, list[Strip]] = defaultdict(list)
@@ -131,6 +139,12 @@ class Merged:
         return max(map(_cell_bytes, self.plan.strips), default=0) + sum(
             source.memory for source in self._resolved.sources.values()
         )
+
+    @property
+    def preparation(self) -> int:
+        """Bytes that passes read, which are taken once."""
+        once = sum(item.cost for row in self.plan.rows for item in row.inputs)
+        return max(self.plan.bytes_read - once, 0)
 
     def cost(self, name: str) -> int:
         """Return the bytes that the rows of the tensor read; what passes read beforehand is not counted."""
@@ -198,11 +212,17 @@ class Merged:
         row = strip.joined
         job, first = row.jobs[0], index * row.cell
         size = min(row.cell, row.size - first)
-        raw, _ = read(strip, used(job), first, size, buffers, None, self.hashes)
+        raw, moved = read(strip, used(job), first, size, buffers, None, self.hashes)
         question = self._inquiry.advance(self._inquiry.cell(strip, first, row.cell, raw, 0), 0, index, target)
         if question is not None:
+            self._count(moved)
             self._inquiry.add(job, row, index, question)
         return question is not None
+
+    def _count(self, moved: int) -> None:
+        """Count bytes that passes and samples read."""
+        with self._counting:
+            self.bytes_prepared += moved
 
     def _answer(self, domain: int) -> None:
         """Take the passes over a domain, unless that has been done."""
@@ -234,3 +254,18 @@ def _cell_bytes(strip: Strip) -> int:
     row = strip.joined
     widths = [item.spec.dtype.bits // 8 for item in row.inputs] + [row.jobs[0].dtype.bits // 8]
     return sum(widths) * min(row.cell, row.size)
+
+
+def open_sources() -> Sources:
+    """Return what opens the sources of recipes, of which some may be recipes themselves."""
+    return Sources(Merged)
+
+
+def merges_in(plan: Plan) -> Sequence[Merged]:
+    """Return the merges that a plan's sources are, and those that they are made of, each once."""
+    found: dict[int, Merged] = {}
+    for own in plan.variants:
+        for source in own.sources.values():
+            if isinstance(source, Merged) and id(source) not in found:
+                found |= {id(inner): inner for inner in merges_in(source.plan)} | {id(source): source}
+    return list(found.values())

@@ -9,6 +9,7 @@ from importlib import metadata
 from typing import Any
 
 from cuvee.digest import digest_of_set
+from cuvee.execute.merged import Merged
 from cuvee.execute.report import Report
 from cuvee.plan.planner import Plan, used
 from cuvee.recipe.licence import licence_of
@@ -32,8 +33,8 @@ def provenance(plan: Plan, variant: int, report: Report) -> dict[str, Any]:
 
     Returns:
         Keys ``format``, ``recipe`` (models as places that open them again, if they have one), ``inputs`` (for each
-        label: ``reference``, ``location``, ``licence``, ``digest`` of all tensors that were read, and the names of
-        those that were ``unused``), ``output`` (``digest`` of all tensors, and of each), ``notes``, ``versions``,
+        label: ``reference``, ``location``, ``licence``, ``digest`` of all tensors that were read, the names of those that
+        were ``unused``, and, of a merge, its ``inputs``), ``output`` (``digest`` of all tensors, and of each), ``notes``, ``versions``,
         ``machine`` and ``costs``.
     """
     resolved = plan.variants[variant]
@@ -72,6 +73,8 @@ def _inputs(plan: Plan, variant: int, report: Report) -> dict[str, dict[str, Any
             "digest": digest_of_set(source.header, digests),
             "unused": [name for name in source.header if name not in digests],
         }
+        if isinstance(source, Merged):
+            inputs[label]["inputs"] = _inputs(source.plan, 0, report)
     return inputs
 
 

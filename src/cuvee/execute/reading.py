@@ -100,19 +100,20 @@ def read(
         data = kept.part(strip, i, first * width, size * width) if kept is not None else None
         if data is None or (kept is not None and not kept.full):
             data = buffers.get("in", i, size * width) if data is None else data
-            read_pieces(strip, i, first, size, data, hashes)
-            moved += data.nbytes
+            moved += read_pieces(strip, i, first, size, data, hashes)
         raw[i] = data
     return raw, moved
 
 
-def read_pieces(strip: Strip, i: int, first: int, size: int, data: Bytes, hashes: Hashes | None = None) -> None:
-    """Fill memory with a run of elements of an input, row by row."""
-    place, width = 0, strip.joined.inputs[i].spec.dtype.bits // 8
+def read_pieces(strip: Strip, i: int, first: int, size: int, data: Bytes, hashes: Hashes | None = None) -> int:
+    """Fill memory with a run of elements of an input, row by row; return the bytes that this took to read."""
+    place, width, moved = 0, strip.joined.inputs[i].spec.dtype.bits // 8, 0
     for row, begin, count in strip.pieces(first, size):
         view, end = row.inputs[i].view, place + count * width
         source, offset, part = row.inputs[i].source, (view.start + begin) * width, data[place:end].data
         source.read_into(part, view.name, offset)
         if hashes:
             hashes.read(source, view.name, offset, part)
+        moved += len(part) * source.cost(view.name) // max(row.inputs[i].spec.nbytes, 1)
         place = end
+    return moved

@@ -3,6 +3,7 @@
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from cuvee.execute.cells import part_of
 from cuvee.execute.hashes import Hashes
 from cuvee.execute.history import History
 from cuvee.execute.inquiry import Inquiry
+from cuvee.execute.merged import merges_in
 from cuvee.execute.reading import Buffers, Bytes, Kept, read
 from cuvee.execute.report import Meter, Report
 from cuvee.execute.shelf import Shelf
@@ -54,10 +56,15 @@ def execute(
     with single_threaded():
         num_cells = sum(strip.joined.cells for strip in plan.strips)
         run_threads(run.work, run.agenda.stop, max(1, min(budget.workers, num_cells)))
-    digests = run.hashes.of_inputs(), run.hashes.of_outputs(sinks)
-    for source in {id(s): s for own in plan.variants for s in own.sources.values()}.values():
+    merges = merges_in(plan)
+    hashes = [*(each.hashes for each in merges), run.hashes]
+    inputs = dict(chain.from_iterable(each.of_inputs().items() for each in hashes))
+    digests = inputs, run.hashes.of_outputs(sinks)
+    for source in plan.sources:
         source.check_unchanged()
-    return meter.report(run.bytes_read, run.bytes_written, run.notes(), digests)
+    notes = [f"{tensor}: {text} ({each.reference})." for each in merges for tensor, text in sorted(each.notes)]
+    bytes_read = run.bytes_read + sum(each.bytes_prepared for each in merges)
+    return meter.report(bytes_read, run.bytes_written, notes + run.notes(), digests)
 
 
 class _Run:

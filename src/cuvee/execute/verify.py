@@ -7,15 +7,15 @@ from typing import Any, Literal
 
 from cuvee.digest import Digests, digest_of_set
 from cuvee.errors import CuveeError, FormatError, SourceError
+from cuvee.execute.merged import Merged, open_sources
 from cuvee.execute.provenance import FORMAT, SIDECAR
 from cuvee.execute.run import execute
 from cuvee.plan.limits import Limits, budget_of
 from cuvee.plan.planner import make_plan
-from cuvee.recipe.recipe import Recipe
-from cuvee.resolve import Sources
+from cuvee.recipe.recipe import SCHEMA, Recipe
 from cuvee.sources.open import open_source
 from cuvee.sources.strict_json import read_object, shown
-from cuvee.spec import Source
+from cuvee.spec import Location, Source
 
 __all__ = ["Finding", "verify"]
 
@@ -65,7 +65,9 @@ def _record(out: Path) -> Mapping[str, Any]:
     """Read the record beside a merge."""
     path = out / SIDECAR
     if not path.is_file():
-        raise SourceError(f"{out} has no {SIDECAR}, the record that a merge to a folder leaves: nothing to compare with.")
+        raise SourceError(
+            f"{out} has no {SIDECAR}, the record that a merge to a folder leaves: nothing to compare with."
+        )
     record = read_object(path)
     if record.get("format") != FORMAT:
         raise FormatError(f"{path} has format {shown(record.get('format'))}; this version reads format {FORMAT}.")
@@ -121,9 +123,11 @@ def _input(label: str, stated: Mapping[str, Any]) -> Finding:
     """Compare an input with what was recorded."""
     location = stated.get("location")
     if not location:
-        return Finding(part=label, state="unknown", text=f"model '{label}' was held in memory and cannot be read again.")
+        return Finding(
+            part=label, state="unknown", text=f"model '{label}' was held in memory and cannot be read again."
+        )
     try:
-        source = open_source(location)
+        source = _open(location)
         names = [name for name in source.header if name not in set(stated["unused"])]
         digest = digest_of_set(source.header, _digests(source, names))
         source.close()
@@ -132,6 +136,13 @@ def _input(label: str, stated: Mapping[str, Any]) -> Finding:
     if digest == stated["digest"]:
         return Finding(part=label, state="same")
     return Finding(part=label, state="changed", text=f"model '{label}' ({location}) is not what was merged.")
+
+
+def _open(location: Location) -> Source:
+    """Open what a record says an input was: a place, or a recipe."""
+    if isinstance(location, str):
+        return open_source(location)
+    return Merged(open_sources().resolve(Recipe.of({**location, "cuvee": SCHEMA})), "a merge")
 
 
 class _Nowhere:
@@ -150,7 +161,7 @@ class _Nowhere:
 def _replay(record: Mapping[str, Any], limits: Limits) -> Finding:
     """Merge as recorded, and compare the digests of the result."""
     try:
-        with Sources() as sources:
+        with open_sources() as sources:
             plan = make_plan([sources.resolve(Recipe.of(record["recipe"]))])
             report = execute(plan, [_Nowhere()], budget_of(plan, limits))
     except CuveeError as error:

@@ -93,10 +93,11 @@ def budget_of(plan: Plan, limits: Limits, in_torch: InTorch = lambda _row, _job:
         PlanError: one worker with the smallest blocks takes more memory than the limit; names the row that needs most.
     """
     fixed = _fixed_memory(plan, in_torch)
+    behind = sum(source.memory for source in plan.sources)
     workers, block_bytes = limits.workers, limits.block_bytes
     worker, row = _largest(plan, block_bytes, in_torch)
     while True:
-        peak = fixed + workers * (WORKER + worker)
+        peak = fixed + workers * (WORKER + worker + behind)
         if limits.memory is None or peak <= limits.memory:
             break
         if block_bytes > SMALLEST_BLOCK:

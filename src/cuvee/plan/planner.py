@@ -9,7 +9,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 from cuvee.architectures.layers import depth_of, stacks
@@ -34,10 +33,10 @@ from cuvee.plan.treatment import Treatment, common_dtype, treat
 from cuvee.recipe.parameters import Settings, at_depth, settle, varies
 from cuvee.recipe.recipe import BASE, Recipe
 from cuvee.recipe.rule import Rule
-from cuvee.resolve import Resolved, Sources
-from cuvee.spec import DTYPES, DType, TensorSpec
+from cuvee.resolve import Resolved
+from cuvee.spec import DTYPES, DType, Source, TensorSpec
 
-__all__ = ["Plan", "make_plan", "plan"]
+__all__ = ["Plan", "make_plan", "used"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,14 +71,24 @@ class Plan:
         return strips_of(self.rows, self.domains)
 
     @cached_property
+    def sources(self) -> Sequence[Source]:
+        """All sources, each once."""
+        return list({id(source): source for own in self.variants for source in own.sources.values()}.values())
+
+    @property
+    def preparation(self) -> int:
+        """Bytes that the sources read before anything can be read from them."""
+        return sum(source.preparation for source in self.sources)
+
+    @cached_property
     def bytes_read(self) -> int:
         """Bytes usually read from the inputs."""
-        return sum(self.row_bytes_read(row) for row in self.rows)
+        return self.preparation + sum(self.row_bytes_read(row) for row in self.rows)
 
     @cached_property
     def bytes_read_at_most(self) -> int:
         """Bytes read from the inputs where no guess is right."""
-        return sum(self.row_bytes_read(row, most=True) for row in self.rows)
+        return self.preparation + sum(self.row_bytes_read(row, most=True) for row in self.rows)
 
     def row_bytes_read(self, row: Row, *, most: bool = False) -> int:
         """Return the bytes that a row usually reads, or at most; jobs share what they read at the same time."""
@@ -88,7 +97,7 @@ class Plan:
             readings = self.readings(job, most=most)
             for i in used(job):
                 times[i] = max(times[i], readings)
-        return sum(n * item.nbytes for n, item in zip(times, row.inputs, strict=True))
+        return sum(n * item.cost for n, item in zip(times, row.inputs, strict=True))
 
     @property
     def bytes_written(self) -> int:
@@ -101,25 +110,15 @@ def used(job: Job) -> list[int]:
     return list(dict.fromkeys([*job.operands, *([] if job.base is None else [job.base]), *job.compare]))
 
 
-def plan(recipe: Recipe | str | Path | Mapping[str, Any]) -> Plan:
-    """Work out what a merge will do, from headers alone.
+def make_plan(variants: Sequence[Resolved]) -> Plan:
+    """Plan one or more merges of the same models as one run, from headers alone.
 
     Args:
-        recipe: what to merge: a recipe, the path of one, or one as plain values.
-
-    Returns:
-        The plan. Its sources are closed.
+        variants: the recipes, with their sources open; they stay open.
 
     Raises:
-        SourceError: a model cannot be opened.
-        PlanError: the recipe and its models do not fit together.
+        PlanError: a recipe and its models do not fit together.
     """
-    with Sources() as sources:
-        return make_plan([sources.resolve(Recipe.of(recipe))])
-
-
-def make_plan(variants: Sequence[Resolved]) -> Plan:
-    """Plan one or more merges of the same models as one run. See `plan`; the sources stay open."""
     domains: list[Domain] = []
     rows: dict[object, Row] = {}
     outputs: list[Mapping[str, TensorSpec]] = []

@@ -38,6 +38,11 @@ class Input:
         """Bytes in the piece."""
         return self.view.size * self.spec.dtype.bits // 8
 
+    @property
+    def cost(self) -> int:
+        """Bytes that are read when the piece is read once, from wherever they are kept."""
+        return self.source.cost(self.view.name) * self.view.size // max(self.spec.size, 1)
+
     def describe(self) -> str:
         """Name file, tensor and model, for messages."""
         return f"{self.source.locate(self.view.name)}: tensor '{self.view.name}' of model '{self.label}'"

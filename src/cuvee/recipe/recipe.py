@@ -11,10 +11,10 @@ from cuvee.errors import OutputError, RecipeError, nearest
 from cuvee.methods.declare import Method
 from cuvee.methods.registry import find_method, methods
 from cuvee.recipe.parameters import plain_number, settle
-from cuvee.recipe.references import BASE, Models, Reference, checked, labelled, written
+from cuvee.recipe.references import BASE, Models, Reference, checked, is_merge, labelled, written
 from cuvee.recipe.rule import Output, Rule
 from cuvee.recipe.values import frozen_items, inside, keys_of, list_of, mapping_of, thawed
-from cuvee.recipe.yaml_text import Origin, dump, read
+from cuvee.recipe.yaml_text import Origin, Where, dump, read
 
 __all__ = ["BASE", "SCHEMA", "Recipe", "Reference"]
 
@@ -34,7 +34,8 @@ class Recipe:
 
     Attributes:
         method: name of the method.
-        models: label to reference, in order. May be given as a sequence, whose labels are m0, m1, ...
+        models: label to reference, in order. May be given as a sequence, whose labels are m0, m1, ... A recipe, also
+            as plain values, stands for the model that it makes.
         base: the common ancestor, for methods that work on task vectors; also the donor of configuration and tokenizer.
         parameters: values for the method's parameters; see `settle`.
         tensors: rules for some tensors, the first match holds.
@@ -75,8 +76,8 @@ class Recipe:
         origin: Origin | None = None,
     ) -> None:
         """Freeze and check everything that can be checked without opening a model."""
-        references = MappingProxyType(labelled(models))
-        donor = None if base is None else checked(BASE, base, (BASE,))
+        references = MappingProxyType(labelled(_made(models)))
+        donor = None if base is None else checked(BASE, _merge_of(base, (BASE,)), (BASE,))
         seed = plain_number(seed)
         values = (method, references, donor, frozen_items(parameters), tuple(tensors), seed, output, folder, origin)
         for f, value in zip(fields(self), values, strict=True):
@@ -154,15 +155,21 @@ class Recipe:
             RecipeError: a model is held in memory and has no path.
             OutputError: the file cannot be written.
         """
-        for label, reference in (*self.models.items(), (BASE, self.base)):
-            if not isinstance(reference, str | Path | None):
-                raise RecipeError(
-                    f"model '{label}' is held in memory; only recipes whose models are paths can be saved."
-                )
+        self._check_named()
         try:
             Path(path).write_text(self.to_yaml(), encoding="utf-8")
         except OSError as error:
             raise OutputError(f"{path}: the recipe cannot be written: {error.strerror}.") from error
+
+    def _check_named(self) -> None:
+        """Refuse models that are held in memory."""
+        for label, reference in (*self.models.items(), (BASE, self.base)):
+            if isinstance(reference, Recipe):
+                reference._check_named()
+            elif not isinstance(reference, str | Path | None):
+                raise RecipeError(
+                    f"model '{label}' is held in memory; only recipes whose models are paths can be saved."
+                )
 
     def to_yaml(self) -> str:
         """Return the recipe as YAML; models held in memory are marked as such."""
@@ -217,11 +224,38 @@ class Recipe:
     def canonical(self) -> dict[str, object]:
         """Return what decides the merged bytes, without any path: labels stand for the models. Keys in fixed order."""
         content = self.to_mapping()
-        content["models"] = {label: label for label in self.labels}
+        content["models"] = {label: _canonical(label, self.models[label]) for label in self.labels}
         if self.base is not None:
-            content["base"] = BASE
+            content["base"] = _canonical(BASE, self.base)
         content["output"] = {"dtype": self.output.dtype}
         return content
+
+
+def _canonical(label: str, reference: Reference) -> object:
+    """Return what stands for a model where paths do not count: its label, or the recipe that makes it."""
+    if not is_merge(reference):
+        return label
+    return {key: value for key, value in reference.canonical().items() if key != "cuvee"}
+
+
+def _made(models: Models) -> Models:
+    """Make recipes of models that are given as plain values of one."""
+    if isinstance(models, Mapping):
+        return {label: _merge_of(model, ("models", str(label))) for label, model in models.items()}
+    if isinstance(models, Sequence) and not isinstance(models, str):
+        return [_merge_of(model, ("models", i)) for i, model in enumerate(models)]
+    return models
+
+
+def _merge_of(model: Any, where: Where) -> Any:
+    """Return a model as it is, or make a recipe of plain values that look like one."""
+    if not isinstance(model, Mapping) or not isinstance(model.get("method"), str) or "models" not in model:
+        return model
+    with inside(*where):
+        recipe = Recipe.from_mapping({"cuvee": SCHEMA, **model})
+        if recipe.output != Output(dtype=recipe.output.dtype):
+            raise RecipeError("a merge that is not written has no output but its dtype.", ("output",))
+    return recipe
 
 
 def _check_version(version: object) -> None:

@@ -4,18 +4,31 @@ import os
 import re
 import reprlib
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Protocol, TypeGuard, cast
 
 from cuvee.errors import RecipeError
 from cuvee.recipe.yaml_text import Where
 from cuvee.spec import Source
 
-__all__ = ["BASE", "Models", "Reference", "checked", "labelled", "written"]
+__all__ = ["BASE", "Merge", "Models", "Reference", "checked", "is_merge", "labelled", "written"]
 
 BASE = "base"
 
-Reference = str | os.PathLike[str] | Mapping[str, Any] | Source
-"""What a model is called: a folder, a safetensors file, a state dict, or a source that is open already."""
+
+class Merge(Protocol):
+    """A recipe that stands for the model it makes."""
+
+    def to_mapping(self) -> dict[str, object]:
+        """Return it as plain values."""
+        ...
+
+    def canonical(self) -> dict[str, object]:
+        """Return what decides the merged bytes."""
+        ...
+
+
+Reference = str | os.PathLike[str] | Mapping[str, Any] | Source | Merge
+"""What a model is called: a path or a name, a state dict, a source that is open already, or a recipe that makes it."""
 Models = Mapping[str, Reference] | Sequence[Reference]
 """What a recipe may be given: references by label, or in order."""
 
@@ -64,15 +77,24 @@ def checked(label: str, reference: object, where: Where) -> Reference:
         return reference
     if hasattr(reference, "header") and hasattr(reference, "read_into"):
         return cast(Source, reference)
+    if is_merge(reference):
+        return reference
     raise RecipeError(
-        f"model '{label}': {_shown(reference)} is not a path to a model (nor, in Python, a state dict or a source)."
+        f"model '{label}': {_shown(reference)} is not a path to a model, nor a merge (method: ..., models: ...)."
         f"{_hint(reference)}",
         where,
     )
 
 
-def written(reference: Reference) -> str:
-    """Write a reference down; what is held in memory has no name."""
+def is_merge(reference: object) -> TypeGuard[Merge]:
+    """Say whether a reference is a recipe."""
+    return hasattr(reference, "to_mapping") and hasattr(reference, "canonical")
+
+
+def written(reference: Reference) -> object:
+    """Write a reference down as plain values; what is held in memory has no name."""
+    if is_merge(reference):
+        return {key: value for key, value in reference.to_mapping().items() if key != "cuvee"}
     return reference if isinstance(reference, str) else "(held in memory)"
 
 

@@ -98,6 +98,11 @@ class Checkpoint:
         """Nothing but what is read ahead, which is little."""
         return 0
 
+    @property
+    def preparation(self) -> int:
+        """Nothing."""
+        return 0
+
     def cost(self, name: str) -> int:
         """Return the tensor's bytes.
 

@@ -78,10 +78,19 @@ class Memory:
         """Nothing: tensors are read where they are."""
         return 0
 
-    def cost(self, name: str) -> int:
-        """Return 0: nothing is read from storage."""
-        self._tensor(name)
+    @property
+    def preparation(self) -> int:
+        """Nothing."""
         return 0
+
+    def cost(self, name: str) -> int:
+        """Return the tensor's bytes.
+
+        Raises:
+            SourceError: there is no such tensor, or the source was closed.
+        """
+        self._tensor(name)
+        return self._specs[name].nbytes
 
     def locate(self, name: str) -> str:
         """Return what the state dict is called.

@@ -237,8 +237,8 @@ class SafetensorsWriter:
         self._files.close()
         if error is not None and self._run and _may_go_on(error) and self._staging.keep():
             error.add_note(
-                f"What is done of it is kept in {self._staging.root}: the same merge goes on from there, another one to "
-                "the same place removes it."
+                f"What is done of it is kept in {self._staging.root}: the same merge goes on from there, another one "
+                "to the same place removes it."
             )
         else:
             self._staging.discard()

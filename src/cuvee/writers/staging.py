@@ -163,9 +163,7 @@ class Staging:
     def _remove_replaced(self) -> None:
         shutil.rmtree(self._replaced, ignore_errors=True)
         if self._replaced.exists():
-            warnings.warn(
-                f"What stood at {self.out} before was not removed; it is now {self._replaced}.", stacklevel=2
-            )
+            warnings.warn(f"What stood at {self.out} before was not removed; it is now {self._replaced}.", stacklevel=2)
 
     def keep(self) -> bool:
         """Leave what has grown to the next attempt, if something of it is done; say whether it is."""
@@ -175,7 +173,7 @@ class Staging:
         return True
 
     def discard(self) -> None:
-        """Remove what has grown, and the parents made for it. Does nothing to a folder that another process works in."""
+        """Remove what has grown, and the parents made for it; leave a folder that another process works in."""
         if self._lock is not None and not self._replaced.exists():
             shutil.rmtree(self.root, ignore_errors=True)
         self._release()

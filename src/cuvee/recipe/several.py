@@ -1,0 +1,113 @@
+"""Several recipes in one file, which may use each other.
+
+::
+
+    cuvee: 1
+    recipes:
+      languages: {method: linear, models: [german, french]}
+      all: {method: ties, models: [languages, code], base: base}
+
+A recipe's name, where a model is expected, stands for the model that it makes. Those that no other uses are what the
+file is for.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from cuvee.errors import RecipeError
+from cuvee.recipe.recipe import SCHEMA, Recipe
+from cuvee.recipe.references import BASE
+from cuvee.recipe.values import inside, keys_of, mapping_of
+from cuvee.recipe.yaml_text import read
+
+__all__ = ["recipes_of"]
+
+RECIPES = "recipes"
+NAME_SIGNS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")
+
+
+def recipes_of(recipe: Recipe | str | Path | Mapping[str, Any]) -> Mapping[str, Recipe]:
+    """Return what a recipe, or a file of several, is for.
+
+    Args:
+        recipe: a recipe, the path of a file, or plain values, of one recipe or of several.
+
+    Returns:
+        Name to recipe, for those that no other uses; a recipe by itself has the empty name.
+
+    Raises:
+        RecipeError: something in it is wrong; names file and line.
+    """
+    if isinstance(recipe, Recipe):
+        return {"": recipe}
+    if isinstance(recipe, Mapping):
+        return _Several(recipe).finals() if RECIPES in recipe else {"": Recipe.of(recipe)}
+    content, origin = read(Path(recipe))
+    if not isinstance(content, Mapping) or RECIPES not in content:
+        return {"": Recipe.load(recipe)}
+    with origin.named():
+        finals = _Several(content).finals()
+    return {name: replace(each, folder=Path(recipe).parent, origin=origin) for name, each in finals.items()}
+
+
+class _Several:
+    """The recipes of one file.
+
+    Args:
+        content: the file's keys and values.
+    """
+
+    def __init__(self, content: Mapping[str, Any]) -> None:
+        top = keys_of(content, ("cuvee", RECIPES), "a file of several recipes", ())
+        if top.get("cuvee") != SCHEMA or isinstance(top.get("cuvee"), bool):
+            raise RecipeError(
+                f"a file of recipes begins with 'cuvee: {SCHEMA}', the version of its format.", ("cuvee",)
+            )
+        self._written = mapping_of(top[RECIPES], (RECIPES,))
+        if not self._written:
+            raise RecipeError("'recipes' is empty; write name: recipe for each.", (RECIPES,))
+        for name in self._written:
+            if not name or name[0] in ".-" or not NAME_SIGNS.issuperset(name) or name == BASE:
+                raise RecipeError(
+                    f"{name!r} is not a name for a recipe: use letters, digits, '_', '-' and '.', and not 'base'.",
+                    (RECIPES, name),
+                )
+        self._made: dict[str, Recipe] = {}
+        self._under_way: list[str] = []
+        self._used: set[str] = set()
+
+    def finals(self) -> Mapping[str, Recipe]:
+        """Return the recipes that no other uses."""
+        made = {name: self._make(name) for name in self._written}
+        return {name: recipe for name, recipe in made.items() if name not in self._used}
+
+    def _make(self, name: str) -> Recipe:
+        """Make a recipe, and those that it uses."""
+        if name not in self._made:
+            if name in self._under_way:
+                circle = " uses ".join(f"'{each}'" for each in [*self._under_way[self._under_way.index(name) :], name])
+                raise RecipeError(f"recipes cannot be made of themselves: {circle}.", (RECIPES, name))
+            self._under_way.append(name)
+            content = dict(mapping_of(self._written[name], (RECIPES, name)))
+            for key in ("models", BASE):
+                if key in content:
+                    content[key] = self._found(content[key])
+            with inside(RECIPES, name):
+                self._made[name] = Recipe.from_mapping({"cuvee": SCHEMA, **content})
+            self._under_way.pop()
+        return self._made[name]
+
+    def _found(self, value: Any) -> Any:
+        """Put recipes in the place of their names."""
+        if isinstance(value, str) and value in self._written:
+            self._used.add(value)
+            return self._make(value)
+        if isinstance(value, list):
+            return [self._found(each) for each in value]
+        if not isinstance(value, Mapping):
+            return value
+        if "models" not in value:  # label: model
+            return {label: self._found(each) for label, each in value.items()}
+        return {key: self._found(each) if key in ("models", BASE) else each for key, each in value.items()}
