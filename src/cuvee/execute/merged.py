@@ -6,7 +6,7 @@ What it gives has the same bytes as the checkpoint that the merge would write.
 import threading
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +60,7 @@ class Merged:
         notes: what its methods have said so far: tensor and text.
         hashes: the digests of what it has read so far.
         bytes_prepared: bytes that its passes have read so far.
+        progress: called with bytes that passes have read since its last call.
 
     Raises:
         PlanError: the recipe and its models do not fit together.
@@ -70,6 +71,7 @@ class Merged:
         self.notes: set[tuple[str, str]] = set()
         self.hashes = Hashes(self.plan)
         self.bytes_prepared = 0
+        self.progress: Callable[[int], None] = lambda _: None
         self._resolved = resolved
         self._reference = reference
         self._inquiry = Inquiry(self.plan, self.hashes, lambda *note: self.notes.add(note), {}, self._count)
@@ -223,6 +225,7 @@ class Merged:
         """Count bytes that passes and samples read."""
         with self._counting:
             self.bytes_prepared += moved
+        self.progress(moved)
 
     def _answer(self, domain: int) -> None:
         """Take the passes over a domain, unless that has been done."""

@@ -52,11 +52,13 @@ def execute(
         CuveeError: reading, merging or writing failed; the sinks are left incomplete.
     """
     meter = Meter()
+    merges = merges_in(plan)
+    for each in merges:
+        each.progress = progress
     run = _Run(plan, sinks, budget, progress, journals)
     with single_threaded():
         num_cells = sum(strip.joined.cells for strip in plan.strips)
         run_threads(run.work, run.agenda.stop, max(1, min(budget.workers, num_cells)))
-    merges = merges_in(plan)
     hashes = [*(each.hashes for each in merges), run.hashes]
     inputs = dict(chain.from_iterable(each.of_inputs().items() for each in hashes))
     digests = inputs, run.hashes.of_outputs(sinks)
