@@ -30,6 +30,14 @@ class HeaderOnly:
         self.shared = shared
         self.sidecars: Mapping[str, Path] = {}
         self.paths: Sequence[Path] = ()
+        self.identity = self.location = reference
+        self.memory = self.preparation = 0
+
+    def cost(self, name: str) -> int:
+        return self.header[name].nbytes
+
+    def check_unchanged(self) -> None:
+        """Nothing can change."""
 
     def locate(self, name: str) -> str:
         return f"{self.reference}/{name}"

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from cuvee.execute.describe import predict
+from cuvee.execute.describe import plan, predict
 from cuvee.execute.merge import merge, merge_variants
 from cuvee.methods.registry import find_method
 from cuvee.plan import limits
 from cuvee.plan.limits import Limits
-from cuvee.plan.planner import Plan, plan
+from cuvee.plan.planner import Plan
 from cuvee.plan.rows import CELL
 from cuvee.recipe.recipe import Recipe
 from cuvee.sources.checkpoint import Checkpoint

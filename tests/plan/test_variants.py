@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from cuvee.plan.planner import make_plan, plan
+from cuvee.execute.describe import plan
+from cuvee.plan.planner import make_plan
 from cuvee.plan.rows import CELL
 from cuvee.recipe.recipe import Recipe
 from cuvee.recipe.rule import Output, Rule

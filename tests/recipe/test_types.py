@@ -35,7 +35,7 @@ reveal_type(output.dtype)
 reveal_type(output.shard_size)
 """
 REVEALED = [
-    "str | PathLike[str] | Mapping[str, Any] | Source",
+    "str | PathLike[str] | Mapping[str, Any] | Source | Merge",
     "tuple[str, ...]",
     "str | None",
     "int",

@@ -66,8 +66,8 @@ def describe(plan: Plan, expected: Forecast) -> dict[str, object]:
         ``bytes_read_at_most`` and ``bytes_written`` (of tensors), ``seconds`` (of the run), ``compute_seconds`` (of
         them, arithmetic, all workers together), ``read_rate`` and ``write_rate`` (bytes per second and thread, as
         measured), ``peak_memory`` (resident bytes), ``workers``, ``block_bytes``, ``keep_bytes``, ``warnings``, and
-        ``merges``: for each merge that is a source of this one, ``reference``, ``rows`` (without lanes) and ``bytes_read``
-        to prepare it.
+        ``merges``: for each merge that is a source of this one, ``reference``, ``rows`` (without lanes) and
+        ``bytes_read`` to prepare it.
     """
     lanes = [lane for own in expected.lanes for lane in own]
     jobs = [(row, job) for row in plan.rows for job in row.jobs]

@@ -124,9 +124,7 @@ def _bytes_read(plan: Plan, budget: Budget) -> int:
     """Predict the bytes that are read from the inputs, where guesses are right and what fits is kept."""
     kept = [size <= budget.keep_bytes for size in sizes_to_keep(plan)]
     return plan.preparation + sum(
-        sum(item.cost for item in row.inputs)
-        if all(kept[job.domain] for job in row.jobs)
-        else plan.row_bytes_read(row)
+        sum(item.cost for item in row.inputs) if all(kept[job.domain] for job in row.jobs) else plan.row_bytes_read(row)
         for row in plan.rows
     )
 

@@ -33,9 +33,9 @@ def provenance(plan: Plan, variant: int, report: Report) -> dict[str, Any]:
 
     Returns:
         Keys ``format``, ``recipe`` (models as places that open them again, if they have one), ``inputs`` (for each
-        label: ``reference``, ``location``, ``licence``, ``digest`` of all tensors that were read, the names of those that
-        were ``unused``, and, of a merge, its ``inputs``), ``output`` (``digest`` of all tensors, and of each), ``notes``, ``versions``,
-        ``machine`` and ``costs``.
+        label: ``reference``, ``location``, ``licence``, ``digest`` of all tensors that were read, the names of those
+        that were ``unused``, and, of a merge, its ``inputs``), ``output`` (``digest`` of all tensors, and of each),
+        ``notes``, ``versions``, ``machine`` and ``costs``.
     """
     resolved = plan.variants[variant]
     recipe = resolved.recipe.to_mapping()

@@ -80,7 +80,7 @@ def checked(label: str, reference: object, where: Where) -> Reference:
     if is_merge(reference):
         return reference
     raise RecipeError(
-        f"model '{label}': {_shown(reference)} is not a path to a model, nor a merge (method: ..., models: ...)."
+        f"model '{label}': {_shown(reference)} is not a path to a model (nor, in Python, a state dict or a source)."
         f"{_hint(reference)}",
         where,
     )
