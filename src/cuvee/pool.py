@@ -1,7 +1,8 @@
 """Work on threads."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 __all__ = ["run_threads"]
 
@@ -17,7 +18,7 @@ def run_threads(work: Callable[[], None], stop: Callable[[], None], count: int) 
         count: number of threads.
 
     Raises:
-        BaseException: the first that any `work` raised, or KeyboardInterrupt.
+        BaseException: the first that any `work` raised, or KeyboardInterrupt; only when no thread works any more.
     """
     errors: list[BaseException] = []
     finished = [threading.Event() for _ in range(count)]
@@ -44,8 +45,17 @@ def run_threads(work: Callable[[], None], stop: Callable[[], None], count: int) 
                 pass
     finally:
         stop()
-        for thread, done in started:
-            done.wait()
-            thread.join()
+        _wait_for(started)
     if errors:
         raise errors[0]
+
+
+def _wait_for(started: Sequence[tuple[threading.Thread, threading.Event]]) -> None:
+    """Wait until threads have ended, whatever the user presses meanwhile: they use memory that is freed afterwards."""
+    left = list(started)
+    while left:
+        thread, done = left[-1]
+        with suppress(KeyboardInterrupt):
+            done.wait()
+            thread.join()
+            left.pop()

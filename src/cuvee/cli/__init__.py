@@ -188,6 +188,7 @@ def main() -> None:
             raise SystemExit(2) from None
         _fail(error, _misuse(error), 2, debug)
     except KeyboardInterrupt as error:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # who presses it again has been heard
         _fail(error, "interrupted; nothing was left half-written.", 130, debug)
     except BrokenPipeError:  # the reader of our output (head, less) has gone; nothing is wrong
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python writes as it ends

@@ -1,5 +1,6 @@
 """A plan and what it will cost as plain values: what ``cuvee plan --json`` prints and the table is made of."""
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from cuvee.plan.planner import Plan, make_plan
 from cuvee.plan.rows import Job, Row
 from cuvee.recipe.recipe import Recipe
 from cuvee.resolve import Sources
+from cuvee.tensors.kernels.machine_code import MISSING, is_missing
 
 __all__ = ["describe", "predict"]
 
@@ -33,7 +35,18 @@ def predict(
     """
     with Sources() as sources:
         plan = make_plan([sources.resolve(Recipe.of(recipe))])
-        return describe(plan, forecast(plan, limits or Limits(), folder))
+        described = describe(plan, forecast(plan, limits or Limits(), folder))
+    described["warnings"] = [*_about_the_machine(plan, folder), *plan.warnings]
+    return described
+
+
+def _about_the_machine(plan: Plan, folder: Path | None) -> list[str]:
+    """Warn of a library that is missing, and of a disk that is too small."""
+    notes = [MISSING] if is_missing() else []
+    place = next((parent for parent in (folder, *folder.parents) if parent.is_dir()), None) if folder else None
+    if place is not None and (free := shutil.disk_usage(place).free) < plan.bytes_written:
+        notes.append(f"The output takes {plan.bytes_written:,} bytes, but only {free:,} are free at {place}.")
+    return notes
 
 
 def describe(plan: Plan, expected: Forecast) -> dict[str, object]:

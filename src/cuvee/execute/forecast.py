@@ -16,7 +16,7 @@ import numpy as np
 
 from cuvee.execute.reading import Bytes, read_pieces
 from cuvee.execute.rehearsal import Rehearsals
-from cuvee.plan.limits import Budget, Limits, budget_of, cells_per_block, sizes_to_keep
+from cuvee.plan.limits import Budget, Limits, budget_of, cells_per_block, resident_memory, sizes_to_keep
 from cuvee.plan.planner import Plan, used
 from cuvee.plan.strips import Strip
 
@@ -86,7 +86,7 @@ def forecast(plan: Plan, limits: Limits, folder: Path | None = None) -> Forecast
     tried = [(strip, [rehearsals.of(strip, j) for j in range(len(strip.joined.jobs))]) for strip in plan.strips]
     in_torch = {id(job) for strip, own in tried
                 for job, one in zip(strip.joined.jobs, own, strict=True) if one.lane == "tensors"}  # fmt: skip
-    budget = budget_of(plan, limits, lambda _, job: id(job) in in_torch)
+    budget = budget_of(plan, limits, lambda _, job: id(job) in in_torch, resident_memory())
     compute = sum(
         one.per_cell * strip.joined.cells + one.per_element * strip.joined.size for strip, own in tried for one in own
     )

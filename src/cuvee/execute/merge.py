@@ -16,6 +16,7 @@ from cuvee.plan.limits import Limits, budget_of
 from cuvee.plan.planner import Plan, make_plan
 from cuvee.recipe.recipe import Recipe
 from cuvee.resolve import Resolved, Sources
+from cuvee.tensors.kernels.machine_code import MISSING, is_missing
 from cuvee.version import __version__
 from cuvee.writers.card import model_card
 from cuvee.writers.memory import MemoryWriter
@@ -122,6 +123,8 @@ def merge_variants(
             if writer.out.suffix != ".safetensors":
                 for name, data in _companions(plan, variant, writer.out.name, report.notes).items():
                     writer.add_file(name, data)
+    if is_missing():  # of no interest to those who get the model
+        report.notes.append(MISSING)
     return report
 
 

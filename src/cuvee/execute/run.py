@@ -3,6 +3,7 @@
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -45,9 +46,11 @@ def execute(
     """
     meter = Meter()
     run = _Run(plan, sinks, budget, progress)
-    with single_threaded():
-        num_cells = sum(strip.joined.cells for strip in plan.strips)
-        run_threads(run.work, run.agenda.stop, max(1, min(budget.workers, num_cells)))
+    try:
+        with single_threaded():
+            run_threads(run.work, run.agenda.stop, budget.workers)
+    finally:
+        run.close()
     return meter.report(run.bytes_read, run.bytes_written, run.notes())
 
 
@@ -75,6 +78,11 @@ class _Run:
         self.agenda = Agenda(groups, CELL, self._end_strip, self._end_sweep, self._end_group)
         self.bytes_read = 0
         self.bytes_written = 0
+
+    def close(self) -> None:
+        """Let go of the memory that was kept. The run is over, or has failed."""
+        self._kept.clear()
+        self._shelf.close()
 
     def work(self) -> None:
         """Take blocks until there are none."""
@@ -184,15 +192,18 @@ class _Run:
             question = cell.run(j, known, answers.passes, target)
             if question is None or question.kind != "sample":
                 return question
+            moved: list[int] = []
             try:
-                answers.sample(len(known), question, lambda: self._sample(job.domain, known))  # noqa: B023 - called at once
+                pieces = partial(self._sample, job.domain, known, moved.append)
+                answers.sample(len(known), question, pieces)
             except CuveeError:  # of a piece, which has a name
                 raise
             except Exception as error:
                 raise told(cell.name, job, error) from error
+            self._count(sum(moved), 0)
 
-    def _sample(self, domain: int, known: list[object]) -> Array:
-        """Ask pieces of a domain what they say, and put that together."""
+    def _sample(self, domain: int, known: list[object], count: Callable[[int], None]) -> Array:
+        """Ask pieces of a domain what they say, and put that together; count the bytes read."""
         parts, buffers = [], Buffers()
         jobs = {id(row): j for row, j in self._sampled[domain]}
         for row, start, size in pieces([row for row, _ in self._sampled[domain]]):
@@ -201,7 +212,7 @@ class _Run:
                 start -= start % row.width
                 size = max(size - size % row.width, row.width)
             raw, moved = read(strip, used(row.jobs[j]), start, size, buffers, None)
-            self._count(moved, 0)
+            count(moved)
             question = self._cell(strip, start, size, raw, 0).run(j, known, len(known), None)
             if question is None:
                 name = row.jobs[j].method.name
