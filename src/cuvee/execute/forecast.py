@@ -82,11 +82,12 @@ def forecast(plan: Plan, limits: Limits, folder: Path | None = None) -> Forecast
         PlanError: the memory does not suffice.
         SourceError: an input cannot be read.
     """
+    resident = resident_memory()  # before rehearsals load what the run will have loaded
     rehearsals = Rehearsals()
     tried = [(strip, [rehearsals.of(strip, j) for j in range(len(strip.joined.jobs))]) for strip in plan.strips]
     in_torch = {id(job) for strip, own in tried
                 for job, one in zip(strip.joined.jobs, own, strict=True) if one.lane == "tensors"}  # fmt: skip
-    budget = budget_of(plan, limits, lambda _, job: id(job) in in_torch, resident_memory())
+    budget = budget_of(plan, limits, lambda _, job: id(job) in in_torch, resident)
     compute = sum(
         one.per_cell * strip.joined.cells + one.per_element * strip.joined.size for strip, own in tried for one in own
     )

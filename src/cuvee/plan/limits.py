@@ -19,7 +19,7 @@ from cuvee.tensors.ranks import FEW, most_candidates
 __all__ = ["PLACE", "Budget", "Limits", "budget_of", "cells_per_block", "resident_memory", "sizes_to_keep"]
 
 INTERPRETER = 112 << 20  # resident bytes of Python, numpy, the compiled kernels and this package
-LOADED = 48 << 20  # of them, what is loaded or made after the plan, whatever else the process holds by then
+LOADED = 40 << 20  # of them, what is loaded or made after the plan, whatever else the process holds by then
 FRAMEWORK = 240 << 20  # resident bytes that torch adds
 ROW = 4 << 10  # bytes of a row: its plan, the headers of its inputs
 JOB = 1 << 10  # bytes of a job of it: its domain, the account of its output
