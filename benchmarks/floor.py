@@ -36,6 +36,8 @@ def copy(inputs: list[str], output: str, flush: bool) -> None:
 def main() -> None:
     """Read the words of the command and copy file by file."""
     words = sys.argv[1:]
+    if len(words) < 2 or words[0] in ("-h", "--help"):
+        sys.exit(__doc__)
     flush = words[0] == "--sync"
     out, *models = words[flush:]
     os.mkdir(out)  # noqa: PTH102  pathlib would take longer to import than this whole program

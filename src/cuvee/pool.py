@@ -1,7 +1,9 @@
 """Work on threads."""
 
+import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 __all__ = ["run_threads"]
 
@@ -17,7 +19,7 @@ def run_threads(work: Callable[[], None], stop: Callable[[], None], count: int) 
         count: number of threads.
 
     Raises:
-        BaseException: the first that any `work` raised, or KeyboardInterrupt.
+        BaseException: the first that any `work` raised, or KeyboardInterrupt; only when no thread works any more.
     """
     errors: list[BaseException] = []
     finished = [threading.Event() for _ in range(count)]
@@ -43,9 +45,32 @@ def run_threads(work: Callable[[], None], stop: Callable[[], None], count: int) 
             while not done.wait(TICK):
                 pass
     finally:
-        stop()
-        for thread, done in started:
-            done.wait()
-            thread.join()
+        _end(stop, started)
     if errors:
         raise errors[0]
+
+
+def _end(stop: Callable[[], None], started: Sequence[tuple[threading.Thread, threading.Event]]) -> None:
+    """Stop threads and wait until they have ended, whatever the user presses: they use memory that is freed after."""
+    done = False
+    while not done:
+        with suppress(KeyboardInterrupt), _unheard():
+            stop()
+            for thread, finished in started:
+                finished.wait()
+                thread.join()
+            done = True
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Ignore Ctrl-C; only the main thread gets it, and only that can say so."""
+    heard = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or heard is None:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, heard)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from cuvee.cli import main
+from cuvee.execute import forecast
 from cuvee.tensors.kernels import machine_code
 from cuvee.writers.save import save_state_dict
 
@@ -33,6 +34,12 @@ class Answer(NamedTuple):
 def compiled() -> None:
     """Compile for this machine before a command does so, and says so, in the middle of a test."""
     machine_code.kernel()
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a command forecast as in a process of its own, whatever this one holds in memory."""
+    monkeypatch.setattr(forecast, "resident_memory", lambda: 0)
 
 
 @pytest.fixture

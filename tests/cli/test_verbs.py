@@ -132,21 +132,17 @@ def test_plan_shows_what_json_says(cuvee: Any) -> None:
     said = " ".join(shown.out.split())
     found = re.search(
         r"(\d+) rows\. (.*) to read \(at most (.*)\) and (.*) to write; about (.*), and at most (.*) of memory with "
-        r"(\d+) workers\.",
+        r"(\d+) workers?\.",
         said,
     )
     assert found is not None, said
     rows, usual, most, written, seconds, memory, workers = found.groups()
-    assert (int(rows), int(workers)) == (len(answer.json["rows"]), answer.json["workers"]) == (5, workers_by_default())
+    assert (int(rows), int(workers)) == (len(answer.json["rows"]), answer.json["workers"]) == (5, 1)
     assert usual == size(answer.json["bytes_read"]) != most
     assert most == size(answer.json["bytes_read_at_most"])
     assert written == size(answer.json["bytes_written"])
     assert memory == size(answer.json["peak_memory"])
     assert re.fullmatch(r"\d+\.\d s", seconds)
-
-
-def workers_by_default() -> int:
-    return package.Limits().workers
 
 
 def test_plan_says_nothing_of_most_bytes_where_there_is_nothing_to_guess(cuvee: Any, models: Path) -> None:
@@ -161,11 +157,13 @@ def test_plan_lists_every_row_when_asked(cuvee: Any, models: Path) -> None:
     assert "model.layers.1.mlp.weight" not in grouped
 
 
-def test_plan_is_for_as_many_workers_as_asked(cuvee: Any, models: Path) -> None:
-    one, eight = (cuvee("plan", "recipe.yaml", "--json", "--workers", count).json for count in (1, 8))
-    assert (one["workers"], eight["workers"]) == (1, 8)
-    assert one["peak_memory"] < eight["peak_memory"]
-    assert "with 8 workers" in " ".join(cuvee("plan", "recipe.yaml", "--workers", 8).out.split())
+def test_plan_is_for_as_many_workers_as_asked_and_of_use(cuvee: Any, models: Path) -> None:
+    save_state_dict(models / "large", {"w": torch.zeros(3 << 19)})
+    (models / "recipe.yaml").write_text("cuvee: 1\nmethod: linear\nmodels: [large, large]\n")
+    one, two, many = (cuvee("plan", "recipe.yaml", "--json", "--workers", count).json for count in (1, 2, 100_000))
+    assert (one["workers"], two["workers"], many["workers"]) == (1, 2, 3)
+    assert one["peak_memory"] < two["peak_memory"] < many["peak_memory"]
+    assert "with 2 workers" in " ".join(cuvee("plan", "recipe.yaml", "--workers", 2).out.split())
 
 
 @pytest.mark.usefixtures("models")
@@ -173,9 +171,9 @@ def test_plan_is_within_the_memory_and_for_the_blocks_asked(cuvee: Any) -> None:
     limits = ("--memory", "200 MB", "--block-size", "2MiB", "--workers", 2)
     planned = cuvee("plan", "recipe.yaml", "--json", *limits).json
     assert planned["peak_memory"] <= 200_000_000
-    assert (planned["workers"], planned["block_bytes"]) == (2, 2 << 20)
+    assert (planned["workers"], planned["block_bytes"]) == (1, 2 << 20)
     said = " ".join(cuvee("plan", "recipe.yaml", *limits).out.split())
-    assert f"and at most {size(planned['peak_memory'])} of memory with 2 workers." in said
+    assert f"and at most {size(planned['peak_memory'])} of memory with 1 worker." in said
 
 
 @pytest.mark.parametrize("verb", [("plan",), ("merge", "--out", "out")])

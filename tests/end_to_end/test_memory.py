@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 import cuvee
+from cuvee.execute import forecast
 from cuvee.spec import DTYPES, TensorSpec
 from cuvee.tensors.kernels import machine_code
 from cuvee.writers.safetensors import SafetensorsWriter
@@ -208,7 +209,10 @@ def test_too_little_memory_is_refused_in_one_line_and_what_it_names_suffices(sma
 
 
 @pytest.mark.parametrize("name", ["ties", "mlerp"])
-def test_what_is_kept_and_what_is_read_again_give_the_same_bytes(name: str, small: list[str], tmp_path: Path) -> None:
+def test_what_is_kept_and_what_is_read_again_give_the_same_bytes(
+    name: str, small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forecast, "resident_memory", lambda: 0)  # whatever other tests have loaded
     recipe = write_recipe(name, small, tmp_path / "recipe.yaml")
     outs = [tmp_path / f"{name}-{way}.safetensors" for way in ("kept", "read-again")]
     reports = [
@@ -247,3 +251,24 @@ def test_four_checkpoints_of_a_gigabyte_are_merged_in_600_megabytes(
     name: str, large: list[str], tmp_path: Path
 ) -> None:
     assert_bounded(merge(name, large, tmp_path / "out", *workers(2)))
+
+
+HELD = """\
+import sys
+import cuvee
+from cuvee.plan.limits import resident_memory
+for _ in range(3):
+    report = cuvee.merge(sys.argv[1], sys.argv[2], overwrite=True)
+    print(resident_memory(), report.expected.budget.peak_memory)
+"""
+
+
+def test_what_a_merge_kept_is_given_back_and_the_next_one_is_foretold_the_same(
+    small: list[str], tmp_path: Path
+) -> None:
+    recipe = write_recipe("ties", small, tmp_path / "recipe.yaml")
+    command = [sys.executable, "-c", HELD, str(recipe), str(tmp_path / "out")]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    held, foretold = zip(*(map(int, line.split()) for line in said.splitlines()), strict=True)
+    assert max(held) < 180 * MB  # of some 300 at the most
+    assert max(foretold) < 1.2 * min(foretold)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from math import nan
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from cuvee.plan.limits import (
     FRAMEWORK,
     INTERPRETER,
     KEPT,
+    LOADED,
     PLACE,
     SMALLEST_BLOCK,
     Budget,
@@ -63,9 +65,28 @@ def ties(plan_of: Any, header: Any) -> Plan:
     "wrong", [{"workers": 0}, {"workers": -1}, {"block_bytes": 0}, {"memory": 0}, {"memory": -1}, {"block_bytes": -5}]
 )
 def test_limits_must_be_positive(wrong: dict[str, int]) -> None:
-    with pytest.raises(RecipeError, match="must be positive") as caught:
+    with pytest.raises(RecipeError, match="must be at least 1, not") as caught:
         Limits(**wrong)
-    assert f"({next(iter(wrong.values()))})" in str(caught.value)
+    assert f"not {next(iter(wrong.values()))}." in str(caught.value)
+
+
+NO_NUMBERS = [{"workers": "2"}, {"workers": 1.5}, {"workers": None}, {"block_bytes": 1e6}, {"memory": "300MB"}]
+
+
+@pytest.mark.parametrize("wrong", [*NO_NUMBERS, {"memory": nan}, {"memory": True}])
+def test_limits_are_whole_numbers(wrong: dict[str, Any]) -> None:
+    with pytest.raises(RecipeError, match="must be a whole number, not"):
+        Limits(**wrong)
+
+
+def test_memory_counts_what_the_process_holds_already(plan_of: Any, header: Any) -> None:
+    model = header({"w": ((LARGE,), "BF16")})
+    plan = plan_of(method="slerp", models=[model, model])
+    fresh, large = (budget_of(plan, Limits(workers=1), lambda *_: False, held) for held in (0, 1 << 30))
+    assert large.peak_memory - fresh.peak_memory == (1 << 30) + LOADED - INTERPRETER
+    assert large.keep_bytes == fresh.keep_bytes > 0
+    with pytest.raises(PlanError, match=r"of which this process holds 1,074 MB already"):
+        budget_of(plan, Limits(memory=900 << 20), lambda *_: False, 1 << 30)
 
 
 def test_there_is_no_limit_of_memory_by_default_and_blocks_are_of_a_mebibyte() -> None:

@@ -203,6 +203,7 @@ def main() -> None:
             raise SystemExit(2) from None
         _fail(error, _misuse(error), 2, debug)
     except KeyboardInterrupt as error:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # who presses it again has been heard
         done = "." if getattr(error, "__notes__", ()) else "; nothing was left half-written."
         _fail(error, f"interrupted{done}", 130, debug)
     except BrokenPipeError:  # the reader of our output (head, less) has gone; nothing is wrong

@@ -19,7 +19,9 @@ __all__ = ["run"]
 
 def run(recipe: Path, *, as_json: bool, every_row: bool, limits: Limits, out: Path | None) -> None:
     """Plan and print."""
-    on_compile(lambda: Console(stderr=True).print("Compiling for this machine; once, for some seconds."))
+    on_compile(
+        lambda: Console(stderr=True).print("Compiling for this machine; this happens once and takes some seconds.")
+    )
     described: Any = predict(recipe, limits, out)
     if as_json:
         print(json.dumps(described, indent=2))
@@ -34,7 +36,8 @@ def run(recipe: Path, *, as_json: bool, every_row: bool, limits: Limits, out: Pa
         f"{len(described['rows'])} rows. {size(described['bytes_read'])} to read"
         f"{f' (at most {size(most)})' if most > described['bytes_read'] else ''} and "
         f"{size(described['bytes_written'])} to write; about {duration(described['seconds'])}, and at most "
-        f"{size(described['peak_memory'])} of memory with {described['workers']} workers.",
+        f"{size(described['peak_memory'])} of memory with {described['workers']} "
+        f"worker{'s' if described['workers'] > 1 else ''}.",
         highlight=False,
         soft_wrap=True,
     )

@@ -1,6 +1,7 @@
 """A plan and what it will cost as plain values: what ``cuvee plan --json`` prints and the table is made of."""
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from cuvee.plan.planner import Plan, make_plan
 from cuvee.plan.rows import Job, Row
 from cuvee.recipe.recipe import Recipe
 from cuvee.recipe.several import recipes_of
+from cuvee.tensors.kernels.machine_code import MISSING, is_missing
 
 __all__ = ["describe", "plan", "predict"]
 
@@ -51,15 +53,26 @@ def predict(
     """
     with open_sources() as sources:
         planned = make_plan([sources.resolve(each) for each in recipes_of(recipe).values()])
-        return describe(planned, forecast(planned, limits or Limits(), folder))
+        told = _about_the_machine(planned, folder)
+        return describe(planned, forecast(planned, limits or Limits(), folder), told)
 
 
-def describe(plan: Plan, expected: Forecast) -> dict[str, object]:
+def _about_the_machine(plan: Plan, folder: Path | None) -> list[str]:
+    """Warn of a library that is missing, and of a disk that is too small."""
+    notes = [MISSING] if is_missing() else []
+    place = next((parent for parent in (folder, *folder.parents) if parent.is_dir()), None) if folder else None
+    if place is not None and (free := shutil.disk_usage(place).free) < plan.bytes_written:
+        notes.append(f"The output takes {plan.bytes_written:,} bytes, but only {free:,} are free at {place}.")
+    return notes
+
+
+def describe(plan: Plan, expected: Forecast, told: Sequence[str] = ()) -> dict[str, object]:
     """Return what a plan says.
 
     Args:
         plan: the plan.
         expected: what it will cost.
+        told: more that the user should know.
 
     Returns:
         Keys ``variants`` (recipes, without paths), ``rows`` (one per row and variant), ``bytes_read`` (usually),
@@ -85,7 +98,7 @@ def describe(plan: Plan, expected: Forecast) -> dict[str, object]:
         "workers": expected.budget.workers,
         "block_bytes": expected.budget.block_bytes,
         "keep_bytes": expected.budget.keep_bytes,
-        "warnings": [*(note for each in merges_in(plan) for note in each.plan.warnings), *plan.warnings],
+        "warnings": [*told, *(note for each in merges_in(plan) for note in each.plan.warnings), *plan.warnings],
         "merges": [_merge(each) for each in merges_in(plan)],
     }
 

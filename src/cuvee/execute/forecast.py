@@ -17,7 +17,7 @@ import numpy as np
 from cuvee.execute.merged import Merged, merges_in
 from cuvee.execute.reading import Bytes, read_pieces
 from cuvee.execute.rehearsal import Rehearsal, Rehearsals
-from cuvee.plan.limits import Budget, Limits, budget_of, cells_per_block, sizes_to_keep
+from cuvee.plan.limits import Budget, Limits, budget_of, cells_per_block, resident_memory, sizes_to_keep
 from cuvee.plan.planner import Plan, used
 from cuvee.plan.strips import Strip
 
@@ -83,11 +83,12 @@ def forecast(plan: Plan, limits: Limits, folder: Path | None = None) -> Forecast
         PlanError: the memory does not suffice.
         SourceError: an input cannot be read.
     """
+    resident = resident_memory()  # before rehearsals load what the run will have loaded
     rehearsals = Rehearsals()
     tried = _tried(rehearsals, plan)
     in_torch = {id(job) for strip, own in tried
                 for job, one in zip(strip.joined.jobs, own, strict=True) if one.lane == "tensors"}  # fmt: skip
-    budget = budget_of(plan, limits, lambda _, job: id(job) in in_torch)
+    budget = budget_of(plan, limits, lambda _, job: id(job) in in_torch, resident)
     compute = sum(
         one.per_cell * strip.joined.cells + one.per_element * strip.joined.size
         for each in (tried, *(_tried(rehearsals, inner.plan) for inner in merges_in(plan)))

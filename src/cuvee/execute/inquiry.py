@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -89,15 +90,17 @@ class Inquiry:
             summed = self._sums.get((job.domain, len(known)))
             if question.kind != "sample" and summed is None:
                 return question
+            moved: list[int] = []
             try:
                 if summed is not None:
                     answers.recall(len(known), question, summed)
                 else:
-                    answers.sample(len(known), question, lambda: self._sample(job.domain, known))  # noqa: B023 - called at once
+                    answers.sample(len(known), question, partial(self._sample, job.domain, known, moved.append))
             except CuveeError:  # of a piece, which has a name
                 raise
             except Exception as error:
                 raise told(cell.name, job, error) from error
+            self._count(sum(moved))
 
     def add(self, job: Job, row: Row, index: int, question: Pass) -> None:
         """Add a cell's part of the pass that its job asks."""
@@ -122,8 +125,8 @@ class Inquiry:
         except Exception as error:
             raise told(row.name, job, error) from error
 
-    def _sample(self, domain: int, known: list[object]) -> Array:
-        """Ask pieces of a domain what they say, and put that together."""
+    def _sample(self, domain: int, known: list[object], count: Callable[[int], None]) -> Array:
+        """Ask pieces of a domain what they say, and put that together; count the bytes read."""
         parts, buffers = [], Buffers()
         jobs = {id(row): j for row, j in self._sampled[domain]}
         for row, start, size in pieces([row for row, _ in self._sampled[domain]]):
@@ -132,7 +135,7 @@ class Inquiry:
                 start -= start % row.width
                 size = max(size - size % row.width, row.width)
             raw, moved = read(strip, used(row.jobs[j]), start, size, buffers, None, self._hashes)
-            self._count(moved)
+            count(moved)
             question = self.cell(strip, start, size, raw, 0).run(j, known, len(known), None)
             if question is None:
                 name = row.jobs[j].method.name

@@ -20,6 +20,7 @@ from cuvee.plan.planner import make_plan
 from cuvee.recipe.recipe import Recipe
 from cuvee.recipe.several import recipes_of
 from cuvee.resolve import Resolved
+from cuvee.tensors.kernels.machine_code import MISSING, is_missing
 from cuvee.writers.memory import MemoryWriter
 from cuvee.writers.safetensors import SafetensorsWriter
 from cuvee.writers.target import CODE, is_single_file
@@ -133,6 +134,8 @@ def merge_variants(
             if writer.out.suffix != ".safetensors":
                 for name, data in companions(plan, variant, writer.out.name, report).items():
                     writer.add_file(name, data)
+    if is_missing():  # of no interest to those who get the model
+        report.notes.append(MISSING)
     return report
 
 

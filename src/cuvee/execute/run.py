@@ -56,9 +56,11 @@ def execute(
     for each in merges:
         each.progress = progress
     run = _Run(plan, sinks, budget, progress, journals)
-    with single_threaded():
-        num_cells = sum(strip.joined.cells for strip in plan.strips)
-        run_threads(run.work, run.agenda.stop, max(1, min(budget.workers, num_cells)))
+    try:
+        with single_threaded():
+            run_threads(run.work, run.agenda.stop, budget.workers)
+    finally:
+        run.close()
     hashes = [*(each.hashes for each in merges), run.hashes]
     inputs = dict(chain.from_iterable(each.of_inputs().items() for each in hashes))
     digests = inputs, run.hashes.of_outputs(sinks)
@@ -113,6 +115,11 @@ class _Run:
             width = job.dtype.bits // 8
             for view in job.outputs:
                 self._sinks[job.variant].keep(view.name, view.start * width, row.size * width)
+
+    def close(self) -> None:
+        """Let go of the memory that was kept. The run is over, or has failed."""
+        self._kept.clear()
+        self._shelf.close()
 
     def work(self) -> None:
         """Take blocks until there are none."""

@@ -25,6 +25,10 @@ class Shelf:
         self._lent: list[tuple[int, int]] = []  # begin and end, in order
         self._lock = threading.Lock()
 
+    def close(self) -> None:
+        """Let the memory go, at once: what refers to the shelf may live on for a while."""
+        self._memory = np.empty(0, np.uint8)
+
     def take(self, nbytes: int) -> Bytes | None:
         """Lend a region, or None where no gap is large enough. What it held before is lost."""
         size = -(-nbytes // PLACE) * PLACE

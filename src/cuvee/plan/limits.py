@@ -1,8 +1,11 @@
 """How a run may use the machine, and what memory it will take. Nothing here changes a bit of the result."""
 
 import os
+import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from cuvee.errors import PlanError, RecipeError
 from cuvee.files import AHEAD
@@ -13,10 +16,11 @@ from cuvee.plan.strips import Strip
 from cuvee.tensors.passes import PIECE
 from cuvee.tensors.ranks import FEW, most_candidates
 
-__all__ = ["PLACE", "Budget", "Limits", "budget_of", "cells_per_block", "sizes_to_keep"]
+__all__ = ["PLACE", "Budget", "Limits", "budget_of", "cells_per_block", "resident_memory", "sizes_to_keep"]
 
 INTERPRETER = 112 << 20  # resident bytes of Python, numpy, the compiled kernels and this package
-FRAMEWORK = 224 << 20  # resident bytes that torch adds
+LOADED = 40 << 20  # of them, what is loaded or made after the plan, whatever else the process holds by then
+FRAMEWORK = 240 << 20  # resident bytes that torch adds
 ROW = 4 << 10  # bytes of a row: its plan, the headers of its inputs
 JOB = 1 << 10  # bytes of a job of it: its domain, the account of its output
 WORKER = 4 << 20  # bytes of a thread: its stack, what the allocator keeps for it
@@ -25,7 +29,7 @@ COUNT, COUNTS = 4, 8  # bytes of a number of entries, while those on a cut are c
 SAMPLED = 16  # bytes of an element of a sample: as it is read, put together, and sorted
 HISTOGRAMS = 2 << 20  # bytes of a model's histograms and samples while they are taken
 MOST_WORKERS = 8  # by default: more would take memory and, reading from one disk, gain nothing
-KEPT = 512 << 20  # peak that raw elements kept between passes may bring a run to, unless told otherwise
+KEPT = 512 << 20  # peak that raw elements kept between passes may bring a process to that holds nothing else
 SMALLEST_BLOCK = 64 << 10  # bytes; smaller reads would cost more than they save
 PLACE = 64  # bytes; what is kept begins at multiples of it
 
@@ -54,11 +58,14 @@ class Limits:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        if self.workers < 1 or self.block_bytes < 1 or (self.memory is not None and self.memory < 1):
-            raise RecipeError(
-                f"workers ({self.workers}), block size ({self.block_bytes}) and memory ({self.memory}) must be "
-                "positive."
-            )
+        given = {"workers": self.workers, "block size": self.block_bytes, "memory": self.memory}
+        for name, value in given.items():
+            if value is None and name == "memory":
+                continue
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise RecipeError(f"the {name} must be a whole number, not {value!r}.")
+            if value < 1:
+                raise RecipeError(f"the {name} must be at least 1, not {value}.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +85,14 @@ class Budget:
     peak_memory: int
 
 
-def budget_of(plan: Plan, limits: Limits, in_torch: InTorch = lambda _row, _job: True) -> Budget:
+def resident_memory() -> int:
+    """Return the bytes that this process holds in memory now; 0 where the system does not tell."""
+    with suppress(OSError), Path("/proc/self/statm").open() as status:
+        return int(status.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+    return 0
+
+
+def budget_of(plan: Plan, limits: Limits, in_torch: InTorch = lambda _row, _job: True, resident: int = 0) -> Budget:
     """Decide what a run will use.
 
     Where memory is short, blocks get smaller first, then there are fewer workers. What is left over keeps raw elements
@@ -88,13 +102,15 @@ def budget_of(plan: Plan, limits: Limits, in_torch: InTorch = lambda _row, _job:
         plan: the plan.
         limits: what it may use.
         in_torch: says which jobs compute on torch tensors.
+        resident: bytes that the process holds in memory already.
 
     Raises:
         PlanError: one worker with the smallest blocks takes more memory than the limit; names the row that needs most.
     """
-    fixed = _fixed_memory(plan, in_torch)
+    fixed = _fixed_memory(plan, in_torch, resident)
     behind = sum(source.memory for source in plan.sources)
-    workers, block_bytes = limits.workers, limits.block_bytes
+    num_cells = sum(strip.joined.cells for strip in plan.strips)
+    workers, block_bytes = max(1, min(limits.workers, num_cells)), limits.block_bytes
     worker, row = _largest(plan, block_bytes, in_torch)
     while True:
         peak = fixed + workers * (WORKER + worker + behind)
@@ -106,11 +122,13 @@ def budget_of(plan: Plan, limits: Limits, in_torch: InTorch = lambda _row, _job:
         elif workers > 1:
             workers -= 1
         else:
+            held = f", of which this process holds {resident / 1e6:,.0f} MB already" if resident > INTERPRETER else ""
             raise PlanError(
                 f"{row}: this tensor needs {peak / 1e6:,.0f} MB of memory in all, with one worker and the smallest "
-                f"blocks; the limit is {limits.memory / 1e6:,.0f} MB. Allow {-(-peak // 1_000_000)} MB or more."
+                f"blocks{held}; the limit is {limits.memory / 1e6:,.3g} MB. Allow {-(-peak // 1_000_000)} MB or more."
             )
-    spare = max((KEPT if limits.memory is None else limits.memory) - peak, 0)
+    usual = KEPT + max(resident + LOADED - INTERPRETER, 0)
+    spare = max((usual if limits.memory is None else limits.memory) - peak, 0)
     keep = _kept(plan, workers, spare)
     return Budget(workers=workers, block_bytes=block_bytes, keep_bytes=keep, peak_memory=peak + keep)
 
@@ -142,7 +160,7 @@ def _kept(plan: Plan, workers: int, spare: int) -> int:
     return min(spare, sum(fitting), (workers + 1) * (max(fitting, default=0) + handed))
 
 
-def _fixed_memory(plan: Plan, in_torch: InTorch) -> int:
+def _fixed_memory(plan: Plan, in_torch: InTorch, resident: int) -> int:
     """Predict what does not depend on workers and blocks."""
     jobs = [(strip.joined, job) for strip in plan.strips for job in strip.joined.jobs]
     torch = any(not job.moves and in_torch(row, job) for row, job in jobs)
@@ -156,7 +174,9 @@ def _fixed_memory(plan: Plan, in_torch: InTorch) -> int:
         sampled = max(sampled, SAMPLED * PIECE * num_pieces(size) * num_models)
     num_jobs = sum(len(row.jobs) for row in plan.rows)
     known = ROW * len(plan.rows) + JOB * num_jobs + max(counts, default=0) + sampled
-    return INTERPRETER + FRAMEWORK * torch + known
+    process = max(INTERPRETER, resident + LOADED)
+    is_there = resident and "torch" in sys.modules
+    return process + (FRAMEWORK if torch and not is_there else 0) + known
 
 
 def _largest(plan: Plan, block_bytes: int, in_torch: InTorch) -> tuple[int, str]:

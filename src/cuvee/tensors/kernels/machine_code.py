@@ -18,13 +18,14 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
 from types import ModuleType
 
 from cuvee.errors import CuveeWarning
 
-__all__ = ["UNUSED", "cache_folder", "kernel", "on_compile", "write"]
+__all__ = ["MISSING", "UNUSED", "cache_folder", "is_missing", "kernel", "on_compile", "write"]
 
 Kernel = Callable[[int, int], int]
 """Takes an operation and the address of a frame; returns what went wrong, 0 if nothing. Others may run meanwhile."""
@@ -32,6 +33,10 @@ Kernel = Callable[[int, int], int]
 VARIABLE = "CUVEE_CACHE"
 SOURCES = "elements.py", "frame.py", "loop.py", "measures.py", "merges.py", "stages.py"
 COMPILER = "cuvee.tensors.kernels.compiler"
+MISSING = (
+    "numba is not installed: everything is computed in torch, which takes about ten times longer, and several times "
+    "the memory. Install it: pip install numba."
+)
 PATIENCE = 600  # seconds for compiling, which takes 7 on a laptop
 DIGEST_BYTES = 32
 SEPARATOR = b"\0"  # between the function's name and its machine code
@@ -89,6 +94,11 @@ def kernel() -> Kernel | None:
     return _found[0]
 
 
+def is_missing() -> bool:
+    """Say whether kernels cannot be had because their libraries are not installed."""
+    return any(find_spec(library) is None for library in ("numba", "llvmlite"))
+
+
 def _find() -> Kernel | None:
     """Find the compiled loop for `kernel`."""
     try:
@@ -117,8 +127,14 @@ def _kept_or_new(llvm: ModuleType) -> Kernel:
     name, code = _compile()
     function = _load(llvm, name, code)
     if path:
-        with suppress(OSError):
+        try:
             write(path, name, code)
+        except OSError as error:
+            message = (
+                f"Compiled kernels cannot be kept in {path.parent} ({error.strerror}): every process compiles them "
+                f"anew, which takes seconds. Set ${VARIABLE} to a folder that can be written."
+            )
+            warnings.warn(message, CuveeWarning, stacklevel=2)
     return function
 
 
