@@ -124,7 +124,7 @@ def budget_of(plan: Plan, limits: Limits, in_torch: InTorch = lambda _row, _job:
             held = f", of which this process holds {resident / 1e6:,.0f} MB already" if resident > INTERPRETER else ""
             raise PlanError(
                 f"{row}: this tensor needs {peak / 1e6:,.0f} MB of memory in all, with one worker and the smallest "
-                f"blocks{held}; the limit is {limits.memory / 1e6:,.3g} MB. Allow {-(-peak // 1_000_000)} MB or more."
+                f"blocks{held}; the limit is {limits.memory / 1e6:,.{0 if limits.memory > 1e6 else 3}f} MB. Allow {-(-peak // 1_000_000)} MB or more."
             )
     usual = KEPT + max(resident + LOADED - INTERPRETER, 0)
     spare = max((usual if limits.memory is None else limits.memory) - peak, 0)
