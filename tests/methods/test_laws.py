@@ -188,7 +188,7 @@ def test_passes_asked_do_not_exceed_those_declared(method: Method, tmp_path: Any
         if method.check(settings) or (name == "scope" and value == "row"):
             continue
         inputs = count + (method.space(settings) == "deltas")
-        limits = Limits(workers=1, memory=1 << 30)
+        limits = Limits(workers=1, memory=8 << 30)
         for models in (few, many):
             recipe = cuvee.Recipe(method=method.name, models=models, base=base, parameters=parameters)
             out = tmp_path / f"{name}{value}.safetensors"

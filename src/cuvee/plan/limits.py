@@ -123,9 +123,10 @@ def budget_of(plan: Plan, limits: Limits, in_torch: InTorch = lambda _row, _job:
             workers -= 1
         else:
             held = f", of which this process holds {resident / 1e6:,.0f} MB already" if resident > INTERPRETER else ""
+            limit = f"{limits.memory / 1e6:,.{0 if limits.memory >= 1_000_000 else 3}f}"
             raise PlanError(
                 f"{row}: this tensor needs {peak / 1e6:,.0f} MB of memory in all, with one worker and the smallest "
-                f"blocks{held}; the limit is {limits.memory / 1e6:,.3g} MB. Allow {-(-peak // 1_000_000)} MB or more."
+                f"blocks{held}; the limit is {limit} MB. Allow {-(-peak // 1_000_000)} MB or more."
             )
     usual = KEPT + max(resident + LOADED - INTERPRETER, 0)
     spare = max((usual if limits.memory is None else limits.memory) - peak, 0)
