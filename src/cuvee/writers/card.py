@@ -71,7 +71,9 @@ def model_card(card: Card) -> bytes:
     inputs, notes = card.record["inputs"], card.record["notes"]
     references = [stated["reference"] for stated in inputs.values()]
     licences = {stated["licence"] for stated in inputs.values()}
-    hub = [found[1] for name in dict.fromkeys(references) if (found := HUB_ID.fullmatch(name)) and not Path(name).exists()]
+    hub = [
+        found[1] for name in dict.fromkeys(references) if (found := HUB_ID.fullmatch(name)) and not Path(name).exists()
+    ]
     text = TEMPLATE.format(
         licence=f"license: {next(iter(licences))}\n" if len(licences) == 1 and None not in licences else "",
         bases="base_model:\n" + "".join(f"- {name}\n" for name in hub) if hub else "",

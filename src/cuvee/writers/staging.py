@@ -79,8 +79,12 @@ class Staging:
         """Forget what an earlier attempt has left."""
         assert self._journal is not None
         if self.folder.exists():
-            warnings.warn(f"Removed what an interrupted run had left of {self.out}: it was begun with other inputs, "
-              "another recipe or other software, or before the machine was started anew.", CuveeWarning, stacklevel=2)
+            warnings.warn(
+                f"Removed what an interrupted run had left of {self.out}: it was begun with other inputs, "
+                "another recipe or other software, or before the machine was started anew.",
+                CuveeWarning,
+                stacklevel=2,
+            )
         self._journal.forget()
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir()
@@ -159,9 +163,7 @@ class Staging:
     def _remove_replaced(self) -> None:
         shutil.rmtree(self._replaced, ignore_errors=True)
         if self._replaced.exists():
-            warnings.warn(
-                f"What stood at {self.out} before was not removed; it is now {self._replaced}.", stacklevel=2
-            )
+            warnings.warn(f"What stood at {self.out} before was not removed; it is now {self._replaced}.", stacklevel=2)
 
     def keep(self) -> bool:
         """Leave what has grown to the next attempt, if something of it is done; say whether it is."""
