@@ -15,7 +15,7 @@ INSTALL := $(PYTHON) scripts/install.py
 INPUTS := pyproject.toml constraints.txt scripts/install.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format types imports check docs clean distclean
+.PHONY: help setup demo test test-slow fuzz lint format types imports check docs clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -29,6 +29,10 @@ help: ## list the targets
 	@$(INSTALL) --extra dev
 	@touch $@ .venv/.demo
 
+.venv/.fuzz: $(INPUTS)
+	@$(INSTALL) --extra fuzz
+	@touch $@
+
 setup: .venv/.dev ## make .venv with everything a developer needs
 
 demo: .venv/.demo ## train, merge and score small image models (about a minute)
@@ -39,6 +43,9 @@ test: .venv/.dev ## run the test suite
 
 test-slow: .venv/.dev ## run the rest: slow tests, and GPU tests where there is one
 	@$(BIN)/python -m pytest -m "slow or gpu" $(ARGS)
+
+fuzz: .venv/.fuzz ## feed made-up files to all readers for a minute; ARGS="--seconds 600 --target header"
+	@$(BIN)/python fuzz/run.py $(ARGS)
 
 lint: .venv/.dev ## look for mistakes and unformatted code
 	@$(BIN)/ruff check $(ARGS)
@@ -61,7 +68,7 @@ docs: .venv/.dev ## write what the documentation takes from the code
 
 clean: ## remove caches and what builds, tests and the demo left
 	rm -rf build dist .coverage .coverage.* htmlcov demo-output
-	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache fuzz-findings
 	find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## clean, and remove .venv

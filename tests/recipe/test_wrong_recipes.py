@@ -239,7 +239,7 @@ def test_file_that_is_no_recipe_is_refused(tmp_path: Path, content: str, line: i
         (b"\xff\xfec\0u\0v\0", "byte 0 is not UTF-8 text. Name a YAML file, and save it as UTF-8"),
         ("method: café".encode("latin-1"), "byte 11 is not UTF-8 text"),
         (b"cuvee: 1\0", "special characters are not allowed"),
-        (b"x" * 8_000_001, "it is larger than 8,000,000 bytes. Name the recipe's YAML file"),
+        (b"x" * 2_000_001, "it is larger than 2,000,000 bytes. Name the recipe's YAML file"),
     ],
 )
 def test_file_that_is_not_text_is_refused(tmp_path: Path, content: bytes, words: str) -> None:

@@ -227,10 +227,26 @@ def test_several_files_without_index_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "consolidated.00.pth", "model.pt", "model.ckpt"])
 def test_pickled_weights_are_refused_with_the_way_to_convert(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"\x80\x04.")
+    (tmp_path / "optimizer.pt").write_bytes(b"\x80\x04.")
     for path in (tmp_path, tmp_path / name):
         with pytest.raises(SourceError, match=re.escape(f"{tmp_path / name} holds pickled weights")) as caught:
             Checkpoint(path)
+        assert f"give {tmp_path / name}. Or convert it" in str(caught.value)
         assert "save_pretrained" in str(caught.value)
+
+
+def test_folder_of_pickled_shards_is_refused_by_the_name_of_its_index(tmp_path: Path) -> None:
+    for name in ("pytorch_model-00001-of-00001.bin", "pytorch_model.bin.index.json", "config.json"):
+        (tmp_path / name).write_bytes(b"{}")
+    with pytest.raises(SourceError, match=re.escape(f"give {tmp_path / 'pytorch_model.bin.index.json'}.")):
+        Checkpoint(tmp_path)
+
+
+def test_pickles_that_are_no_weights_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.pkl").write_bytes(b"\x80\x04.")
+    for path in (tmp_path, tmp_path / "model.pkl"):
+        with pytest.raises(SourceError, match=r"model.pkl is a pickle of whatever kind.*is not read"):
+            Checkpoint(path)
 
 
 def test_adapter_is_refused(tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def methods(
 
 @app.command()
 def inspect(
-    path: Annotated[str, typer.Argument(help="Checkpoint folder or safetensors file.")],
+    path: Annotated[str, typer.Argument(help="Checkpoint folder, safetensors file or pickled weights.")],
     as_json: Json = False,
     tensors: Tensors = False,
 ) -> None:
@@ -131,7 +131,7 @@ def inspect(
 
 @app.command()
 def diff(
-    a: Annotated[str, typer.Argument(help="Checkpoint folder or safetensors file.")],
+    a: Annotated[str, typer.Argument(help="Checkpoint folder, safetensors file or pickled weights.")],
     b: Annotated[str, typer.Argument(help="The other one.")],
     as_json: Json = False,
     tensors: Tensors = False,

@@ -66,7 +66,7 @@ def inspect(path: str, *, as_json: bool, tensors: bool) -> None:
     The JSON is an object with the keys of `describe`, always with every tensor.
 
     Args:
-        path: checkpoint folder or safetensors file.
+        path: checkpoint folder, safetensors file or pickled weights.
         as_json: print JSON instead of tables.
         tensors: list every tensor in a table.
 

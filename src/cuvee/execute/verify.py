@@ -75,11 +75,18 @@ def _record(out: Path) -> Mapping[str, Any]:
     has_output = isinstance(output, dict) and isinstance(output.get("tensors"), dict)
     if not has_output or not isinstance(inputs, dict) or not all(map(_is_input, inputs.values())):
         raise FormatError(f"{path} is not the record of a merge: 'output' or 'inputs' are not as they were written.")
+    if not isinstance(record.get("recipe"), dict):
+        raise FormatError(f"{path} is not the record of a merge: 'recipe' is {shown(record.get('recipe'))}.")
     return record
 
 
 def _is_input(value: object) -> bool:
-    return isinstance(value, dict) and isinstance(value.get("unused"), list) and isinstance(value.get("digest"), str)
+    """Say whether a value describes an input as a merge does."""
+    if not isinstance(value, dict) or not isinstance(value.get("digest"), str):
+        return False
+    unused, location = value.get("unused"), value.get("location")
+    are_names = isinstance(unused, list) and all(isinstance(name, str) for name in unused)
+    return are_names and isinstance(location, str | dict | None)
 
 
 def _digests(source: Source, names: list[str]) -> Mapping[str, str]:
@@ -128,7 +135,8 @@ def _input(label: str, stated: Mapping[str, Any]) -> Finding:
         )
     try:
         source = _open(location)
-        names = [name for name in source.header if name not in set(stated["unused"])]
+        unused = set(stated["unused"])
+        names = [name for name in source.header if name not in unused]
         digest = digest_of_set(source.header, _digests(source, names))
         source.close()
     except SourceError as error:

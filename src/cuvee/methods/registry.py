@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cuvee.errors import CuveeWarning, RecipeError, nearest
 from cuvee.methods.declare import Method, declared
+from cuvee.sources.strict_json import shown
 
 __all__ = ["find_method", "methods"]
 
@@ -50,6 +51,6 @@ def find_method(name: str) -> Method:
     known = methods()
     if name not in known:
         raise RecipeError(
-            f"method '{name}' is not known.{nearest(name, known)} `cuvee methods` lists them: {', '.join(known)}."
+            f"method {shown(name)} is not known.{nearest(name, known)} `cuvee methods` lists them: {', '.join(known)}."
         )
     return known[name]

@@ -10,6 +10,7 @@ from typing import Any
 from cuvee.errors import RecipeError, nearest
 from cuvee.methods.declare import Method, Parameter
 from cuvee.recipe.yaml_text import Where
+from cuvee.sources.strict_json import shown
 
 __all__ = ["OverDepth", "Settings", "at_depth", "plain_number", "settle", "varies"]
 
@@ -59,7 +60,7 @@ def settle(method: Method, given: Mapping[str, object], labels: Sequence[str], w
         if name not in method.parameters:
             known = ", ".join(method.parameters) or "none"
             raise RecipeError(
-                f"method '{method.name}' has no parameter '{name}'.{nearest(name, method.parameters)} "
+                f"method '{method.name}' has no parameter {shown(str(name))}.{nearest(name, method.parameters)} "
                 f"It takes: {known}.",
                 (*where, name),
             )
@@ -103,7 +104,7 @@ def _per_model(parameter: Parameter, value: object, labels: Sequence[str], where
         for label in value:
             if label not in labels:
                 raise RecipeError(
-                    f"'{parameter.name}' names the model '{label}', which the recipe does not have."
+                    f"'{parameter.name}' names the model {shown(str(label))}, which the recipe does not have."
                     f"{nearest(str(label), labels)} Its models are: {', '.join(labels)}.",
                     (*where, str(label)),
                 )

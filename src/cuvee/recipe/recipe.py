@@ -15,6 +15,7 @@ from cuvee.recipe.references import BASE, Models, Reference, checked, is_merge, 
 from cuvee.recipe.rule import Output, Rule
 from cuvee.recipe.values import frozen_items, inside, keys_of, list_of, mapping_of, thawed
 from cuvee.recipe.yaml_text import Origin, Where, dump, read
+from cuvee.sources.strict_json import shown
 
 __all__ = ["BASE", "SCHEMA", "Recipe", "Reference"]
 
@@ -87,9 +88,9 @@ class Recipe:
     def _check(self) -> None:
         """Check everything that can be checked without opening a model."""
         if not isinstance(self.seed, int) or isinstance(self.seed, bool):
-            raise RecipeError(f"'seed' is {self.seed!r}; it must be a whole number.", ("seed",))
+            raise RecipeError(f"'seed' is {shown(self.seed)}; it must be a whole number.", ("seed",))
         if not isinstance(self.method, str):
-            raise RecipeError(f"'method' is {self.method!r}; it must be the name of a method.", ("method",))
+            raise RecipeError(f"'method' is {shown(self.method)}; it must be the name of a method.", ("method",))
         with inside("method"):
             method = find_method(self.method)
         settle(method, self.parameters, self.labels, ("parameters",))
@@ -112,7 +113,7 @@ class Recipe:
         known = (*self.labels, *((BASE,) if self.base is not None else ()))
         if rule.copy is not None and rule.copy not in known:
             raise RecipeError(
-                f"a rule copies from '{rule.copy}', which the recipe does not have.{nearest(rule.copy, known)} "
+                f"a rule copies from {shown(rule.copy)}, which the recipe does not have.{nearest(rule.copy, known)} "
                 f"It has: {', '.join(known)}.",
                 ("copy",),
             )
@@ -261,7 +262,7 @@ def _merge_of(model: Any, where: Where) -> Any:
 def _check_version(version: object) -> None:
     """Refuse a recipe of another format."""
     if version != SCHEMA or isinstance(version, bool):
-        found = "it has none" if version is None else f"it says {version!r}"
+        found = "it has none" if version is None else f"it says {shown(version)}"
         raise RecipeError(f"a recipe begins with 'cuvee: {SCHEMA}', the version of its format; {found}.", ("cuvee",))
 
 

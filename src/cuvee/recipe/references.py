@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeGuard, cast
 
 from cuvee.errors import RecipeError
 from cuvee.recipe.yaml_text import Where
+from cuvee.sources.strict_json import shown
 from cuvee.spec import Source
 
 __all__ = ["BASE", "Merge", "Models", "Reference", "checked", "is_merge", "labelled", "written"]
@@ -50,7 +51,7 @@ def labelled(models: Models) -> dict[str, Reference]:
     for label in models:
         if not isinstance(label, str) or not re.fullmatch(r"[\w.-]+", label) or label in (BASE, "over_depth"):
             raise RecipeError(
-                f"{label!r} is not a label for a model: use letters, digits, '_', '-' and '.'; 'base' and "
+                f"{shown(label)} is not a label for a model: use letters, digits, '_', '-' and '.'; 'base' and "
                 "'over_depth' have another meaning.",
                 ("models", str(label)),
             )
@@ -116,7 +117,7 @@ def _hint(reference: object) -> str:
     if isinstance(reference, Mapping):
         inner = next((key for key, value in reference.items() if _has_tensors(value)), None)
         if inner is not None:
-            return f" Give the state dict itself, which it has under {inner!r}."
+            return f" Give the state dict itself, which it has under {shown(inner)}."
         return " Write the path by itself; settings go under 'parameters'."
     if isinstance(reference, int | float) and not isinstance(reference, bool):
         return " Put a name made of digits in quotes."

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cuvee.errors import RecipeError, nearest
 from cuvee.recipe.parameters import plain_number
 from cuvee.recipe.values import frozen_items, keys_of, mapping_of, thawed
+from cuvee.sources.strict_json import shown
 from cuvee.spec import BY_TORCH_NAME, DEFAULT_SHARD_BYTES
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class Output:
         object.__setattr__(self, "dtype", _dtype(dtype))
         object.__setattr__(self, "shard_size", _num_bytes(shard_size))
         if not isinstance(custom_code, bool):
-            raise RecipeError(f"custom_code is {custom_code!r}; it must be true or false.", ("custom_code",))
+            raise RecipeError(f"custom_code is {shown(custom_code)}; it must be true or false.", ("custom_code",))
         object.__setattr__(self, "custom_code", custom_code)
 
     @classmethod
@@ -95,7 +96,7 @@ def _dtype(given: object) -> str | None:
         return dtype
     meant = _OTHER_NAMES.get(str(dtype).lower().removeprefix("torch."))
     raise RecipeError(
-        f"output dtype {dtype!r} is not known.{nearest(meant or str(dtype), _DTYPE_NAMES)} "
+        f"output dtype {shown(dtype)} is not known.{nearest(meant or str(dtype), _DTYPE_NAMES)} "
         f"It can be: {', '.join(_DTYPE_NAMES)}.",
         ("dtype",),
     )
@@ -114,7 +115,7 @@ def _num_bytes(size: object) -> int:
     elif isinstance(size, float) and size.is_integer():
         size = int(size)  # 5e9
     if not isinstance(size, int) or isinstance(size, bool) or size <= 0:
-        raise RecipeError(f"shard_size is {size!r}; it must be a positive number of bytes.", ("shard_size",))
+        raise RecipeError(f"shard_size is {shown(size)}; it must be a positive number of bytes.", ("shard_size",))
     return size
 
 
@@ -159,14 +160,14 @@ class Rule:
             raise RecipeError("a rule needs 'match': a pattern of tensor names, or a list of them.", ("match",))
         for key, value in (("method", method), ("copy", copy)):
             if not isinstance(value, str | None):
-                raise RecipeError(f"'{key}' is {value!r}; it must be a name.", (key,))
+                raise RecipeError(f"'{key}' is {shown(value)}; it must be a name.", (key,))
         if not isinstance(skip, bool):
-            raise RecipeError(f"'skip' is {skip!r}; it must be true or false.", ("skip",))
+            raise RecipeError(f"'skip' is {shown(skip)}; it must be true or false.", ("skip",))
         if (copy is not None) + skip + bool(method or parameters) > 1:
             raise RecipeError("a rule says one of: copy, skip, or another method and parameters.", ("match",))
         parts = plain_number(parts)
         if not isinstance(parts, int) or isinstance(parts, bool) or parts < 1:
-            raise RecipeError(f"'parts' is {parts!r}; it must be a whole number from 1.", ("parts",))
+            raise RecipeError(f"'parts' is {shown(parts)}; it must be a whole number from 1.", ("parts",))
         values = (tuple(patterns), method, frozen_items(parameters), copy, skip, parts)
         for f, checked in zip(fields(self), values, strict=True):
             object.__setattr__(self, f.name, checked)

@@ -8,6 +8,7 @@ from typing import Any
 from cuvee.errors import RecipeError, nearest
 from cuvee.recipe.parameters import OverDepth, plain_number
 from cuvee.recipe.yaml_text import Where
+from cuvee.sources.strict_json import shown
 
 __all__ = ["frozen", "frozen_items", "inside", "keys_of", "kind_of", "list_of", "mapping_of", "thawed"]
 
@@ -46,7 +47,7 @@ def keys_of(
     for key in content:
         if key not in known:
             raise RecipeError(
-                f"{what} has no key '{key}'.{f' {hints[key]}' if key in hints else nearest(key, known)} "
+                f"{what} has no key {shown(str(key))}.{f' {hints[key]}' if key in hints else nearest(key, known)} "
                 f"Its keys are: {', '.join(known)}.",
                 (*where, key),
             )

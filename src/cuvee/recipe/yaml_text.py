@@ -5,6 +5,7 @@ kept. A file of a few bytes cannot make us work for hours: size, depth and what 
 """
 
 import re
+import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,14 +15,16 @@ from typing import Any
 import yaml
 
 from cuvee.errors import RecipeError
+from cuvee.sources.strict_json import shown
 
 __all__ = ["Origin", "Where", "dump", "parse", "read"]
 
 Where = tuple[str | int, ...]
 """Keys and indices that lead from the top of a document to a place in it."""
 
-MAX_BYTES = 8_000_000  # people write recipes; what is larger is another file, given by mistake
+MAX_BYTES = 2_000_000  # people write recipes; the worst of this size takes 15 s and 600 MB to be read
 MAX_DEPTH = 50  # a recipe needs 6; functions that walk through values call themselves at each level
+LONGEST = 200  # letters of what the parser says
 MAX_REPEATED = 1000  # values that stand for another (aliases); aliases of aliases multiply without end
 
 # Not YAML 1.1's octal 010 (eight) and base-60 1:30 (ninety); they are text.
@@ -162,8 +165,8 @@ def _first_line(error: Exception) -> str:
     """Shorten a YAML error to its problem and line."""
     mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
     if mark is None or problem is None:
-        return str(error).splitlines()[0] if str(error) else type(error).__name__
-    return f"line {mark.line + 1}: {problem}"
+        return textwrap.shorten(str(error).partition("\n")[0], LONGEST) if str(error) else type(error).__name__
+    return f"line {mark.line + 1}: {textwrap.shorten(problem, LONGEST)}"
 
 
 class _Reader:
@@ -198,7 +201,9 @@ class _Reader:
             value: object = self._loader.construct_object(node)
         except (yaml.YAMLError, AttributeError, LookupError, ValueError) as error:  # !!bool x, 5000 digits
             kind = node.tag.removeprefix("tag:yaml.org,2002:")
-            raise RecipeError(f"{node.value[:40]!r} cannot be read as {kind}; put text in quotes.", where) from error
+            raise RecipeError(
+                f"{node.value[:40]!r} cannot be read as {shown(kind)[1:-1]}; put text in quotes.", where
+            ) from error
         if not isinstance(value, str | int | float | None):
             raise RecipeError(f"a {type(value).__name__} cannot stand in a recipe; use text or numbers.", where)
         return value
@@ -206,7 +211,9 @@ class _Reader:
     def _check(self, node: Any, where: Where) -> None:
         """Refuse what would take forever, and collections of other kinds than mapping and list."""
         if isinstance(node, yaml.CollectionNode) and node.tag not in _COLLECTIONS:
-            raise RecipeError(f"the tag '{node.tag}' cannot stand in a recipe; use plain lists and mappings.", where)
+            raise RecipeError(
+                f"the tag {shown(node.tag)} cannot stand in a recipe; use plain lists and mappings.", where
+            )
         if len(where) > MAX_DEPTH:
             raise RecipeError("not a recipe: it is nested too deeply, or refers to itself.", where)
         self._num_repeated += id(node) in self._seen
@@ -220,12 +227,12 @@ class _Reader:
         for key_node, value_node in node.value:
             key = self._scalar(key_node, where) if isinstance(key_node, yaml.ScalarNode) else key_node.value
             if not isinstance(key, str):
-                found = f"a {type(key).__name__}" if isinstance(key, list) else repr(key)
+                found = f"a {type(key).__name__}" if isinstance(key, list) else shown(key)
                 raise RecipeError(f"{found} cannot be a key; keys are text (put numbers in quotes).", where)
             inner = (*where, key)
             if key in result:
                 self.lines[inner] = key_node.start_mark.line + 1
-                raise RecipeError(f"the key '{key}' is given twice.", inner)
+                raise RecipeError(f"the key {shown(key)} is given twice.", inner)
             result[key] = self.plain(value_node, inner)
             self.lines[inner] = key_node.start_mark.line + 1
         return result

@@ -8,11 +8,12 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cuvee.errors import FormatError, SourceError, nearest
+from cuvee.errors import SourceError, nearest
 from cuvee.files import OpenFiles
-from cuvee.sources.folder import Weights, find_weights, refuse_pickle
-from cuvee.sources.header import FileHeader, read_header
+from cuvee.sources.folder import Weights, check_index, find_weights, refuse_pickle
+from cuvee.sources.header import read_header
 from cuvee.sources.sidecars import CONFIG, find_sidecars
+from cuvee.sources.stamps import check_stamps, stamp
 from cuvee.sources.strict_json import read_object, shown
 from cuvee.spec import Header, TensorSpec
 
@@ -43,7 +44,7 @@ class Checkpoint:
         folder = self._path if self._path.is_dir() else None
         weights = find_weights(self._path) if folder else _one_file(self._path)
         headers = {file: read_header(file) for file in weights.files}
-        _check_index(weights, headers)
+        check_index(weights, {file: header.tensors for file, header in headers.items()})
         self.metadata: Mapping[str, Mapping[str, str]] = {
             file.name: header.metadata for file, header in headers.items()
         }
@@ -165,16 +166,7 @@ class Checkpoint:
         Raises:
             SourceError: one is not; names it.
         """
-        for file, unchanged in self._unchanged.items():
-            try:
-                status = file.stat()
-            except OSError as error:
-                raise SourceError(f"{file} was there when the merge began and is not now: {error.strerror}.") from None
-            if (status.st_size, status.st_mtime_ns) != unchanged:
-                raise SourceError(
-                    f"{file} was changed during the merge: the result would be neither of the old model nor of the new "
-                    "one. Merge again when nothing writes to it."
-                )
+        check_stamps(self._unchanged)
 
     def close(self) -> None:
         """Close all files. Reading afterwards is an error."""
@@ -183,8 +175,7 @@ class Checkpoint:
     def _open(self, file: Path) -> io.FileIO:
         """Open a file that is still what it was when its header was read."""
         opened = io.FileIO(file, "rb")
-        status = os.fstat(opened.fileno())
-        if (status.st_size, status.st_mtime_ns) != self._unchanged[file]:
+        if stamp(os.fstat(opened.fileno())) != self._unchanged[file]:
             opened.close()
             raise OSError(0, "it has changed since its header was read")
         return opened
@@ -203,31 +194,3 @@ def _one_file(path: Path) -> Weights:
     if path.suffix == ".json":
         raise SourceError(f"{path} is not weights but a file about them. Name its folder, {path.parent}.")
     return Weights((path,), None, {})
-
-
-def _check_index(weights: Weights, headers: Mapping[Path, FileHeader]) -> None:
-    """Verify that files hold what the index says, each tensor once, and nothing else."""
-    homes: dict[str, Path] = {}
-    for file, header in headers.items():
-        twice = next((name for name in header.tensors if name in homes), None)
-        if twice is not None:
-            raise FormatError(
-                f"Tensor {shown(twice)} is in both {homes[twice]} and {file}; expected each tensor in one file."
-            )
-        homes.update(dict.fromkeys(header.tensors, file))
-    file_names = {file: file.name for file in headers}
-    if weights.index is None or weights.weight_map == {name: file_names[file] for name, file in homes.items()}:
-        return
-    for name, file_name in weights.weight_map.items():
-        if name not in homes or homes[name].name != file_name:
-            elsewhere = f"it is in {homes[name].name}" if name in homes else "no file of the checkpoint has it"
-            raise FormatError(
-                f"{weights.index}: tensor {shown(name)} is said to be in {shown(file_name)}, but {elsewhere}. "
-                f"Index and files do not belong together: download the whole checkpoint again."
-            )
-    for name, file in homes.items():
-        if name not in weights.weight_map:
-            raise FormatError(
-                f"{file}: tensor {shown(name)} is missing from {weights.index.name}. "
-                f"Index and files do not belong together: download the whole checkpoint again."
-            )

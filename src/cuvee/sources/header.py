@@ -73,7 +73,8 @@ class FileHeader:
 def read_header(path: Path) -> FileHeader:
     """Read and verify the header of a safetensors file; no weight is read.
 
-    Takes memory in proportion to the header, which is at most 100 MB and never more than the file.
+    Takes memory in proportion to the header, which is at most 100 MB and never more than the file; at most
+    `MEMORY_PER_BYTE` for each of its bytes.
 
     Raises:
         SourceError: the file cannot be opened or is not an ordinary file.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from cuvee.errors import SourceError, nearest
 from cuvee.sources.checkpoint import Checkpoint
 from cuvee.sources.memory import Memory
+from cuvee.sources.pickled import Pickled, is_pickled
 from cuvee.sources.reference import usable_path
 from cuvee.spec import Source
 
@@ -23,8 +24,8 @@ def open_source(reference: str | os.PathLike[str] | Mapping[str, torch.Tensor] |
     """Open what `reference` names; headers are read, weights are not.
 
     Args:
-        reference: path of a checkpoint folder or of one safetensors file (``~`` is expanded), a state dict, or a
-            source, which is returned as it is.
+        reference: path of a checkpoint folder, of one safetensors file, or of pickled weights (``~`` is expanded), a
+            state dict, or a source, which is returned as it is.
 
     Raises:
         SourceError: nothing is there, or it cannot be read as named tensors.
@@ -41,7 +42,8 @@ def open_source(reference: str | os.PathLike[str] | Mapping[str, torch.Tensor] |
         try:
             if not path.exists():
                 raise _not_found(os.fspath(reference), path)
-            return Checkpoint(path, os.fspath(reference))
+            kind = Pickled if is_pickled(path) else Checkpoint
+            return kind(path, os.fspath(reference))
         except OSError as error:
             raise SourceError(f"{path} cannot be read: {error.strerror}.") from error
     if hasattr(reference, "header") and hasattr(reference, "read_into"):

@@ -10,10 +10,16 @@ from pathlib import Path
 
 from cuvee.errors import FormatError, SourceError
 
-__all__ = ["MAX_JSON_BYTES", "parse_object", "read_object", "shown"]
+__all__ = ["MAX_FILE_BYTES", "MAX_JSON_BYTES", "MEMORY_PER_BYTE", "parse_object", "read_object", "shown"]
 
-# The limit of the safetensors format on its own header; an index or a configuration is never larger in practice.
 MAX_JSON_BYTES = 100_000_000
+"""The limit of the safetensors format on its own header."""
+MAX_FILE_BYTES = 32_000_000
+"""Largest index, configuration or record: an index takes 100 bytes for each tensor, and the others less."""
+MEMORY_PER_BYTE = 32
+"""Bytes of memory that parsing takes for each byte of JSON, at most. Python's objects are large: 15 for a header of
+tiny tensors, 28 for the worst, a list of objects of one member each (measured). So the largest header of tensors takes
+1.5 GB, a hostile one 2.8 GB until it is refused, and any other file 0.9 GB."""
 
 # Names come from files we do not trust; a message must stay one readable paragraph.
 SHOWN_CHARACTERS = 200
@@ -101,12 +107,12 @@ def read_object(path: Path, *, constants: bool = False) -> dict[str, object]:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             raise SourceError(f"{path} is not an ordinary file; expected a JSON file.")
-        if status.st_size > MAX_JSON_BYTES:
+        if status.st_size > MAX_FILE_BYTES:
             raise FormatError(
-                f"{path} has {status.st_size:,} bytes; a JSON file of at most {MAX_JSON_BYTES:,} was expected."
+                f"{path} has {status.st_size:,} bytes; a JSON file of at most {MAX_FILE_BYTES:,} was expected."
             )
         with path.open("rb") as file:
-            raw = file.read(MAX_JSON_BYTES)
+            raw = file.read(MAX_FILE_BYTES)
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}.") from error
     return parse_object(raw, str(path), constants=constants)

@@ -1,21 +1,29 @@
 """What a run has done so far, beside its unfinished output: where the next run goes on.
 
-A text file of one JSON value per line. The first says which run it is; each other one tells of something that is done.
-The last line of a process that was killed may be cut off; it is left out. Knows nothing of what the entries mean.
+A text file. Each line is the hash of an entry and the entry, in JSON: the first says which run it is, each other one
+tells of something that is done. From the first line on that is not whole, or not as it was written, all is left out: a
+process may have been killed, and a disk may forget. Knows nothing of what the entries mean.
 """
 
 import errno
+import io
 import json
 import os
+import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import xxhash
 
 from cuvee.errors import OutputError
 
 __all__ = ["Entry", "Journal"]
 
 Entry = Mapping[str, Any]
+
+LONGEST_LINE = 256 << 20  # bytes; the sum of a pass, written out, takes a few MB for each model
+HASH = 16  # letters of a line's hash
 
 
 class Journal:
@@ -30,17 +38,21 @@ class Journal:
         is_empty: nothing is done yet.
 
     Raises:
-        OSError: the file cannot be read or written.
+        OSError: the file cannot be read or written, or is not an ordinary one: a link could lead to any of the user's.
     """
 
     def __init__(self, path: Path, run: str) -> None:
-        lines, nbytes = _read(path)
         self._path = path
         self._run = run
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        self._descriptor = os.open(path, flags, 0o600)
+        if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+            os.close(self._descriptor)
+            raise OSError(errno.EINVAL, "not an ordinary file", str(path))
+        lines, nbytes = _read(self._descriptor, run)
         self.entries: Sequence[Entry] = lines[1:]
         self.is_empty = not self.entries
-        if lines and lines[0] == {"run": run}:
+        if lines:
             os.truncate(self._descriptor, nbytes)
         else:
             self.forget()
@@ -64,7 +76,8 @@ class Journal:
             raise OutputError(f"{self._path} cannot be written: {error.strerror}.") from error
 
     def _write(self, entry: Entry) -> None:
-        line = memoryview((json.dumps(entry, ensure_ascii=True, separators=(",", ":")) + "\n").encode())
+        text = json.dumps(entry, ensure_ascii=True, separators=(",", ":")).encode()
+        line = memoryview(_hash(text) + b" " + text + b"\n")
         if os.write(self._descriptor, line) < len(line):  # the disk is full
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -73,21 +86,31 @@ class Journal:
         os.close(self._descriptor)
 
 
-def _read(path: Path) -> tuple[list[Entry], int]:
-    """Return the whole lines of a file, up to the first that is none of ours, and the bytes they take."""
+def _hash(text: bytes) -> bytes:
+    return str(xxhash.xxh3_64_hexdigest(text)).encode()
+
+
+def _read(descriptor: int, run: str) -> tuple[list[Entry], int]:
+    """Return the lines of a run up to the first that is none of ours, and the bytes they take; none of another run."""
     lines: list[Entry] = []
     nbytes = 0
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        return [], 0
-    for line in data.splitlines(keepends=True):
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            break
-        if not line.endswith(b"\n") or not isinstance(entry, dict):
-            break
-        lines.append(entry)
-        nbytes += len(line)
+    with io.BufferedReader(io.FileIO(descriptor, closefd=False)) as file:
+        while line := file.readline(LONGEST_LINE):
+            entry = _entry(line)
+            if entry is None or (not lines and entry != {"run": run}):
+                break
+            lines.append(entry)
+            nbytes += len(line)
     return lines, nbytes
+
+
+def _entry(line: bytes) -> Entry | None:
+    """Return the entry of a line, or None if the line is not as it was written."""
+    found, text = line[:HASH], line[HASH + 1 : -1]
+    if line != found + b" " + text + b"\n" or found != _hash(text):
+        return None
+    try:
+        entry = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return entry if isinstance(entry, dict) else None
