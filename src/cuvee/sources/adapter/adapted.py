@@ -14,6 +14,8 @@ from cuvee.sources.adapter.changes import AddProduct, Change, Magnitudes
 from cuvee.sources.adapter.experts import add_to_parameters
 from cuvee.sources.adapter.folder import AdapterFolder, Factors, Tokens, Vector
 from cuvee.sources.adapter.lowrank import LowRank
+from cuvee.sources.adapter.product import Product
+from cuvee.sources.adapter.recent import PRODUCTS, Recent
 from cuvee.sources.strict_json import shown
 from cuvee.spec import DTYPES, Header, Source, TensorSpec
 from cuvee.tensors.widen import widened
@@ -52,6 +54,7 @@ class Adapted:
         except SourceError:
             self.folder.close()
             raise
+        self._products = Recent()
         self._added = bound.added
         self._altered = bound.altered
         self._changes = {name: self._change(name, each) for name, each in bound.altered.items()}
@@ -107,7 +110,9 @@ class Adapted:
     def memory(self) -> int:
         """The base's, the factors, and some bands of a product."""
         factors = sum(WIDTH * self.folder.header[name].size for name in self._uses)
-        return self._base.memory + factors + max((each.memory for each in self._changes.values() if each), default=0)
+        kept = sorted((each.kept for each in self._changes.values() if isinstance(each, AddProduct)), reverse=True)
+        bands = max((each.memory for each in self._changes.values() if each), default=0)
+        return self._base.memory + factors + sum(kept[:PRODUCTS]) + bands
 
     def cost(self, name: str) -> int:
         """Return the bytes that reading the tensor takes; factors that several tensors use are shared out.
@@ -177,6 +182,7 @@ class Adapted:
         """Close base and adapter. Reading afterwards is an error."""
         self._base.close()
         self.folder.close()
+        self._products.clear()
 
     def _require(self, name: str) -> None:
         if name not in self._specs:
@@ -202,7 +208,8 @@ class Adapted:
             magnitudes = Magnitudes(
                 values=change.magnitude, axis=change.axis, ground=ground, what=f"{self._reference}: {name}"
             )
-        return AddProduct(change.left, change.right, change.shape, change.scaling, magnitudes)
+        product = partial(self._products.get, name, lambda: Product(change.left(), change.right()))
+        return AddProduct(product, change.shape, change.scaling, change.rank, magnitudes)
 
     def _read_ground(self, buffer: memoryview, name: str, offset: int) -> None:
         """Read bytes of a tensor before any change: the base's, or the whole tensor that takes its place."""

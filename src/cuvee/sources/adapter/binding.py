@@ -253,6 +253,7 @@ def add(bound: Bound, part: Factors) -> None:
         left=swapped(a) if crossed else flat(b),
         right=swapped(b) if crossed else flat(a),
         shape=(1, shape[0], width),
+        rank=part.rank,
         scaling=part.scaling,
         magnitude=bound.load(part.magnitude) if part.magnitude else None,
         axis="columns" if crossed else "rows",

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cuvee.errors import SourceError
-from cuvee.sources.adapter.product import Product, band_of
+from cuvee.sources.adapter.product import TILE_STEP, Product, band_of
 
 __all__ = ["SPAN", "AddProduct", "AddVector", "Change", "Magnitudes", "Multiply", "ReplaceRows", "spans"]
 
@@ -79,7 +79,8 @@ class AddVector(_Anywhere):
     def apply(self, values: Floats, start: int) -> Floats:
         """Change elements of one span."""
         part = self._vector().reshape(-1)[start : start + len(values)]
-        return values + self._scaling * part.astype(np.float64)
+        values += self._scaling * part.astype(np.float64)
+        return values
 
 
 class Multiply(_Anywhere):
@@ -103,7 +104,8 @@ class Multiply(_Anywhere):
         places = np.arange(start, start + len(values)) // self._each
         rows, columns = np.divmod(places, self._columns)
         index = rows if self._axis == "rows" else rows // (self._rows // self._groups) * self._columns + columns
-        return values * self._vector().reshape(-1)[index].astype(np.float64)
+        values *= self._vector().reshape(-1)[index]
+        return values
 
 
 class ReplaceRows(_Anywhere):
@@ -153,17 +155,26 @@ class AddProduct:
     Norms are taken of the whole tensor when the first element is asked for, which reads it once more.
 
     Args:
-        left: loads the left factor, (batch, rows, rank).
-        right: loads the right factor, (batch, rank, width).
+        product: returns the product of the factors, made or kept.
         shape: (batch, rows, width) of the tensor.
         scaling: what the product is multiplied by.
+        rank: terms of the product's sums.
         magnitudes: for DoRA.
+
+    Attributes:
+        kept: bytes that the product takes as long as it is kept.
     """
 
     def __init__(
-        self, left: Load, right: Load, shape: tuple[int, int, int], scaling: float, magnitudes: Magnitudes | None = None
+        self,
+        product: Callable[[], Product],
+        shape: tuple[int, int, int],
+        scaling: float,
+        rank: int,
+        magnitudes: Magnitudes | None = None,
     ) -> None:
-        self._load = left, right
+        self._product = product
+        self.kept = 8 * shape[0] * rank * (shape[2] + TILE_STEP)
         self._batches, self._rows, self._width = shape
         self._band = band_of(self._width)
         self._scaling = scaling
@@ -188,11 +199,12 @@ class AddProduct:
 
     def apply(self, values: Floats, start: int) -> Floats:
         """Change elements of one span, all of one band."""
-        total = self._sum(values, start)
+        self._sum(values, start)
         if self._magnitudes is None:
-            return total
+            return values
         factors, places = self._factors(self._magnitudes), np.arange(start, start + len(values))
-        return total * factors[places // self._width if self._magnitudes.axis == "rows" else places % self._width]
+        values *= factors[places // self._width if self._magnitudes.axis == "rows" else places % self._width]
+        return values
 
     def _sum(self, values: Floats, start: int) -> Floats:
         """Add the product to elements of one band."""
@@ -200,13 +212,15 @@ class AddProduct:
         batch, inside = divmod(start, self._rows * width)
         first_row, first = divmod(inside, width)
         last_row, last = divmod(inside + len(values) - 1, width)
-        within = first_row == last_row
-        columns = (first, last + 1) if within else (0, width)
-        product = Product(self._load[0](), self._load[1]()).of_band(batch, first_row // self._band, *columns)
+        columns = (first, last + 1) if first_row == last_row else (0, width)
+        product = self._product().of_band(batch, first_row // self._band, *columns, self._scaling)
         begin = first_row % self._band
-        rows = product[begin : begin + last_row - first_row + 1].reshape(-1)
-        total: Floats = values + self._scaling * (rows if within else rows[first : first + len(values)])
-        return total
+        rows = product[begin : begin + last_row - first_row + 1]
+        if rows.size == len(values):
+            values.reshape(rows.shape)[:] += rows
+        else:
+            values += rows.reshape(-1)[first : first + len(values)]
+        return values
 
     def _factors(self, magnitudes: Magnitudes) -> Floats:
         """Return what rows or columns are multiplied by; found once."""

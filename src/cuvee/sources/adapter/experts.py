@@ -108,7 +108,7 @@ def _places(bound: Bound, module: str, part: Factors, parameter: str) -> list[_P
         return []
     transposed = experts_transposed(bound.base.config) if straight and crossed else crossed
     left, right = stacked(bound.load(part.a), bound.load(part.b), experts, transposed=transposed)
-    return [_Place(name, LowRank(left=left, right=right, shape=(experts, out, inputs), scaling=scaling))]
+    return [_Place(name, LowRank(left=left, right=right, shape=(experts, out, inputs), rank=rank, scaling=scaling))]
 
 
 def _apart(bound: Bound, module: str, part: Factors, parameter: str) -> list[_Place]:
@@ -140,7 +140,7 @@ def _of_expert(bound: Bound, part: Factors, experts: int, expert: int, rows: sli
     """Return the change of a part of one expert's matrix."""
     left, right = one_expert(bound.load(part.a), bound.load(part.b), experts, expert, rows)
     shape = (1, rows.stop - rows.start, bound.shape(part.a)[1])
-    return LowRank(left=left, right=right, shape=shape, scaling=part.scaling)
+    return LowRank(left=left, right=right, shape=shape, rank=part.rank, scaling=part.scaling)
 
 
 def _refuse(bound: Bound, module: str, parts: Sequence[Factors], parameters: Sequence[str]) -> None:

@@ -27,6 +27,7 @@ class LowRank:
         left: loads the left factor, (batch, rows, rank).
         right: loads the right factor, (batch, rank, width).
         shape: (batch, rows, width) of the tensor.
+        rank: terms of the product's sums.
         scaling: what the product is multiplied by.
         magnitude: loads the norms that the sum is given (DoRA), or None.
         axis: what has these norms.
@@ -35,6 +36,7 @@ class LowRank:
     left: Load
     right: Load
     shape: tuple[int, int, int]
+    rank: int
     scaling: float
     magnitude: Load | None = None
     axis: Axis = "rows"
