@@ -1,14 +1,20 @@
 """Adapters that peft makes of tiny models, random in every tensor, and what peft merges them to."""
 
+import json
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import peft
 import safetensors.torch
 import torch
 import transformers
 from transformers import PreTrainedModel
+
+from cuvee.spec import Source
+from models import TOKENS  # noqa: F401 - importing models quiets transformers
 
 SIZES = {
     "vocab_size": 40,
@@ -39,6 +45,7 @@ MODELS: Mapping[str, Make] = {
     "llama": lambda: transformers.LlamaForCausalLM(transformers.LlamaConfig(**SIZES)),
     "llama classifier": lambda: transformers.LlamaForSequenceClassification(transformers.LlamaConfig(**SIZES)),
     "gpt2": lambda: transformers.GPT2LMHeadModel(transformers.GPT2Config(**GPT2)),
+    "gpt2, not tied": lambda: transformers.GPT2LMHeadModel(transformers.GPT2Config(**GPT2, tie_word_embeddings=False)),
     "bert": lambda: transformers.BertForSequenceClassification(
         transformers.BertConfig(**BERT, num_attention_heads=2, max_position_embeddings=32)
     ),
@@ -54,7 +61,8 @@ MODELS: Mapping[str, Make] = {
     ),
     "vit": lambda: transformers.ViTForImageClassification(
         transformers.ViTConfig(
-            hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2, image_size=16, patch_size=4
+            hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2, image_size=16,
+            patch_size=4,
         )
     ),
     "resnet": lambda: transformers.ResNetForImageClassification(
@@ -86,13 +94,35 @@ def make(
         The merged model's tensors, as saved.
     """
     torch.manual_seed(seed)
-    base = model().to(dtype)
-    base.save_pretrained(folder / "base")
-    adapted = peft.get_peft_model(base.to(torch.float32), config)
-    randomise(adapted)
-    adapted.save_pretrained(folder / "adapter")
-    adapted.merge_and_unload().save_pretrained(folder / "merged")
+    with warnings.catch_warnings(action="ignore"):  # peft warns of what it decides by itself
+        base = model().to(dtype)
+        base.save_pretrained(folder / "base")
+        adapted = peft.get_peft_model(base.to(torch.float32), config)
+        randomise(adapted)
+        adapted.save_pretrained(folder / "adapter")
+        adapted.merge_and_unload().save_pretrained(folder / "merged")
     return safetensors.torch.load_file(folder / "merged" / "model.safetensors")
+
+
+def read(source: Source, name: str, step: int = 0) -> torch.Tensor:
+    """Read a tensor in pieces of `step` bytes; all at once for 0."""
+    spec = source.header[name]
+    data = np.empty(spec.nbytes, np.uint8)
+    for start in range(0, spec.nbytes, step or spec.nbytes or 1):
+        source.read_into(data[start : start + (step or spec.nbytes)].data, name, start)
+    return torch.from_numpy(data).view(getattr(torch, spec.dtype.torch_name)).reshape(spec.shape)
+
+
+def rewrite(folder: Path, change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]) -> None:
+    """Change the tensors of an adapter."""
+    file = folder / "adapter_model.safetensors"
+    safetensors.torch.save_file(change(safetensors.torch.load_file(file)), file)
+
+
+def reconfigure(folder: Path, **fields: object) -> None:
+    """Change the configuration of an adapter."""
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
 
 
 def randomise(model: torch.nn.Module) -> None:

@@ -28,6 +28,7 @@ from cuvee.spec import Source
 __all__ = ["Altered", "Bound"]
 
 Shape = tuple[int, ...]
+HEAD = "lm_head"
 
 
 @dataclass
@@ -81,12 +82,7 @@ class Bound:
         """
         found = self._matcher.find(name)
         if found is None:
-            made = self.folder.configuration.base
-            made_for = f" The adapter says that it was made for {shown(made)}." if made else ""
-            raise SourceError(
-                f"{self.folder.file} changes {shown(name)}, which {self.base.reference} lacks."
-                f"{nearest(name, self.base.header)} Name the base that the adapter was trained on.{made_for}"
-            )
+            raise self._lacking(name)
         dtype = self.base.header[found].dtype
         if dtype.kind != "float":
             raise UnsupportedError(
@@ -94,6 +90,20 @@ class Bound:
                 "floating-point weights only. Name a base that is not quantised."
             )
         return found
+
+    def _lacking(self, name: str) -> SourceError:
+        """Return the error for a tensor that the base lacks."""
+        start = f"{self.folder.file} changes {shown(name)}, which {self.base.reference} lacks"
+        if name.split(".")[-2:-1] == [HEAD] and self.base.config.get("tie_word_embeddings") is not False:
+            return SourceError(
+                f"{start}: its head is its embedding. Save the base with a head of its own (tie_word_embeddings false), "
+                "or merge the adapter with peft."
+            )
+        made = self.folder.configuration.base
+        made_for = f" The adapter says that it was made for {shown(made)}." if made else ""
+        return SourceError(
+            f"{start}.{nearest(name, self.base.header)} Name the base that the adapter was trained on.{made_for}"
+        )
 
     def shape(self, stored: str) -> Shape:
         """Return the shape of one of the file's tensors."""
@@ -148,7 +158,7 @@ class Bound:
             return
         if not self.folder.configuration.saves(name):
             self.find(name)
-        if self.base.config.get("tie_word_embeddings") is True and name.split(".")[-2:-1] == ["lm_head"]:
+        if self.base.config.get("tie_word_embeddings") is True and name.split(".")[-2:-1] == [HEAD]:
             raise UnsupportedError(
                 f"{self.folder.file} holds a head of its own, {shown(name)}, and {self.base.reference} ties its "
                 "head to its embedding. Set tie_word_embeddings to false, then merge it with peft and name the merged "

@@ -1,30 +1,52 @@
 """Names that an adapter uses for modules to the names under which a base stores their tensors.
 
 They differ by how much of the model was saved (a model with its head has ``bert.`` before what the bare model has), and
-by what transformers renames on loading and names back on saving. A name matches
+by what transformers 5 renames on loading and names back on saving. A name matches
 
 * the same name, or else
-* one that it ends in, or that ends in it, at a dot; several are an error.
+* one that is the same once both are written in one form (`form_of`), or else
+* one whose form ends in its form, or the other way round, at a dot.
 
-The same is tried for each renamed form. Numbers are never skipped by a renaming, so layer 3 stays layer 3.
+Several are an error. Nothing skips the number of a layer or of an expert.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 
 from cuvee.errors import SourceError
 from cuvee.sources.strict_json import shown
 
-__all__ = ["Matcher"]
+__all__ = ["Matcher", "form_of"]
 
-# (what transformers 5 calls it, what checkpoints do), each a run of whole parts of a name.
+# Parts that come and go with the class a model was loaded as, then what checkpoints call otherwise than transformers 5.
+DROPPED = ("model", "language_model")
 RENAMED = (
-    ("mlp", "block_sparse_moe"),
-    ("model.language_model", "language_model.model"),
-    ("model.language_model", "model"),
-    ("model.vision_tower", "vision_tower.vision_model"),
-    ("model.visual", "visual"),
+    (".block_sparse_moe.", ".mlp."),
+    (".encoder.layer.", ".layers."),
+    (".attention.attention.", ".attention."),
+    (".attention.self.", ".attention."),
+    (".attention.query.", ".attention.q_proj."),
+    (".attention.key.", ".attention.k_proj."),
+    (".attention.value.", ".attention.v_proj."),
+    (".attention.output.dense.", ".attention.o_proj."),
+    (".intermediate.dense.", ".mlp.fc1."),
+    (".output.dense.", ".mlp.fc2."),
+    (".embed_out.", ".lm_head."),
 )
+
+
+def form_of(name: str) -> str:
+    """Return a name in the form in which names are compared.
+
+    Example:
+        >>> form_of("vit.encoder.layer.0.attention.attention.query.weight")
+        'vit.layers.0.attention.q_proj.weight'
+    """
+    dotted = "." + ".".join(part for part in name.split(".") if part not in DROPPED)
+    for old, new in RENAMED:
+        dotted = dotted.replace(old, new)
+    return dotted.removeprefix(".")
 
 
 class Matcher:
@@ -38,9 +60,6 @@ class Matcher:
     def __init__(self, header: Mapping[str, object], reference: str) -> None:
         self._header = header
         self._reference = reference
-        self._by_end: dict[str, list[str]] = defaultdict(list)
-        for name in header:
-            self._by_end[_end(name)].append(name)
 
     def find(self, name: str) -> str | None:
         """Return the base's name for a tensor that an adapter calls `name`, or None if it has none.
@@ -48,36 +67,43 @@ class Matcher:
         Raises:
             SourceError: it could be several.
         """
-        forms = list(dict.fromkeys([name, *_renamed(name)]))
-        exact = [form for form in forms if form in self._header]
-        if exact:
-            return exact[0]
-        for form in forms:
-            found = [known for known in self._by_end[_end(form)] if _ends(known, form) or _ends(form, known)]
-            if len(found) > 1:
-                raise SourceError(
-                    f"{self._reference}: the adapter's {shown(name)} could be {' or '.join(map(shown, found[:3]))}. "
-                    "Merge the adapter with peft, into the model that it was trained on."
-                )
-            if found:
-                return found[0]
-        return None
+        if name in self._header:
+            return name
+        form = form_of(name)
+        found = self._by_form.get(form) or self._ending(form)
+        if len(found) > 1:
+            raise SourceError(
+                f"{self._reference}: the adapter's {shown(name)} could be {' or '.join(map(shown, found[:3]))}. "
+                "Merge the adapter with peft, into the model that it was trained on."
+            )
+        return found[0] if found else None
+
+    def _ending(self, form: str) -> list[str]:
+        """Return names whose form ends in another one, or in which that ends."""
+        shorter = (name for end in _ends(form) for name in self._by_form.get(end, ()))
+        return [*shorter, *self._by_end.get(form, ())]
+
+    @cached_property
+    def _by_form(self) -> Mapping[str, list[str]]:
+        """Names by their form."""
+        return _listed((form_of(name), name) for name in self._header)
+
+    @cached_property
+    def _by_end(self) -> Mapping[str, list[str]]:
+        """Names by all that their form ends in."""
+        return _listed((end, name) for form, names in self._by_form.items() for name in names for end in _ends(form))
 
 
-def _end(name: str) -> str:
-    """Return the last part of a name, and the one before."""
-    return ".".join(name.split(".")[-2:])
+def _ends(form: str) -> Iterator[str]:
+    """Yield what a name ends in, at dots; without the name itself and its last part."""
+    parts = form.split(".")
+    for begin in range(1, len(parts) - 1):
+        yield ".".join(parts[begin:])
 
 
-def _ends(name: str, end: str) -> bool:
-    """Say whether a name ends in another one, at a dot."""
-    return name.endswith(f".{end}")
-
-
-def _renamed(name: str) -> Iterator[str]:
-    """Yield other forms of a name."""
-    dotted = f".{name}"
-    for one, other in RENAMED:
-        for old, new in ((one, other), (other, one)):
-            if f".{old}." in dotted:
-                yield dotted.replace(f".{old}.", f".{new}.", 1).removeprefix(".")
+def _listed(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Collect names under their keys."""
+    listed: dict[str, list[str]] = defaultdict(list)
+    for key, name in pairs:
+        listed[key].append(name)
+    return dict(listed)
