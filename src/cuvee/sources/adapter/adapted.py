@@ -13,12 +13,12 @@ from cuvee.sources.adapter.binding import Altered, Bound, add, replace_rows, sca
 from cuvee.sources.adapter.changes import AddProduct, Change, Magnitudes
 from cuvee.sources.adapter.experts import add_to_parameters
 from cuvee.sources.adapter.folder import AdapterFolder, Factors, Tokens, Vector
+from cuvee.sources.adapter.ground import Ground
 from cuvee.sources.adapter.lowrank import LowRank
 from cuvee.sources.adapter.product import Product
 from cuvee.sources.adapter.recent import PRODUCTS, Recent
 from cuvee.sources.strict_json import shown
 from cuvee.spec import DTYPES, Header, Source, TensorSpec
-from cuvee.tensors.widen import widened
 
 __all__ = ["Adapted"]
 
@@ -54,12 +54,13 @@ class Adapted:
         except SourceError:
             self.folder.close()
             raise
+        whole = {name: each.whole for name, each in bound.altered.items() if each.whole is not None}
+        self._ground = Ground(base, self.folder, whole | bound.added)
         self._products = Recent()
-        self._added = bound.added
         self._altered = bound.altered
         self._changes = {name: self._change(name, each) for name, each in bound.altered.items()}
         self._specs = {name: self._spec(name) for name in base.header}
-        self._specs |= {name: self.folder.header[stored] for name, stored in bound.added.items()}
+        self._specs |= {name: self._ground.spec(name) for name in bound.added}
         self._uses: dict[str, int] = defaultdict(int)
         for each in bound.altered.values():
             for factor in each.factors:
@@ -123,13 +124,11 @@ class Adapted:
             SourceError: there is no such tensor.
         """
         self._require(name)
-        if name in self._added:
-            return self.folder.header[self._added[name]].nbytes
-        altered = self._altered.get(name, Altered())
-        ground = self._base.cost(name) if altered.whole is None else self.folder.header[altered.whole].nbytes
-        twice = isinstance(altered.change, LowRank) and altered.change.magnitude is not None
-        factors = sum(-(-self.folder.header[each].nbytes // self._uses[each]) for each in altered.factors)
-        return ground * (2 if twice else 1) + factors
+        change = self._changes.get(name)
+        if change is None:
+            return self._ground.cost(name)
+        factors = (self.folder.header[each].nbytes // self._uses[each] for each in self._altered[name].factors)
+        return self._ground.cost(name) * change.readings + sum(factors)
 
     def locate(self, name: str) -> str:
         """Return the base's file, the adapter's, or both.
@@ -138,11 +137,8 @@ class Adapted:
             SourceError: there is no such tensor.
         """
         self._require(name)
-        if name not in self._altered:
-            return self.folder.file if name in self._added else self._base.locate(name)
-        if self._changes[name] is None:
-            return self.folder.file
-        return f"{self._base.locate(name)} + {self.folder.file}"
+        ground = self._ground.locate(name)
+        return ground if self._changes.get(name) is None else f"{ground} + {self.folder.file}"
 
     def read_into(self, buffer: memoryview, name: str, offset: int = 0) -> None:
         """Fill `buffer` with the tensor's bytes from byte `offset` on. Any number of threads may do so at once.
@@ -159,12 +155,12 @@ class Adapted:
             )
         change = self._changes.get(name)
         if change is None:
-            self._read_ground(buffer, name, offset)
+            self._ground.read_into(buffer, name, offset)
             return
         target, done = np.frombuffer(buffer.cast("B"), np.uint8), 0
         skip = offset % WIDTH  # bytes of the first element that were not asked for
         for start, stop in change.spans(offset // WIDTH, -(-end // WIDTH)):
-            made = change.apply(self._floats(name, start, stop), start)
+            made = change.apply(self._ground.floats(name, start, stop), start)
             data = _rounded(made).view(np.uint8)[skip : skip + len(target) - done]
             target[done : done + len(data)] = data
             skip, done = 0, done + len(data)
@@ -191,10 +187,7 @@ class Adapted:
     def _spec(self, name: str) -> TensorSpec:
         """Return the specification of a tensor of the base with the adapter."""
         spec = self._base.header[name]
-        altered = self._altered.get(name)
-        if altered is None:
-            return spec
-        dtype = FLOAT if altered.change or altered.whole is None else self.folder.header[altered.whole].dtype
+        dtype = self._ground.spec(name).dtype if self._changes.get(name) is None else FLOAT
         return spec if dtype == spec.dtype else TensorSpec(spec.shape, dtype, stored=spec.stored or spec.dtype)
 
     def _change(self, name: str, altered: Altered) -> Change | None:
@@ -204,29 +197,10 @@ class Adapted:
             return change
         magnitudes = None
         if change.magnitude:
-            ground = partial(self._floats, name)
-            magnitudes = Magnitudes(
-                values=change.magnitude, axis=change.axis, ground=ground, what=f"{self._reference}: {name}"
-            )
+            ground, what = partial(self._ground.floats, name), f"{self._reference}: {name}"
+            magnitudes = Magnitudes(values=change.magnitude, axis=change.axis, ground=ground, what=what)
         product = partial(self._products.get, name, lambda: Product(change.left(), change.right()))
         return AddProduct(product, change.shape, change.scaling, change.rank, magnitudes)
-
-    def _read_ground(self, buffer: memoryview, name: str, offset: int) -> None:
-        """Read bytes of a tensor before any change: the base's, or the whole tensor that takes its place."""
-        stored = self._added.get(name) or (self._altered[name].whole if name in self._altered else None)
-        if stored is None:
-            self._base.read_into(buffer, name, offset)
-        else:
-            self.folder.read_into(buffer, stored, offset)
-
-    def _floats(self, name: str, start: int, stop: int) -> NDArray[np.float64]:
-        """Return elements of a tensor before any change."""
-        whole = self._altered[name].whole
-        dtype = self._base.header[name].dtype if whole is None else self.folder.header[whole].dtype
-        each = dtype.bits // 8
-        data = np.empty((stop - start) * each, np.uint8)
-        self._read_ground(data.data, name, start * each)
-        return widened(data, dtype).astype(np.float64)
 
 
 def _rounded(values: NDArray[np.float64]) -> NDArray[np.float32]:

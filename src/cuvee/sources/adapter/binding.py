@@ -96,8 +96,8 @@ class Bound:
         start = f"{self.folder.file} changes {shown(name)}, which {self.base.reference} lacks"
         if name.split(".")[-2:-1] == [HEAD] and self.base.config.get("tie_word_embeddings") is not False:
             return SourceError(
-                f"{start}: its head is its embedding. Save the base with a head of its own (tie_word_embeddings false), "
-                "or merge the adapter with peft."
+                f"{start}: its head is its embedding. Save the base with a head of its own (tie_word_embeddings "
+                "false), or merge the adapter with peft."
             )
         made = self.folder.configuration.base
         made_for = f" The adapter says that it was made for {shown(made)}." if made else ""

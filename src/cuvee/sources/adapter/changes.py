@@ -26,7 +26,14 @@ Axis = Literal["rows", "columns"]
 
 
 class Change(Protocol):
-    """Something done to the elements of one tensor."""
+    """Something done to the elements of one tensor.
+
+    Attributes:
+        readings: how often the tensor is read, in all, when each of its elements is asked for once.
+    """
+
+    @property
+    def readings(self) -> int: ...  # noqa: D102
 
     def spans(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
         """Cut a run of elements into those that `apply` takes."""
@@ -59,6 +66,7 @@ class _Anywhere:
     """A change that treats each element by itself."""
 
     memory = 2 * 8 * SPAN
+    readings = 1
 
     def spans(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
         """Cut a run of elements into those that `apply` takes."""
@@ -181,6 +189,11 @@ class AddProduct:
         self._magnitudes = magnitudes
         self._lock = threading.Lock()
         self._norms: Floats | None = None
+
+    @property
+    def readings(self) -> int:
+        """One, and one for norms."""
+        return 1 if self._magnitudes is None else 2
 
     @property
     def memory(self) -> int:

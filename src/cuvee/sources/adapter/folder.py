@@ -115,6 +115,7 @@ class AdapterFolder:
     def __init__(self, path: Path, reference: str) -> None:
         self.reference = reference
         self._path = path
+        self._location = os.path.abspath(path)  # noqa: PTH100 - Path.resolve would follow the links
         file = _file_of(path)
         self.configuration: Configuration = read_configuration(path / ADAPTER_CONFIG)
         self._configuration_digest = _digest(path / ADAPTER_CONFIG)
@@ -149,7 +150,7 @@ class AdapterFolder:
     @property
     def location(self) -> str:
         """The folder's absolute path."""
-        return os.path.abspath(self._path)  # noqa: PTH100 - Path.resolve would follow the links
+        return self._location
 
     def floats(self, name: str) -> NDArray[np.float32]:
         """Return a small tensor of the file as float32, in its shape; read once, and kept. Not to be changed.
