@@ -1,10 +1,15 @@
 """Raw elements to float32 without torch, where numpy can do it."""
 
-import numpy as np
-from numpy.typing import NDArray
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from cuvee.spec import DType
 from cuvee.tensors.convert import from_bytes
+from cuvee.tensors.framework import np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["widened"]
 

@@ -13,6 +13,7 @@ import torch
 import transformers
 from transformers import PreTrainedModel
 
+from cuvee.sources.open import open_source
 from cuvee.spec import Source
 from models import TOKENS  # noqa: F401 - importing models quiets transformers
 
@@ -38,6 +39,8 @@ GPT2 = {
     "bos_token_id": 1,
     "eos_token_id": 2,
 }
+
+OPENED: list[Source] = []
 
 Make = Callable[[], PreTrainedModel]
 
@@ -102,6 +105,12 @@ def make(
         adapted.save_pretrained(folder / "adapter")
         adapted.merge_and_unload().save_pretrained(folder / "merged")
     return safetensors.torch.load_file(folder / "merged" / "model.safetensors")
+
+
+def opened(reference: str | Path) -> Source:
+    """Open a source; it is closed when the test is over."""
+    OPENED.append(open_source(reference))
+    return OPENED[-1]
 
 
 def read(source: Source, name: str, step: int = 0) -> torch.Tensor:

@@ -1,12 +1,21 @@
 """A small adapter on a small base, to be bent by each test."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from peft import LoraConfig
 
-from sources.adapter.adapters import MODELS, make
+from sources.adapter.adapters import MODELS, OPENED, make
+
+
+@pytest.fixture(autouse=True)
+def closed_afterwards() -> Iterator[None]:
+    """Close what a test has opened."""
+    yield
+    while OPENED:
+        OPENED.pop().close()
 
 
 @pytest.fixture(scope="session")

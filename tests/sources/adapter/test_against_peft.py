@@ -12,9 +12,8 @@ import pytest
 import torch
 from peft import IA3Config, LoraConfig
 
-from cuvee.sources.open import open_source
 from cuvee.spec import DTYPES
-from sources.adapter.adapters import MODELS, make, read
+from sources.adapter.adapters import MODELS, make, opened, read
 
 UNIT = 2.0**-24
 ODD = 37  # bytes; no multiple of an element, a row or a band
@@ -82,8 +81,8 @@ CASES: dict[str, tuple[str, Any]] = {
 def test_tensors_are_what_peft_merges(case: str, tmp_path: Path) -> None:
     model, config = CASES[case]
     merged = make(tmp_path, MODELS[model], config)
-    source = open_source(f"{tmp_path / 'base'}+{tmp_path / 'adapter'}")
-    base = open_source(tmp_path / "base")
+    source = opened(f"{tmp_path / 'base'}+{tmp_path / 'adapter'}")
+    base = opened(tmp_path / "base")
     assert source.header.keys() == merged.keys()
     changed = 0
     for name, expected in merged.items():
@@ -98,7 +97,7 @@ def test_tensors_are_what_peft_merges(case: str, tmp_path: Path) -> None:
 def test_half_precision_is_widened_before_it_is_merged(dtype: torch.dtype, tmp_path: Path) -> None:
     config = lora("q_proj", "embed_tokens", bias="none", modules_to_save=["lm_head"])
     merged = make(tmp_path, MODELS["llama"], config, dtype=dtype)
-    source = open_source(f"{tmp_path / 'base'}+{tmp_path / 'adapter'}")
+    source = opened(f"{tmp_path / 'base'}+{tmp_path / 'adapter'}")
     own = DTYPES["BF16" if dtype is torch.bfloat16 else "F16"]
     for name, expected in merged.items():
         spec = source.header[name]
@@ -115,7 +114,7 @@ def test_adapters_are_merged_one_after_the_other(tmp_path: Path) -> None:
     first = make(tmp_path / "one", MODELS["llama"], lora("q_proj", "k_proj"))
     again = lambda: MODELS["llama"]().from_pretrained(tmp_path / "one" / "merged")  # noqa: E731
     merged = make(tmp_path / "two", again, lora("q_proj", "up_proj", use_dora=True), seed=1)
-    source = open_source(f"{tmp_path}/one/base+{tmp_path}/one/adapter+{tmp_path}/two/adapter")
+    source = opened(f"{tmp_path}/one/base+{tmp_path}/one/adapter+{tmp_path}/two/adapter")
     assert any(not torch.equal(first[name], merged[name]) for name in merged)
     for name, expected in merged.items():
         atol = 32 * UNIT * float(expected.abs().max())

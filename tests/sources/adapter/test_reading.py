@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cuvee.errors import SourceError
-from cuvee.sources.adapter.adapted import Adapted
 from cuvee.sources.adapter.product import MOST_TERMS
 from cuvee.sources.open import open_source
+from cuvee.spec import Source
+from sources.adapter.adapters import opened
 
 # Several bands of rows and tiles of columns, none of them full; a product of many terms; one of one row or column.
 SHAPES = {
@@ -59,21 +60,11 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write(tmp_path_factory.mktemp("shapes"), SHAPES)
 
 
-def whole(source: Adapted, name: str) -> np.ndarray:
+def whole(source: Source, name: str) -> np.ndarray:
     """Read a tensor at once."""
     data = np.empty(source.header[name].nbytes, np.uint8)
     source.read_into(data.data, name)
     return data
-
-
-def opened(reference: str) -> Adapted:
-    """Open an adapted base."""
-    source = open_source(reference)
-    assert isinstance(source, Adapted)
-    return source
-
-
-shared = cache(opened)
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -90,13 +81,13 @@ def test_sums_are_rounded_once(name: str, reference: str) -> None:
 
 @given(data=st.data())
 def test_any_range_has_the_same_bytes(data: st.DataObject, reference: str) -> None:
-    source = shared(reference)
     name = f"{data.draw(st.sampled_from(list(SHAPES)))}.weight"
-    everything = whole(source, name)
-    start = data.draw(st.integers(0, len(everything)))
-    stop = data.draw(st.integers(start, len(everything)))
-    part = np.empty(stop - start, np.uint8)
-    source.read_into(part.data, name, start)
+    with closing(open_source(reference)) as source:
+        everything = whole(source, name)
+        start = data.draw(st.integers(0, len(everything)))
+        stop = data.draw(st.integers(start, len(everything)))
+        part = np.empty(stop - start, np.uint8)
+        source.read_into(part.data, name, start)
     assert np.array_equal(part, everything[start:stop])
 
 

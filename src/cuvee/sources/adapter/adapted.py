@@ -1,12 +1,12 @@
 """A base with an adapter merged into it, as a Source: tensors that change are formed as they are read."""
 
+from __future__ import annotations
+
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from cuvee.errors import FormatError, SourceError, nearest
 from cuvee.sources.adapter.binding import Altered, Bound, add, replace_rows, scale
@@ -19,6 +19,10 @@ from cuvee.sources.adapter.product import Product
 from cuvee.sources.adapter.recent import PRODUCTS, Recent
 from cuvee.sources.strict_json import shown
 from cuvee.spec import DTYPES, Header, Source, TensorSpec
+from cuvee.tensors.framework import np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["Adapted"]
 

@@ -11,19 +11,25 @@ Shapes, with r the rank, E experts, k a kernel::
 Factors of packed experts are bound by `experts`.
 """
 
+from __future__ import annotations
+
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TYPE_CHECKING
 
 from cuvee.errors import FormatError, SourceError, UnsupportedError, nearest
-from cuvee.sources.adapter.changes import AddVector, Change, Load, Multiply, ReplaceRows
+from cuvee.sources.adapter.changes import AddVector, Change, Multiply, ReplaceRows
 from cuvee.sources.adapter.configuration import MERGE_FIRST
 from cuvee.sources.adapter.folder import AdapterFolder, Factors, Tokens, Vector
 from cuvee.sources.adapter.lowrank import LowRank, flat, is_transposed, swapped
 from cuvee.sources.adapter.matching import Matcher
 from cuvee.sources.strict_json import shown
 from cuvee.spec import Source
+
+if TYPE_CHECKING:
+    from cuvee.sources.adapter.changes import Load
 
 __all__ = ["Altered", "Bound"]
 

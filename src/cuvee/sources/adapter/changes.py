@@ -4,24 +4,28 @@ Elements arrive as float64 and leave as float64; they are rounded once, by whoev
 runs of elements that it makes in one go, so that memory stays bounded whatever was asked for.
 """
 
+from __future__ import annotations
+
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from cuvee.errors import SourceError
 from cuvee.sources.adapter.product import TILE_STEP, Product, band_of
+from cuvee.tensors.framework import np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Load = Callable[[], NDArray[np.float32]]
 
 __all__ = ["SPAN", "AddProduct", "AddVector", "Change", "Magnitudes", "Multiply", "ReplaceRows", "spans"]
 
 SPAN = 1 << 16
 """Elements that are made in one go where nothing else decides it."""
 
-Floats = NDArray[np.float64]
-Load = Callable[[], NDArray[np.float32]]
 Axis = Literal["rows", "columns"]
 
 

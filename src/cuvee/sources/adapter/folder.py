@@ -3,16 +3,17 @@
 Which tensor of a base a module means, and whether the shapes fit it, is said by `binding`.
 """
 
+from __future__ import annotations
+
 import os
 import threading
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
 import xxhash
-from numpy.typing import NDArray
 
 from cuvee.errors import FormatError, SourceError, UnsupportedError
 from cuvee.sources.adapter.configuration import Configuration, read_configuration
@@ -21,7 +22,11 @@ from cuvee.sources.checkpoint import Checkpoint
 from cuvee.sources.folder import ADAPTER, ADAPTER_CONFIG, refuse_pickle
 from cuvee.sources.strict_json import shown
 from cuvee.spec import TensorSpec
+from cuvee.tensors.framework import np
 from cuvee.tensors.widen import widened
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["AdapterFolder", "Factors", "Part", "Tokens", "Vector"]
 

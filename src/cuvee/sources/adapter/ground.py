@@ -1,13 +1,17 @@
 """Tensors before any change: the base's, or whole tensors of the adapter that take their place. Knows no change."""
 
-from collections.abc import Mapping
+from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from cuvee.sources.adapter.folder import AdapterFolder
 from cuvee.spec import Source, TensorSpec
+from cuvee.tensors.framework import np
 from cuvee.tensors.widen import widened
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["Ground"]
 

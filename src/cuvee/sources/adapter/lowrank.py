@@ -1,12 +1,20 @@
 """A low-rank change before it is bound to bytes: where its factors come from, and in which order their axes go."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
+from cuvee.sources.adapter.changes import Axis
+from cuvee.tensors.framework import np
 
-from cuvee.sources.adapter.changes import Axis, Load
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from cuvee.sources.adapter.changes import Load
+
+    Floats = NDArray[np.float32]
 
 __all__ = ["LowRank", "experts_transposed", "flat", "is_transposed", "one_expert", "stacked", "swapped"]
 
@@ -15,8 +23,6 @@ CONV1D_FAMILIES = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer")
 CONV1D_LAYERS = ("c_attn", "c_proj", "c_fc", "q_attn")
 # Families whose packed experts are stored (experts, in, out).
 TRANSPOSED_EXPERTS = ("gpt_oss", "aria", "openai_privacy_filter")
-
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

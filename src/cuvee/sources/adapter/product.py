@@ -12,10 +12,15 @@ threads. So an element's bits depend on nothing but the factors::
     rank) ▒ ├──────────┼──────────┼───────┤
 """
 
-import threading
+from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+import threading
+from typing import TYPE_CHECKING
+
+from cuvee.tensors.framework import np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["TILE_STEP", "Product", "band_of"]
 
