@@ -1,16 +1,23 @@
 """Adapters that are broken, of another base, or of a kind that is not read: one clear error each, before a weight."""
 
+import contextlib
+import dataclasses
 import json
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from peft import LoraConfig
 
 from cuvee.errors import CuveeError, FormatError, SourceError, UnsupportedError
+from cuvee.sources.adapter.configuration import read_configuration
+from cuvee.sources.adapter.names import role_of
 from cuvee.sources.open import open_source
 from sources.adapter.adapters import MODELS, make, reconfigure, rewrite
 
@@ -211,13 +218,46 @@ def test_factors_that_fit_several_parameters_are_refused(tmp_path: Path) -> None
     safetensors.torch.save_file(factors, tmp_path / "adapter" / "adapter_model.safetensors")
     settings = {"peft_type": "LORA", "r": 2, "target_parameters": parameters}
     (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps(settings))
-    refused(tmp_path, UnsupportedError, "leave open which belong to which of one, two")
+    refused(tmp_path, UnsupportedError, "leave open which belong to which of 'one', 'two'")
     reconfigure(tmp_path / "adapter", target_parameters=["experts.three"])
-    refused(tmp_path, SourceError, "changes three of 'experts'.*has neither these nor experts kept apart")
+    refused(tmp_path, SourceError, "changes 'three' of 'experts'.*has neither these nor experts kept apart")
     reconfigure(tmp_path / "adapter", target_parameters=["experts.one"], r=3)
     refused(tmp_path, FormatError, r"rank 3 by the configuration|rank 3|fits none of")
     reconfigure(tmp_path / "adapter", target_parameters=["other.one"])
     refused(tmp_path, SourceError, "changes 'experts.weight'")
+
+
+json_values = st.recursive(
+    st.one_of(
+        st.none(), st.booleans(), st.integers(), st.sampled_from([2**70, 10**400]), st.floats(), st.text(max_size=9)
+    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=9), inner, max_size=3)),
+    max_leaves=6,
+)
+FIELDS = [field.name for field in dataclasses.fields(LoraConfig)] + ["feedforward_modules", "new"]
+
+
+@settings(max_examples=300)
+@given(fields=st.dictionaries(st.sampled_from(FIELDS), json_values, max_size=3), kind=st.sampled_from(["LORA", "IA3"]))
+def test_whatever_the_configuration_says_it_is_read_or_refused(fields: dict[str, object], kind: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "adapter_config.json"
+        path.write_text(json.dumps({"peft_type": kind, **fields}))
+        with contextlib.suppress(CuveeError):
+            found = read_configuration(path)
+            found.scaling("model.layers.0.q_proj")
+            found.scales_inputs("model.layers.0.q_proj")
+            found.tokens("embed")
+            found.parameters("experts")
+            found.saves("classifier.weight")
+
+
+@given(
+    name=st.one_of(st.text(), st.from_regex(r"(base_model\.model\.)?(x\.|base_layer\.|lora_A\.|weight|default\.){1,5}"))
+)
+def test_whatever_a_tensor_is_called_it_has_a_role_or_none(name: str) -> None:
+    role = role_of(name)
+    assert role is None or isinstance(role.module, str)
 
 
 @pytest.mark.parametrize("kept", [0, 7, 200, -1])
@@ -277,7 +317,7 @@ def test_what_is_no_adapter_is_refused(llama: Path) -> None:
         open_source(f"{llama}/base+{llama}/adapter")
 
 
-@pytest.mark.parametrize("shape", [(10**15, 0), (0, 10**15)])
+@pytest.mark.parametrize("shape", [(10**9, 0), (0, 10**9)])
 def test_shapes_without_elements_take_no_memory(shape: tuple[int, int], llama: Path) -> None:
     """A file of a few bytes can name extents of any size as long as one of them is zero."""
     file = llama / "adapter" / "adapter_model.safetensors"
@@ -288,5 +328,9 @@ def test_shapes_without_elements_take_no_memory(shape: tuple[int, int], llama: P
         }
     ).encode()
     file.write_bytes(len(header).to_bytes(8, "little") + header)
-    reconfigure(llama / "adapter", r=10**15)
+    reconfigure(llama / "adapter", r=10**9)
     refused(llama, FormatError, "has shape")
+    header = header.replace(b"self_attn.q_proj", b"mlp.experts")
+    file.write_bytes(len(header).to_bytes(8, "little") + header)
+    reconfigure(llama / "adapter", r=1, target_parameters=["mlp.experts.gate_up_proj"])
+    refused(llama, SourceError, "has neither these nor experts kept apart")

@@ -34,6 +34,7 @@ READ = frozenset({
     "modules_to_save", "peft_type", "r", "rank_pattern", "target_parameters", "trainable_token_indices", "use_dora",
     "use_rslora",
 })  # fmt: skip
+MOST_RANK = 2**31  # beyond that no file holds the factors, and numbers overflow
 # Ways to begin that leave the base as it was. Others change it, and the adapter fits the changed base only.
 BEGINNINGS = (None, True, False, "true", "gaussian", "eva", "orthogonal", "mica")
 
@@ -177,7 +178,7 @@ class _Fields:
 
     def rank(self, key: str, value: object) -> int:
         """Return a rank."""
-        if type(value) is not int or value < 1:
+        if type(value) is not int or not 1 <= value <= MOST_RANK:
             raise self._wrong(key, "whole numbers from 1")
         return value
 

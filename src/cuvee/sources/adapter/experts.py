@@ -72,7 +72,7 @@ def add_to_parameters(bound: Bound, module: str, parts: Sequence[Factors]) -> No
     if len(ways) > 1:
         raise UnsupportedError(
             f"{bound.folder.file}: the shapes of the factors of {shown(module)} leave open which belong to which of "
-            f"{', '.join(parameters)}. {MERGE_FIRST}"
+            f"{', '.join(map(shown, parameters))}. {MERGE_FIRST}"
         )
     for part, places in zip(parts, ways[0], strict=True):
         for place in places:
@@ -117,6 +117,8 @@ def _apart(bound: Bound, module: str, part: Factors, parameter: str) -> list[_Pl
     if len(a) != 2 or len(b) != 2 or a[0] % rank or b[1] != a[0]:
         return []
     experts = a[0] // rank
+    if experts > len(bound.base.header):  # a file can name any number of rows that have no columns
+        return []
     for leaves in PARTS.get(parameter, ()):
         names = [[f"{module}.{expert}.{leaf}.weight" for leaf in leaves] for expert in range(experts)]
         beyond = f"{module}.{experts}.{leaves[0]}.weight"
@@ -158,6 +160,7 @@ def _refuse(bound: Bound, module: str, parts: Sequence[Factors], parameters: Seq
             "another base's."
         )
     raise SourceError(
-        f"{bound.folder.file} changes {', '.join(parameters)} of {shown(module)} (factors of shapes {given}), and "
+        f"{bound.folder.file} changes {', '.join(map(shown, parameters))} of {shown(module)} (factors of "
+        f"shapes {given}), and "
         f"{bound.base.reference} has neither these nor experts kept apart that would make them up. {MERGE_FIRST}"
     )

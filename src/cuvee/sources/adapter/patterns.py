@@ -5,6 +5,7 @@ is a stranger. Expressions of that kind are refused; those that people write for
 """
 
 import re
+import warnings
 from pathlib import Path
 
 from cuvee.errors import FormatError
@@ -44,6 +45,7 @@ def _compiled(pattern: str, whole: str, path: Path) -> re.Pattern[str]:
             "repetitions, none within another. Write it in simpler terms."
         )
     try:
-        return re.compile(whole)
+        with warnings.catch_warnings(action="ignore"):  # of what another Python may read otherwise
+            return re.compile(whole)
     except (re.error, OverflowError, RecursionError) as error:
         raise FormatError(f"{path}: {shown(pattern)} is not a regular expression: {error}.") from error
