@@ -90,10 +90,13 @@ class TensorSpec:
     Attributes:
         shape: extent of each axis; ``()`` is a scalar of one element.
         dtype: element type.
+        stored: the type that its file has, where reading it gives another one (a weight with an adapter merged into
+            it); None where that is `dtype`. What is written has this type unless the recipe says otherwise.
     """
 
     shape: tuple[int, ...]
     dtype: DType
+    stored: DType | None = None
 
     @property
     def size(self) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 
 import cuvee
@@ -46,8 +47,15 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def with_models(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder, with the checkpoints below `models`."""
+    """The current folder, with the checkpoints below `models` and adapters of `base` below `adapters`."""
     shutil.copytree(models, tmp_path / "models")
+    for label in ("math", "code"):
+        folder = tmp_path / "adapters" / label
+        folder.mkdir(parents=True)
+        name = "base_model.model.model.layers.0.self_attn.o_proj.lora_"
+        factors = {f"{name}A.weight": torch.ones(2, 8), f"{name}B.weight": torch.ones(8, 2)}
+        safetensors.torch.save_file(factors, folder / "adapter_model.safetensors")
+        (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 2, "lora_alpha": 1}))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

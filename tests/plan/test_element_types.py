@@ -1,10 +1,12 @@
 """What the element type decides: what is copied instead of merged, and what is written."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from cuvee.recipe.rule import Output
+from cuvee.spec import DTYPES, TensorSpec
 
 
 def test_whole_numbers_are_copied_and_compared(plan_of: Any, header: Any, job_of: Any, row_of: Any) -> None:
@@ -74,3 +76,22 @@ def test_copy_moves_bytes_unless_the_type_changes(plan_of: Any, header: Any, job
 def test_bytes_written_are_of_the_output_type(plan_of: Any, header: Any) -> None:
     model = header({"w": ((10,), "F32")})
     assert plan_of(method="linear", models=[model], output=Output(dtype="bfloat16")).bytes_written == 20
+
+
+def test_a_tensor_read_as_another_type_is_written_in_the_type_it_is_stored_in(
+    plan_of: Any, header: Any, job_of: Any
+) -> None:
+    """A weight with an adapter merged into it is float32 until it is merged; its file's type is what counts."""
+    plain, adapted = (
+        header({"w": ((2,), "BF16"), "v": ((2,), "BF16")}),
+        header({"w": ((2,), "F32"), "v": ((2,), "BF16")}),
+    )
+    adapted.header["w"] = replace(adapted.header["w"], stored=DTYPES["BF16"])
+    for models in ([plain, adapted], [adapted, adapted]):
+        plan = plan_of(method="linear", models=models)
+        assert plan.outputs[0] == {name: TensorSpec((2,), DTYPES["BF16"]) for name in ("w", "v")}
+        assert not [warning for warning in plan.warnings if "types" in warning]
+    plan = plan_of(method="copy", models=[adapted])
+    assert (job_of(plan, "w").moves, job_of(plan, "v").moves) == (False, True)
+    wide = plan_of(method="linear", models=[adapted], output=Output(dtype="float32"))
+    assert wide.outputs[0]["w"] == TensorSpec((2,), DTYPES["F32"])

@@ -283,7 +283,9 @@ class _Planner:
         view, spec = tile.outputs[0], next(iter(tile.specs.values()))
         width = view.shape[-1] if view.shape else 1
         for output in tile.outputs:
-            self.outputs[output.name] = spec if spec.dtype == dtype else TensorSpec(spec.shape, dtype)
+            self.outputs[output.name] = (
+                spec if spec.dtype == dtype and not spec.stored else TensorSpec(spec.shape, dtype)
+            )
         job = Job(
             variant=self.number,
             method=method,
@@ -321,7 +323,7 @@ class _Planner:
 
     def _dtype(self, tile: Tile, labels: Sequence[str], base: str | None, method: Method) -> DType:
         """Choose the element type to write."""
-        given = (tile.specs[label].dtype for label in (*labels, *((base,) if base else ())))
+        given = (tile.specs[label].stored or tile.specs[label].dtype for label in (*labels, *((base,) if base else ())))
         types = {dtype.name: dtype for dtype in given}
         widest = common_dtype(types.values())
         if widest.kind != "float":

@@ -11,6 +11,8 @@ from cuvee.errors import FormatError, SourceError, UnsupportedError
 from cuvee.sources.strict_json import read_object, shown
 
 __all__ = [
+    "ADAPTER",
+    "ADAPTER_CONFIG",
     "PICKLE_INDEX_SUFFIX",
     "PICKLE_SUFFIX",
     "PICKLE_SUFFIXES",
@@ -27,11 +29,13 @@ INDEX_SUFFIX = ".safetensors.index.json"
 # transformers' name, then diffusers'.
 STEMS = ("model", "diffusion_pytorch_model")
 ADAPTER = "adapter_model.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
 PICKLE_SUFFIXES = (".bin", ".ckpt", ".pt", ".pth")
 PICKLE_SUFFIX = ".bin"  # of the files of a checkpoint in several, and of its index
 PICKLE_INDEX_SUFFIX = ".bin.index.json"
 # Names listed in a message before it says how many more there are.
 LISTED = 3
+LONGEST_HINT = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +99,17 @@ def file_names(folder: Path) -> Sequence[str]:
 def _single(folder: Path, name: str) -> Weights:
     if name == ADAPTER:
         raise UnsupportedError(
-            f"{folder} holds an adapter ({name}), not a whole model. Adapters are read in a later release; "
-            f"until then merge it into its base first (peft: merge_and_unload, then save_pretrained)."
+            f"{folder} holds an adapter ({name}), not a whole model. Name the model it was trained on, too: "
+            f"BASE+ADAPTER, here {_base_of(folder)}+{folder}."
         )
     return Weights((folder / name,), None, {})
+
+
+def _base_of(folder: Path) -> str:
+    """Return what an adapter says that it was made for, or BASE; a name that is no plain text is no hint."""
+    path = folder / ADAPTER_CONFIG
+    named = read_object(path).get("base_model_name_or_path") if path.is_file() else None
+    return named if isinstance(named, str) and named.isprintable() and 0 < len(named) < LONGEST_HINT else "BASE"
 
 
 def _indexed(folder: Path, index: str, names: Sequence[str]) -> Weights:

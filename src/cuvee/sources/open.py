@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cuvee.errors import SourceError, nearest
+from cuvee.sources.adapter.adapted import Adapted
 from cuvee.sources.checkpoint import Checkpoint
 from cuvee.sources.memory import Memory
 from cuvee.sources.pickled import Pickled, is_pickled
-from cuvee.sources.reference import usable_path
+from cuvee.sources.reference import parts_of, usable_path
 from cuvee.spec import Source
 
 if TYPE_CHECKING:
@@ -24,8 +25,9 @@ def open_source(reference: str | os.PathLike[str] | Mapping[str, torch.Tensor] |
     """Open what `reference` names; headers are read, weights are not.
 
     Args:
-        reference: path of a checkpoint folder, of one safetensors file, or of pickled weights (``~`` is expanded), a
-            state dict, or a source, which is returned as it is.
+        reference: path of a checkpoint folder, of one safetensors file, or of pickled weights (``~`` is expanded);
+            BASE+ADAPTER for a model with an adapter's folder or several; a state dict; or a source, which is returned
+            as it is.
 
     Raises:
         SourceError: nothing is there, or it cannot be read as named tensors.
@@ -38,6 +40,9 @@ def open_source(reference: str | os.PathLike[str] | Mapping[str, torch.Tensor] |
     if isinstance(reference, Mapping):
         return Memory(reference)
     if isinstance(reference, str | os.PathLike):
+        base, *adapters = parts_of(os.fspath(reference))
+        if adapters:
+            return _adapted(open_source(base), adapters, base)
         path = usable_path(reference)
         try:
             if not path.exists():
@@ -49,6 +54,18 @@ def open_source(reference: str | os.PathLike[str] | Mapping[str, torch.Tensor] |
     if hasattr(reference, "header") and hasattr(reference, "read_into"):
         return reference
     raise SourceError(f"A {type(reference).__name__} is no source; expected a path, a state dict or a source.")
+
+
+def _adapted(source: Source, adapters: Sequence[str], name: str) -> Source:
+    """Merge adapters into a source, one after the other; close it where one does not fit."""
+    for adapter in adapters:
+        name = f"{name}+{adapter}"
+        try:
+            source = Adapted(source, usable_path(adapter), name)
+        except SourceError:
+            source.close()
+            raise
+    return source
 
 
 def _not_found(reference: str, path: Path) -> SourceError:

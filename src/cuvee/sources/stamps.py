@@ -37,7 +37,7 @@ def check_stamps(stamps: Mapping[Path, Stamp]) -> None:
         try:
             status = file.stat()
         except OSError as error:
-            raise SourceError(f"{file} was there when the merge began and is not now: {error.strerror}.") from error
+            raise SourceError(f"{file} was there when the merge began and is not now: {error.strerror}.") from None
         if stamp(status) != unchanged:
             raise SourceError(
                 f"{file} was changed during the merge: the result would be neither of the old model nor of the new "

@@ -1,14 +1,15 @@
 """Bytes to float32 and back: the one place where an element type is widened or rounded in torch."""
 
-from typing import TYPE_CHECKING
+from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from cuvee.spec import DType
 from cuvee.tensors.framework import torch
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
 __all__ = ["first_lost", "first_non_finite", "from_bytes", "to_bytes"]
@@ -17,13 +18,13 @@ __all__ = ["first_lost", "first_non_finite", "from_bytes", "to_bytes"]
 E4M3_END = 464.0  # what is larger than this would round to more than 448, the largest value of F8_E4M3
 
 
-def torch_dtype(dtype: DType) -> "torch.dtype":
+def torch_dtype(dtype: DType) -> torch.dtype:
     """Return torch's name for an element type."""
     found: torch.dtype = getattr(torch, dtype.torch_name)
     return found
 
 
-def from_bytes(data: NDArray[np.uint8], dtype: DType) -> "Tensor":
+def from_bytes(data: NDArray[np.uint8], dtype: DType) -> Tensor:
     """Widen raw elements to float32.
 
     Args:
@@ -36,7 +37,7 @@ def from_bytes(data: NDArray[np.uint8], dtype: DType) -> "Tensor":
     return torch.from_numpy(data).view(torch_dtype(dtype)).to(torch.float32)
 
 
-def to_bytes(values: "Tensor", dtype: DType, out: NDArray[np.uint8]) -> "Tensor":
+def to_bytes(values: Tensor, dtype: DType, out: NDArray[np.uint8]) -> Tensor:
     """Round float32 elements once, to nearest even, into `out`.
 
     Args:
@@ -51,14 +52,14 @@ def to_bytes(values: "Tensor", dtype: DType, out: NDArray[np.uint8]) -> "Tensor"
     return stored.copy_(values.reshape(-1))
 
 
-def first_non_finite(values: "Tensor") -> int | None:
+def first_non_finite(values: Tensor) -> int | None:
     """Return the flat index of the first NaN or infinite element, or None if all are finite. Any floating type."""
     flat = values.reshape(-1)
     finite = torch.isfinite(flat if flat.dtype.itemsize > 1 else flat.to(torch.float32))
     return None if bool(finite.all()) else int(finite.to(torch.uint8).argmin())
 
 
-def first_lost(values: "Tensor", stored: "Tensor", dtype: DType) -> int | None:
+def first_lost(values: Tensor, stored: Tensor, dtype: DType) -> int | None:
     """Return the flat index of the first finite element that did not fit into what is stored, or None.
 
     Args:
