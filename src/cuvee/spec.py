@@ -15,6 +15,7 @@ __all__ = [
     "DTYPES",
     "PAIRED",
     "DType",
+    "File",
     "Header",
     "Location",
     "Sink",
@@ -138,6 +139,24 @@ Location = str | Mapping[str, object]
 """What opens a source: a path, a name on the hub, an address; or, for a merge, its recipe as plain values."""
 
 
+class File(Protocol):
+    """A small file beside weights, wherever it lies; `pathlib.Path` is one. As text it says where."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def suffix(self) -> str: ...  # noqa: D102
+
+    def read_bytes(self) -> bytes:
+        """Return all of it.
+
+        Raises:
+            OSError: it cannot be read from a disk.
+            SourceError: it cannot be fetched from elsewhere.
+        """
+        ...
+
+
 class Source(Protocol):
     """Read-only named tensors whose header is known before a byte is read.
 
@@ -163,7 +182,7 @@ class Source(Protocol):
     @property
     def config(self) -> Mapping[str, object]: ...  # noqa: D102
     @property
-    def sidecars(self) -> Mapping[str, Path]: ...  # noqa: D102
+    def sidecars(self) -> Mapping[str, File]: ...  # noqa: D102
     @property
     def paths(self) -> Sequence[Path]: ...  # noqa: D102
     @property

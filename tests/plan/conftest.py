@@ -30,6 +30,8 @@ class HeaderOnly:
         self.shared = shared
         self.sidecars: Mapping[str, Path] = {}
         self.paths: Sequence[Path] = ()
+        self.location = ""
+        self.memory = 0
 
     def locate(self, name: str) -> str:
         return f"{self.reference}/{name}"

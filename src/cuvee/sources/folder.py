@@ -1,14 +1,15 @@
-"""Which files of a folder hold its weights.
+"""Which files of a folder hold its weights, wherever the folder lies.
 
 Knows the naming conventions of Hugging Face checkpoints; reads indexes, and no weight.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePath
 
 from cuvee.errors import FormatError, SourceError, UnsupportedError
-from cuvee.sources.strict_json import read_object, shown
+from cuvee.sources.storage import Storage
+from cuvee.sources.strict_json import parse_object, shown
 
 __all__ = ["PICKLE_SUFFIXES", "Weights", "find_weights", "refuse_pickle"]
 
@@ -27,17 +28,17 @@ class Weights:
     """The files that hold a model's weights.
 
     Attributes:
-        files: in order of their names.
-        index: the index file, if there is one.
+        files: bare names, in order.
+        index: name of the index file, if there is one.
         weight_map: the name of the file of each tensor, as the index says; empty without index.
     """
 
-    files: Sequence[Path]
-    index: Path | None
+    files: Sequence[str]
+    index: str | None
     weight_map: Mapping[str, str]
 
 
-def find_weights(folder: Path) -> Weights:
+def find_weights(folder: Storage) -> Weights:
     """Find the safetensors files that make up the model in `folder`.
 
     An index wins over other files; ``model`` over other names. Files that an index does not name are not part of the
@@ -48,10 +49,7 @@ def find_weights(folder: Path) -> Weights:
         FormatError: the index is malformed, or names files that are missing or elsewhere.
         UnsupportedError: the folder holds an adapter.
     """
-    try:
-        names = sorted(path.name for path in folder.iterdir() if not path.name.startswith(".") and path.is_file())
-    except OSError as error:
-        raise SourceError(f"{folder} cannot be read: {error.strerror}.") from error
+    names = folder.names()
     for stem in STEMS:
         if stem + INDEX_SUFFIX in names:
             return _indexed(folder, stem + INDEX_SUFFIX, names)
@@ -66,38 +64,38 @@ def find_weights(folder: Path) -> Weights:
     if not files:
         raise _nothing(folder, names)
     raise SourceError(
-        f"{folder} holds {len(files)} safetensors files ({_some(files)}) and no single index that says which make up "
-        f"the model. Download model{INDEX_SUFFIX}, or name one file."
+        f"{folder.place} holds {len(files)} safetensors files ({_some(files)}) and no single index that says which "
+        f"make up the model. Download model{INDEX_SUFFIX}, or name one file."
     )
 
 
-def _single(folder: Path, name: str) -> Weights:
+def _single(folder: Storage, name: str) -> Weights:
     if name == ADAPTER:
         raise UnsupportedError(
-            f"{folder} holds an adapter ({name}), not a whole model. Adapters are read in a later release; "
+            f"{folder.place} holds an adapter ({name}), not a whole model. Adapters are read in a later release; "
             f"until then merge it into its base first (peft: merge_and_unload, then save_pretrained)."
         )
-    return Weights((folder / name,), None, {})
+    return Weights((name,), None, {})
 
 
-def _indexed(folder: Path, index: str, names: Sequence[str]) -> Weights:
-    path = folder / index
-    weight_map = _weight_map(path)
+def _indexed(folder: Storage, index: str, names: Sequence[str]) -> Weights:
+    where = folder.where(index)
+    weight_map = _weight_map(folder.small(index), where)
     files = sorted(set(weight_map.values()))
     missing = sorted({*files}.difference(names))
     if missing:
-        raise FormatError(f"{path} names {_some(missing)}, missing from the folder. Download the whole checkpoint.")
+        raise FormatError(f"{where} names {_some(missing)}, missing from the folder. {folder.remedy}")
     single = index.removesuffix(".index.json")
     if single in names and single not in files:
         raise SourceError(
-            f"{folder} holds both {single} and {index}, which names other files ({_some(files)}): two models, "
-            f"perhaps one older than the other. Remove one of them, or name the file {folder / single}."
+            f"{folder.place} holds both {single} and {index}, which names other files ({_some(files)}): two models, "
+            f"perhaps one older than the other. Remove one of them, or name the file {folder.where(single)}."
         )
-    return Weights(tuple(folder / name for name in files), path, weight_map)
+    return Weights(tuple(files), index, weight_map)
 
 
-def _weight_map(path: Path) -> dict[str, str]:
-    weight_map = read_object(path).get("weight_map")
+def _weight_map(raw: bytes, path: str) -> dict[str, str]:
+    weight_map = parse_object(raw, path).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise FormatError(
             f"{path}: 'weight_map' is {shown(weight_map)}; expected an object of tensor name → file name."
@@ -119,24 +117,28 @@ def _is_bare(file: str) -> bool:
     return file.endswith(SUFFIX) and not file.startswith(".") and {"/", "\\", "\0"}.isdisjoint(file)
 
 
-def _nothing(folder: Path, names: Sequence[str]) -> SourceError:
+def _nothing(folder: Storage, names: Sequence[str]) -> SourceError:
     for name in names:
-        refuse_pickle(folder / name)
-    inner = sorted(path.name for path in folder.iterdir() if path.is_dir() and any(path.glob("*" + SUFFIX)))
+        refuse_pickle(folder.where(name))
+    inner = folder.inner()
     if inner:
-        return SourceError(f"{folder} holds no {SUFFIX} file, but its folders {_some(inner)} do. Name one of them.")
-    return SourceError(f"{folder} holds no {SUFFIX} file. Expected a checkpoint folder as saved by save_pretrained.")
+        return SourceError(
+            f"{folder.place} holds no {SUFFIX} file, but its folders {_some(inner)} do. Name one of them."
+        )
+    return SourceError(
+        f"{folder.place} holds no {SUFFIX} file. Expected a checkpoint folder as saved by save_pretrained."
+    )
 
 
-def refuse_pickle(path: Path) -> None:
+def refuse_pickle(where: str) -> None:
     """Refuse a file whose name says that it holds pickled weights.
 
     Raises:
         SourceError: it does; says how to convert it.
     """
-    if path.suffix.lower() in PICKLE_SUFFIXES:
+    if PurePath(where).suffix.lower() in PICKLE_SUFFIXES:
         raise SourceError(
-            f"{path} holds pickled weights, which can run code when opened; only {SUFFIX} is read. If you trust it, "
+            f"{where} holds pickled weights, which can run code when opened; only {SUFFIX} is read. If you trust it, "
             f"convert it: AutoModel….from_pretrained(folder).save_pretrained(new), or safetensors.torch.save_file."
         )
 
