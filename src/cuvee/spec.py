@@ -3,11 +3,11 @@
 Knows no library of tensors, no file format and no method.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 __all__ = [
     "BY_TORCH_NAME",
@@ -15,6 +15,7 @@ __all__ = [
     "DTYPES",
     "PAIRED",
     "DType",
+    "Fetching",
     "File",
     "Header",
     "Location",
@@ -225,6 +226,19 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Release files. Reading afterwards is an error."""
+        ...
+
+
+@runtime_checkable
+class Fetching(Protocol):
+    """A source that may bring weights to this machine, and wants to know beforehand which will be read."""
+
+    def fetch(self, names: Iterable[str]) -> None:
+        """Have at hand what holds these tensors. Call it from the main thread, where the user may interrupt it.
+
+        Raises:
+            SourceError: it cannot be had.
+        """
         ...
 
 

@@ -20,7 +20,7 @@ from cuvee.plan.planner import Plan, used
 from cuvee.plan.rows import CELL, Job
 from cuvee.plan.strips import Strip
 from cuvee.pool import run_threads
-from cuvee.spec import Sink
+from cuvee.spec import Fetching, Sink, Source
 from cuvee.tensors.framework import single_threaded
 from cuvee.writers.journal import Journal
 
@@ -49,6 +49,7 @@ def execute(
     Raises:
         CuveeError: reading, merging or writing failed; the sinks are left incomplete.
     """
+    _fetch(plan)
     meter = Meter()
     run = _Run(plan, sinks, budget, progress, journals)
     with single_threaded():
@@ -58,6 +59,18 @@ def execute(
     for source in {id(s): s for own in plan.variants for s in own.sources.values()}.values():
         source.check_unchanged()
     return meter.report(run.bytes_read, run.bytes_written, run.notes(), digests)
+
+
+def _fetch(plan: Plan) -> None:
+    """Have at hand what will be read of sources that lie elsewhere."""
+    needed: dict[int, tuple[Source, set[str]]] = {}
+    for row in plan.rows:
+        for i in {i for job in row.jobs for i in used(job)}:
+            source, view = row.inputs[i].source, row.inputs[i].view
+            needed.setdefault(id(source), (source, set()))[1].add(view.name)
+    for source, names in needed.values():
+        if isinstance(source, Fetching):
+            source.fetch(names)
 
 
 class _Run:

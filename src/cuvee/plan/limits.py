@@ -95,7 +95,9 @@ def budget_of(plan: Plan, limits: Limits, in_torch: InTorch = lambda _row, _job:
     fixed = _fixed_memory(plan, in_torch)
     workers, block_bytes = limits.workers, limits.block_bytes
     worker, row = _largest(plan, block_bytes, in_torch)
-    each = WORKER + sum({id(source): source.memory for own in plan.variants for source in own.sources.values()}.values())
+    each = WORKER + sum(
+        {id(source): source.memory for own in plan.variants for source in own.sources.values()}.values()
+    )
     while True:
         peak = fixed + workers * (each + worker)
         if limits.memory is None or peak <= limits.memory:

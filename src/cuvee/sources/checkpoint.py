@@ -45,7 +45,9 @@ class Checkpoint:
         weights = find_weights(storage) if storage.single is None else _one_file(storage, storage.single)
         sidecars = find_sidecars(names)
         storage.prepare([name for name in sidecars if not name.endswith(CODE_SUFFIX)])
-        config = parse_object(storage.small(CONFIG), storage.where(CONFIG), constants=True) if CONFIG in sidecars else {}
+        config = (
+            parse_object(storage.small(CONFIG), storage.where(CONFIG), constants=True) if CONFIG in sidecars else {}
+        )
         headers = dict(zip(weights.files, storage.headers(weights.files), strict=True))
         _check_index(storage, weights, headers)
         self.metadata: Mapping[str, Mapping[str, str]] = {name: header.metadata for name, header in headers.items()}

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cuvee.errors import SourceError, nearest
+from cuvee.errors import SourceError
 from cuvee.sources.checkpoint import Checkpoint
+from cuvee.sources.find import find_storage
 from cuvee.sources.memory import Memory
-from cuvee.sources.reference import usable_path
 from cuvee.spec import Source
 
 if TYPE_CHECKING:
@@ -23,11 +22,14 @@ def open_source(reference: str | os.PathLike[str] | Mapping[str, torch.Tensor] |
     """Open what `reference` names; headers are read, weights are not.
 
     Args:
-        reference: path of a checkpoint folder or of one safetensors file (``~`` is expanded), a state dict, or a
-            source, which is returned as it is.
+        reference: path of a checkpoint folder or of one safetensors file (``~`` is expanded), address of one that
+            fsspec understands (``s3://bucket/checkpoint``), name of a model on the hub (``org/name``,
+            ``org/name@revision``), a state dict, or a source, which is returned as it is. Of a model on the hub,
+            weights are downloaded when they are read; at an address they are read where they are.
 
     Raises:
         SourceError: nothing is there, or it cannot be read as named tensors.
+        MissingLibraryError: the protocol of an address needs a library that is not installed.
 
     Example:
         >>> import torch
@@ -37,24 +39,17 @@ def open_source(reference: str | os.PathLike[str] | Mapping[str, torch.Tensor] |
     if isinstance(reference, Mapping):
         return Memory(reference)
     if isinstance(reference, str | os.PathLike):
-        path = usable_path(reference)
-        try:
-            if not path.exists():
-                raise _not_found(os.fspath(reference), path)
-            return Checkpoint(path, os.fspath(reference))
-        except OSError as error:
-            raise SourceError(f"{path} cannot be read: {error.strerror}.") from error
+        return _checkpoint(os.fspath(reference))
     if hasattr(reference, "header") and hasattr(reference, "read_into"):
         return reference
     raise SourceError(f"A {type(reference).__name__} is no source; expected a path, a state dict or a source.")
 
 
-def _not_found(reference: str, path: Path) -> SourceError:
-    if path.is_symlink():
-        return SourceError(f"'{reference}' is a link to '{path.readlink()}', which is not there. Download it again.")
-    parent = path.parent
-    siblings = [entry.name for entry in parent.iterdir()] if parent.is_dir() else []
-    return SourceError(
-        f"'{reference}' is not a local folder or file.{nearest(path.name, siblings)} "
-        f"Models are not downloaded by name yet (a later release will): download it and give its folder."
-    )
+def _checkpoint(reference: str) -> Checkpoint:
+    """Open a checkpoint, wherever it lies."""
+    storage = find_storage(reference)
+    try:
+        return Checkpoint(storage, reference)
+    except BaseException:
+        storage.close()
+        raise
