@@ -223,6 +223,25 @@ def test_only_files_of_the_model_are_downloaded(hub: Hub, tmp_path: Path) -> Non
     assert hub.asked("GET") == {"config.json", "model.safetensors.index.json", "tokenizer.json", *SHARDS}
 
 
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"pytorch_model.bin": b"x"}, "org/model@.*/pytorch_model.bin holds pickled weights"),
+        ({"unet/model.safetensors": b"x"}, "holds no .safetensors file, but its folders 'unet' do"),
+        ({"model.safetensors": b"x"}, "org/model@.*/model.safetensors has 1 bytes; a safetensors file begins with 8"),
+        (
+            {"model.safetensors.index.json": b'{"weight_map": {"w": "x.safetensors"}}'},
+            "The model on the hub is incomplete",
+        ),
+    ],
+)
+def test_what_is_no_checkpoint_is_refused(files: dict[str, bytes], said: str, hub: Hub, opened: Opened) -> None:
+    hub.add("org/model", files)
+    with pytest.raises(SourceError, match=said):
+        opened("org/model")
+    assert hub.asked("GET") <= {"model.safetensors.index.json"}
+
+
 def test_only_shards_that_a_merge_reads_are_downloaded(hub: Hub, tmp_path: Path) -> None:
     hub.add("org/model", sharded())
     recipe = {"cuvee": 1, "method": "linear", "models": ["org/model"], "tensors": [{"match": "a", "skip": True}]}

@@ -51,7 +51,7 @@ class HubFolder:
         self._listing = list_files(model, revision or NEWEST)
         self._sizes = self._listing.sizes
         self._snapshot = self._listing.snapshot
-        # Asked for by the revision, the first file teaches the cache which commit that is: there may be no network later.
+        # Asked for by the revision, the first file teaches the cache which commit that is, for days without network.
         self._first_revision = self._listing.revision if self._listing.is_online else self._listing.commit
         self._headers: dict[str, FileHeader] = {}
         self._local: LocalFolder | None = None

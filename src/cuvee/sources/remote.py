@@ -39,10 +39,12 @@ LIBRARIES: Mapping[str, str] = {
     "abfs": "adlfs", "abfss": "adlfs", "adl": "adlfs", "az": "adlfs", "gcs": "gcsfs", "gs": "gcsfs", "http": "aiohttp",
     "https": "aiohttp", "s3": "s3fs", "s3a": "s3fs", "sftp": "paramiko", "ssh": "paramiko",
 }  # fmt: skip
-# What stores call that which changes with a file's content; where one tells several, all are compared.
-TAGS = "ETag", "etag", "version_id", "VersionId", "generation", "md5Hash", "content_md5", "checksum", "oid", "blob_id"
-# What they call the time of its last change, of which it is compared where there is no tag.
-TIMES = "mtime", "LastModified", "last_modified", "updated", "modified", "created"
+# What stores call that which changes with a file's content, and the time of its last change, which has to do where
+# there is no such tag. The first that a store tells is compared.
+VERSIONS = (
+    "ETag", "etag", "generation", "md5Hash", "content_md5", "checksum", "oid", "blob_id", "version_id", "VersionId",
+    "mtime", "LastModified", "last_modified", "updated", "modified", "created",
+)  # fmt: skip
 
 Result = TypeVar("Result")
 
@@ -133,6 +135,7 @@ class RemoteFolder:
 
     def headers(self, names: Sequence[str]) -> Sequence[FileHeader]:
         """Read the headers of weight files, several at once."""
+        self._fs.invalidate_cache()
         return at_once(self._header, names)
 
     def identity(self, name: str) -> str:
@@ -207,8 +210,9 @@ class RemoteFolder:
 
     def _header(self, name: str) -> FileHeader:
         """Read a header, and remember which version of the file it is of."""
-        version = self._versions[name] = _version(self._entries[name])
         try:
+            # Asked again: what a listing says of a file may be less, or worded otherwise.
+            version = self._versions[name] = _version(self._ask(lambda fs: fs.info(self._path(name))))
             return fetch_header(
                 lambda begin, count: self._range(name, begin, begin + count),
                 self._size(name),
@@ -284,9 +288,7 @@ def _name(path: str) -> str:
 
 def _version(entry: Mapping[str, Any]) -> str:
     """Return what differs once a file has changed, as far as its store tells; in one word."""
-    found = [str(entry[key]) for key in TAGS if entry.get(key)]
-    found = found or [str(entry[key]) for key in TIMES if entry.get(key)][:1]
-    return "/".join(found).replace(" ", "T") or "-"
+    return next((str(entry[key]).replace(" ", "T") for key in VERSIONS if entry.get(key)), "-")
 
 
 def _reason(error: BaseException) -> str:
