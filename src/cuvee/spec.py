@@ -3,11 +3,11 @@
 Knows no library of tensors, no file format and no method.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 __all__ = [
     "BY_TORCH_NAME",
@@ -15,6 +15,8 @@ __all__ = [
     "DTYPES",
     "PAIRED",
     "DType",
+    "Fetching",
+    "File",
     "Header",
     "Location",
     "Sink",
@@ -141,6 +143,24 @@ Location = str | Mapping[str, object]
 """What opens a source: a path, a name on the hub, an address; or, for a merge, its recipe as plain values."""
 
 
+class File(Protocol):
+    """A small file beside weights, wherever it lies; `pathlib.Path` is one. As text it says where."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def suffix(self) -> str: ...  # noqa: D102
+
+    def read_bytes(self) -> bytes:
+        """Return all of it.
+
+        Raises:
+            OSError: it cannot be read from a disk.
+            SourceError: it cannot be fetched from elsewhere.
+        """
+        ...
+
+
 class Source(Protocol):
     """Read-only named tensors whose header is known before a byte is read.
 
@@ -167,7 +187,7 @@ class Source(Protocol):
     @property
     def config(self) -> Mapping[str, object]: ...  # noqa: D102
     @property
-    def sidecars(self) -> Mapping[str, Path]: ...  # noqa: D102
+    def sidecars(self) -> Mapping[str, File]: ...  # noqa: D102
     @property
     def paths(self) -> Sequence[Path]: ...  # noqa: D102
     @property
@@ -212,6 +232,19 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Release files. Reading afterwards is an error."""
+        ...
+
+
+@runtime_checkable
+class Fetching(Protocol):
+    """A source that may bring weights to this machine, and wants to know beforehand which will be read."""
+
+    def fetch(self, names: Iterable[str]) -> None:
+        """Have at hand what holds these tensors. Call it from the main thread, where the user may interrupt it.
+
+        Raises:
+            SourceError: it cannot be had.
+        """
         ...
 
 

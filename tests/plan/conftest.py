@@ -30,7 +30,8 @@ class HeaderOnly:
         self.shared = shared
         self.sidecars: Mapping[str, Path] = {}
         self.paths: Sequence[Path] = ()
-        self.identity = self.location = reference
+        self.identity = reference
+        self.location = ""
         self.memory = self.preparation = 0
 
     def cost(self, name: str) -> int:

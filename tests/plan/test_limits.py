@@ -288,3 +288,14 @@ def test_a_rule_can_make_a_tensor_be_read_once_and_so_not_be_kept(plan_of: Any, 
         for rules in ([], [Rule(match=("v",), method="linear")])
     )
     assert in_kernels(both, Limits()).keep_bytes == 2 * in_kernels(one, Limits()).keep_bytes > 0
+
+
+def test_what_sources_take_to_read_counts_for_each_worker(plan_of: Any, header: Any) -> None:
+    models = {label: header({"w": (64, 64)}, reference=label) for label in "ab"}
+    plan = plan_of(method="linear", models=models)
+    before = {workers: needed(plan, workers=workers) for workers in (1, 3)}
+    models["a"].memory, models["b"].memory = 20 * MB, 5 * MB
+    assert {workers: needed(plan, workers=workers) - nbytes for workers, nbytes in before.items()} == {
+        1: 25 * MB,
+        3: 75 * MB,
+    }

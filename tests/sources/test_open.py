@@ -46,8 +46,8 @@ def test_missing_path_is_an_error_with_the_nearest_sibling(folder: Path) -> None
         open_source(f"{folder}s")
 
 
-def test_hub_name_is_an_error_that_says_it_is_not_downloaded() -> None:
-    with pytest.raises(SourceError, match=r"'org/model' is not a local folder or file.*not downloaded by name yet"):
+def test_name_that_is_neither_a_path_nor_in_the_cache_of_the_hub_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"'org/model' is not to be had from the hub.*is not a local folder or file"):
         open_source("org/model")
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from cuvee.cli.downloads import show_downloads
 from cuvee.cli.tables import family, print_unfolded, table_of
 from cuvee.evaluate.difference import Sums, TensorDifference, by_layer, difference, total
 from cuvee.sources.open import open_source
@@ -67,7 +68,8 @@ def _compared(a: Source, b: Source) -> list[TensorDifference]:
     """Compare, with a progress bar if someone is watching."""
     console = Console(stderr=True)
     found = []
-    with Progress(console=console, transient=True, disable=not sys.stderr.isatty()) as progress:
+    bar = Progress(console=console, transient=True, disable=not sys.stderr.isatty())
+    with bar as progress, show_downloads(progress):
         task = progress.add_task("comparing", total=sum(spec.nbytes for spec in a.header.values()))
         for one in difference(a, b):
             found.append(one)

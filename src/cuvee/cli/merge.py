@@ -16,6 +16,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from cuvee.cli.downloads import show_downloads
 from cuvee.cli.units import size
 from cuvee.execute.merge import merge
 from cuvee.execute.report import Report
@@ -53,9 +54,12 @@ def _cost(out: Path, report: Report) -> str:
 
 @contextmanager
 def progress_bar(console: Console) -> Iterator[Callable[[int, int], None]]:
-    """Show bytes moved, bytes per second and the time left while the block runs, if somebody can see it."""
+    """Show bytes moved, bytes per second and the time left while the block runs, if somebody can see it.
+
+    Downloads have lines of their own.
+    """
     columns = (
-        TextColumn("merging"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
@@ -63,7 +67,8 @@ def progress_bar(console: Console) -> Iterator[Callable[[int, int], None]]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    with progress as bar, show_downloads(bar):
         task = bar.add_task("merging", total=None)
         lock = threading.Lock()
         known = 0

@@ -20,7 +20,7 @@ from cuvee.plan.planner import Plan, make_plan, used
 from cuvee.plan.strips import Strip
 from cuvee.recipe.recipe import BASE
 from cuvee.resolve import Resolved, Sources
-from cuvee.spec import Header, Location
+from cuvee.spec import File, Header, Location
 
 __all__ = ["Merged", "merges_in", "open_sources"]
 
@@ -112,7 +112,7 @@ class Merged:
         return {**self._resolved.sources[self._resolved.donor].config, **self.plan.config[0]}
 
     @property
-    def sidecars(self) -> Mapping[str, Path]:
+    def sidecars(self) -> Mapping[str, File]:
         """The donor's."""
         return self._resolved.sources[self._resolved.donor].sidecars
 

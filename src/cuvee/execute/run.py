@@ -22,7 +22,7 @@ from cuvee.plan.planner import Plan, used
 from cuvee.plan.rows import CELL, Job
 from cuvee.plan.strips import Strip
 from cuvee.pool import run_threads
-from cuvee.spec import Sink
+from cuvee.spec import Fetching, Sink, Source
 from cuvee.tensors.framework import single_threaded
 from cuvee.writers.journal import Journal
 
@@ -51,6 +51,8 @@ def execute(
     Raises:
         CuveeError: reading, merging or writing failed; the sinks are left incomplete.
     """
+    for each_plan in (plan, *(each.plan for each in merges)):
+        _fetch(each_plan)
     meter = Meter()
     merges = merges_in(plan)
     for each in merges:
@@ -69,6 +71,18 @@ def execute(
     notes = [f"{tensor}: {text} ({each.reference})." for each in merges for tensor, text in sorted(each.notes)]
     bytes_read = run.bytes_read + sum(each.bytes_prepared for each in merges)
     return meter.report(bytes_read, run.bytes_written, notes + run.notes(), digests)
+
+
+def _fetch(plan: Plan) -> None:
+    """Have at hand what will be read of sources that lie elsewhere."""
+    needed: dict[int, tuple[Source, set[str]]] = {}
+    for row in plan.rows:
+        for i in {i for job in row.jobs for i in used(job)}:
+            source, view = row.inputs[i].source, row.inputs[i].view
+            needed.setdefault(id(source), (source, set()))[1].add(view.name)
+    for source, names in needed.values():
+        if isinstance(source, Fetching):
+            source.fetch(names)
 
 
 class _Run:

@@ -5,13 +5,12 @@ Nothing here changes what is merged. Reads no weight; compares configurations, a
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import combinations
-from pathlib import Path
 
 from cuvee.architectures.roles import role_of
 from cuvee.layouts.aligned import Aligned
 from cuvee.recipe.recipe import BASE
 from cuvee.recipe.rule import Rule
-from cuvee.spec import Source, TensorSpec
+from cuvee.spec import File, Source, TensorSpec
 
 __all__ = ["differing_companions", "listed", "names_apart", "repeated", "rules_without_effect", "unlike_configuration"]
 
@@ -78,7 +77,7 @@ def repeated(sources: Mapping[str, Source]) -> list[str]:
     """Report sources that are named more than once."""
     notes = []
     for (one, first), (other, second) in combinations(sources.items(), 2):
-        if first is second and first.paths:  # what is in memory was handed over knowingly
+        if first is second and first.location:  # what is in memory was handed over knowingly
             what = (
                 f"'{one}' is the base: its task vector is zero"
                 if other == BASE
@@ -137,8 +136,8 @@ def differing_companions(sources: Mapping[str, Source], donor: str) -> list[str]
     return notes
 
 
-def _same(one: Path | None, other: Path | None) -> bool:
+def _same(one: File | None, other: File | None) -> bool:
     """Compare two files; one that is missing differs from nothing."""
     if one is None or other is None or one == other:
         return True
-    return one.stat().st_size == other.stat().st_size and one.read_bytes() == other.read_bytes()
+    return one.read_bytes() == other.read_bytes()

@@ -4,10 +4,10 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from cuvee.errors import RecipeError
+from cuvee.errors import RecipeError, SourceError
 from cuvee.recipe.yaml_text import parse
 from cuvee.sources.sidecars import CARD
-from cuvee.spec import Source
+from cuvee.spec import File, Source
 
 __all__ = ["conflict", "licence_of"]
 
@@ -49,12 +49,11 @@ def conflict(licences: Mapping[str, str | None]) -> str | None:
     return f"The models' licences differ: {listed}. See whether they allow a merge, and what licence it must have."
 
 
-def _front_matter(card: Path) -> Mapping[str, object]:
+def _front_matter(card: File) -> Mapping[str, object]:
     """Return what stands between the lines at the beginning of a card; nothing where it cannot be read."""
     try:
-        with card.open("rb") as file:
-            found = FRONT.match(file.read(MOST))
-        content = parse(found[1].decode(), card)[0] if found else None
-    except (OSError, UnicodeDecodeError, RecipeError):  # a card is for people; it need not be well-formed
+        found = FRONT.match(card.read_bytes()[:MOST])
+        content = parse(found[1].decode(), Path(str(card)))[0] if found else None
+    except (OSError, SourceError, UnicodeDecodeError, RecipeError):  # a card is for people; it need not be well-formed
         return {}
     return content if isinstance(content, dict) else {}

@@ -1,21 +1,19 @@
-"""A checkpoint on disk as a Source: a folder of one or several safetensors files, or one such file.
+"""A checkpoint as a Source: a folder of one or several safetensors files, or one such file, wherever it lies.
 
 Knows nothing of what the tensors mean.
 """
 
-import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from cuvee.errors import SourceError, nearest
-from cuvee.files import OpenFiles
 from cuvee.sources.folder import Weights, check_index, find_weights, refuse_pickle
-from cuvee.sources.header import read_header
-from cuvee.sources.sidecars import CONFIG, find_sidecars
-from cuvee.sources.stamps import check_stamps, stamp
-from cuvee.sources.strict_json import read_object, shown
-from cuvee.spec import Header, TensorSpec
+from cuvee.sources.local import LocalFolder
+from cuvee.sources.sidecars import CODE_SUFFIX, CONFIG, find_sidecars
+from cuvee.sources.storage import Storage
+from cuvee.sources.strict_json import parse_object, shown
+from cuvee.spec import File, Header, TensorSpec
 
 __all__ = ["Checkpoint"]
 
@@ -26,8 +24,8 @@ class Checkpoint:
     A folder brings its configuration and sidecars; one file by itself brings neither, whatever lies beside it.
 
     Args:
-        path: a folder, or one safetensors file.
-        reference: what the user called it; the path if not given.
+        place: path of a folder or of one safetensors file, or what reads one that lies elsewhere.
+        reference: what the user called it; the place if not given.
 
     Attributes:
         metadata: free text of each file, by file name.
@@ -38,31 +36,33 @@ class Checkpoint:
         UnsupportedError: the folder holds something other than a whole model.
     """
 
-    def __init__(self, path: str | os.PathLike[str], reference: str | None = None) -> None:
-        self._path = Path(path)
-        self._reference = reference if reference is not None else os.fspath(path)
-        folder = self._path if self._path.is_dir() else None
-        weights = find_weights(self._path) if folder else _one_file(self._path)
-        headers = {file: read_header(file) for file in weights.files}
-        check_index(weights, {file: header.tensors for file, header in headers.items()})
-        self.metadata: Mapping[str, Mapping[str, str]] = {
-            file.name: header.metadata for file, header in headers.items()
-        }
-        self._unchanged = {file: (header.file_bytes, header.modified_ns) for file, header in headers.items()}
-        self._identity = "\n".join(
-            f"{os.path.realpath(file)} {header.file_bytes} {header.modified_ns} {header.digest}"
-            for file, header in headers.items()
+    def __init__(self, place: str | os.PathLike[str] | Storage, reference: str | None = None) -> None:
+        storage = LocalFolder(Path(place)) if isinstance(place, str | os.PathLike) else place
+        self._storage = storage
+        self._reference = reference if reference is not None else storage.place
+        names = storage.names() if storage.single is None else ()
+        weights = find_weights(storage) if storage.single is None else _one_file(storage, storage.single)
+        sidecars = find_sidecars(names)
+        storage.prepare([name for name in sidecars if not name.endswith(CODE_SUFFIX)])
+        config = (
+            parse_object(storage.small(CONFIG), storage.where(CONFIG), constants=True) if CONFIG in sidecars else {}
         )
-        self._files = OpenFiles(self._open)
+        headers = dict(zip(weights.files, storage.headers(weights.files), strict=True))
+        check_index(storage, weights, {name: header.tensors for name, header in headers.items()})
+        self.metadata: Mapping[str, Mapping[str, str]] = {name: header.metadata for name, header in headers.items()}
+        self._identity = "\n".join(
+            f"{storage.identity(name)} {header.file_bytes} {header.version} {header.digest}"
+            for name, header in headers.items()
+        )
         self._specs: dict[str, TensorSpec] = {}
-        self._places: dict[str, tuple[Path, int, int]] = {}  # file, first byte, bytes
+        self._places: dict[str, tuple[str, int, int]] = {}  # file, first byte, bytes
         for file, header in headers.items():
             for name, placed in header.tensors.items():
                 self._specs[name] = placed.spec
                 self._places[name] = file, placed.begin, placed.spec.nbytes
-        self._sidecars = find_sidecars(folder) if folder else {}
-        self._config = read_object(self._sidecars[CONFIG], constants=True) if CONFIG in self._sidecars else {}
-        self._paths = ((folder,) if folder else ()) + tuple(weights.files)
+        self._config = config
+        self._sidecars = {name: storage.file(name) for name in sidecars}
+        self._paths = storage.paths(weights.files)
 
     @property
     def reference(self) -> str:
@@ -85,19 +85,19 @@ class Checkpoint:
         return self._config
 
     @property
-    def sidecars(self) -> Mapping[str, Path]:
+    def sidecars(self) -> Mapping[str, File]:
         """Configuration, tokenizer and custom code, by file name."""
         return self._sidecars
 
     @property
     def paths(self) -> Sequence[Path]:
-        """The folder and the weight files, links not followed."""
+        """The folder and the weight files, links not followed; nothing where it lies on no disk of this machine."""
         return self._paths
 
     @property
     def memory(self) -> int:
-        """Nothing but what is read ahead, which is little."""
-        return 0
+        """What is read ahead: little on a disk, more from afar."""
+        return self._storage.memory
 
     @property
     def preparation(self) -> int:
@@ -113,12 +113,12 @@ class Checkpoint:
         return self._place(name)[2]
 
     def locate(self, name: str) -> str:
-        """Return the path of the file that holds the tensor.
+        """Return the path or address of the file that holds the tensor.
 
         Raises:
             SourceError: there is no such tensor.
         """
-        return str(self._place(name)[0])
+        return self._storage.where(self._place(name)[0])
 
     def read_into(self, buffer: memoryview, name: str, offset: int = 0) -> None:
         """Fill `buffer` with the tensor's bytes from byte `offset` on. Any number of threads may do so at once.
@@ -135,30 +135,41 @@ class Checkpoint:
         file, begin, nbytes = self._place(name)
         if offset < 0 or offset + buffer.nbytes > nbytes:
             raise SourceError(
-                f"{file}: tensor {shown(name)} has {nbytes:,} bytes; bytes {offset:,} to "
+                f"{self.locate(name)}: tensor {shown(name)} has {nbytes:,} bytes; bytes {offset:,} to "
                 f"{offset + buffer.nbytes:,} were asked for."
             )
         if buffer.nbytes == 0:
             return
         try:
-            count = self._files.read_at(file, buffer.cast("B"), begin + offset)
+            count = self._storage.read_at(file, buffer.cast("B"), begin + offset)
         except OSError as error:
-            raise SourceError(f"{file}: tensor {shown(name)} cannot be read: {error.strerror}.") from error
+            raise SourceError(f"{self.locate(name)}: tensor {shown(name)} cannot be read: {error.strerror}.") from error
         if count < buffer.nbytes:
             raise SourceError(
-                f"{file}: tensor {shown(name)}: the file ended after {count:,} of {buffer.nbytes:,} bytes. "
-                f"It was cut short since its header was read; nothing may write to an input during a merge."
+                f"{self.locate(name)}: tensor {shown(name)}: the file ended after {count:,} of {buffer.nbytes:,} "
+                f"bytes. It was cut short since its header was read; nothing may write to an input during a merge."
             )
+
+    def fetch(self, names: Iterable[str]) -> None:
+        """Bring to this machine what holds these tensors, where it is read from there and is not there yet.
+
+        Reading without it does the same, in the thread that reads. Call it from the main thread: the user may
+        interrupt it there.
+
+        Raises:
+            SourceError: there is no such tensor, or its file cannot be had.
+        """
+        self._storage.fetch(sorted({self._place(name)[0] for name in names}))
 
     @property
     def identity(self) -> str:
-        """Each weight file's real path, size, time of its last change, and its header's digest."""
+        """For each weight file its real place, size, version (time of its last change), and its header's digest."""
         return self._identity
 
     @property
     def location(self) -> str:
-        """Its absolute path."""
-        return os.path.abspath(self._path)  # noqa: PTH100 - Path.resolve would follow the links
+        """Its absolute path, its address, or its name on the hub with a commit."""
+        return self._storage.location
 
     def check_unchanged(self) -> None:
         """Verify that the files are still what they were when their headers were read.
@@ -166,31 +177,22 @@ class Checkpoint:
         Raises:
             SourceError: one is not; names it.
         """
-        check_stamps(self._unchanged)
+        self._storage.check_unchanged()
 
     def close(self) -> None:
         """Close all files. Reading afterwards is an error."""
-        self._files.close()
+        self._storage.close()
 
-    def _open(self, file: Path) -> io.FileIO:
-        """Open a file that is still what it was when its header was read."""
-        opened = io.FileIO(file, "rb")
-        if stamp(os.fstat(opened.fileno())) != self._unchanged[file]:
-            opened.close()
-            raise OSError(0, "it has changed since its header was read")
-        return opened
-
-    def _place(self, name: str) -> tuple[Path, int, int]:
+    def _place(self, name: str) -> tuple[str, int, int]:
         try:
             return self._places[name]
         except KeyError:
             raise SourceError(f"{self._reference} has no tensor {shown(name)}.{nearest(name, self._specs)}") from None
 
 
-def _one_file(path: Path) -> Weights:
-    if not path.exists():
-        raise SourceError(f"{path} does not exist. Expected a checkpoint folder or a safetensors file.")
-    refuse_pickle(path)
-    if path.suffix == ".json":
-        raise SourceError(f"{path} is not weights but a file about them. Name its folder, {path.parent}.")
-    return Weights((path,), None, {})
+def _one_file(storage: Storage, name: str) -> Weights:
+    refuse_pickle(storage.place)
+    if name.endswith(".json"):
+        folder = storage.place.removesuffix(name).rstrip("/") or "."
+        raise SourceError(f"{storage.place} is not weights but a file about them. Name its folder, {folder}.")
+    return Weights((name,), None, {})

@@ -1,14 +1,15 @@
-"""Which files of a folder hold its weights.
+"""Which files of a folder hold its weights, wherever the folder lies.
 
 Knows the naming conventions of Hugging Face checkpoints; reads indexes, and no weight.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePath
 
 from cuvee.errors import FormatError, SourceError, UnsupportedError
-from cuvee.sources.strict_json import read_object, shown
+from cuvee.sources.storage import Storage
+from cuvee.sources.strict_json import parse_object, shown
 
 __all__ = [
     "ADAPTER",
@@ -18,7 +19,6 @@ __all__ = [
     "PICKLE_SUFFIXES",
     "Weights",
     "check_index",
-    "file_names",
     "find_weights",
     "read_index",
     "refuse_pickle",
@@ -43,17 +43,17 @@ class Weights:
     """The files that hold a model's weights.
 
     Attributes:
-        files: in order of their names.
-        index: the index file, if there is one.
+        files: bare names, in order.
+        index: name of the index file, if there is one.
         weight_map: the name of the file of each tensor, as the index says; empty without index.
     """
 
-    files: Sequence[Path]
-    index: Path | None
+    files: Sequence[str]
+    index: str | None
     weight_map: Mapping[str, str]
 
 
-def find_weights(folder: Path) -> Weights:
+def find_weights(folder: Storage) -> Weights:
     """Find the safetensors files that make up the model in `folder`.
 
     An index wins over other files; ``model`` over other names. Files that an index does not name are not part of the
@@ -64,7 +64,7 @@ def find_weights(folder: Path) -> Weights:
         FormatError: the index is malformed, or names files that are missing or elsewhere.
         UnsupportedError: the folder holds an adapter.
     """
-    names = file_names(folder)
+    names = folder.names()
     for stem in STEMS:
         if stem + INDEX_SUFFIX in names:
             return _indexed(folder, stem + INDEX_SUFFIX, names)
@@ -79,72 +79,63 @@ def find_weights(folder: Path) -> Weights:
     if not files:
         raise _nothing(folder, names)
     raise SourceError(
-        f"{folder} holds {len(files)} safetensors files ({_some(files)}) and no single index that says which make up "
-        f"the model. Download model{INDEX_SUFFIX}, or name one file."
+        f"{folder.place} holds {len(files)} safetensors files ({_some(files)}) and no single index that says which "
+        f"make up the model. Download model{INDEX_SUFFIX}, or name one file."
     )
 
 
-def file_names(folder: Path) -> Sequence[str]:
-    """Return the names of a folder's ordinary files, sorted, without hidden ones.
-
-    Raises:
-        SourceError: it cannot be read.
-    """
-    try:
-        return sorted(path.name for path in folder.iterdir() if not path.name.startswith(".") and path.is_file())
-    except OSError as error:
-        raise SourceError(f"{folder} cannot be read: {error.strerror}.") from error
-
-
-def _single(folder: Path, name: str) -> Weights:
+def _single(folder: Storage, name: str) -> Weights:
     if name == ADAPTER:
         raise UnsupportedError(
-            f"{folder} holds an adapter ({name}), not a whole model. Name the model it was trained on, too: "
-            f"BASE+ADAPTER, here {_base_of(folder)}+{folder}."
+            f"{folder.place} holds an adapter ({name}), not a whole model. Name the model it was trained on, too: "
+            f"BASE+ADAPTER, here {_base_of(folder)}+{folder.place}."
         )
-    return Weights((folder / name,), None, {})
+    return Weights((name,), None, {})
 
 
-def _base_of(folder: Path) -> str:
+def _base_of(folder: Storage) -> str:
     """Return what an adapter says that it was made for, or BASE; a name that is no plain text is no hint."""
-    path = folder / ADAPTER_CONFIG
-    named = read_object(path).get("base_model_name_or_path") if path.is_file() else None
+    if ADAPTER_CONFIG not in folder.names():
+        return "BASE"
+    fields = parse_object(folder.small(ADAPTER_CONFIG), folder.where(ADAPTER_CONFIG))
+    named = fields.get("base_model_name_or_path")
     return named if isinstance(named, str) and named.isprintable() and 0 < len(named) < LONGEST_HINT else "BASE"
 
 
-def _indexed(folder: Path, index: str, names: Sequence[str]) -> Weights:
-    weights = read_index(folder / index, names)
-    files = [file.name for file in weights.files]
+def _indexed(folder: Storage, index: str, names: Sequence[str]) -> Weights:
+    weights = read_index(folder, index, names)
     single = index.removesuffix(".index.json")
-    if single in names and single not in files:
+    if single in names and single not in weights.files:
         raise SourceError(
-            f"{folder} holds both {single} and {index}, which names other files ({_some(files)}): two models, "
-            f"perhaps one older than the other. Remove one of them, or name the file {folder / single}."
+            f"{folder.place} holds both {single} and {index}, which names other files ({_some(weights.files)}): two "
+            f"models, perhaps one older than the other. Remove one of them, or name the file {folder.where(single)}."
         )
     return weights
 
 
-def read_index(path: Path, names: Collection[str], suffix: str = SUFFIX) -> Weights:
+def read_index(folder: Storage, index: str, names: Collection[str], suffix: str = SUFFIX) -> Weights:
     """Read an index.
 
     Args:
-        path: the index.
-        names: the files that are in its folder.
+        folder: where it lies.
+        index: its name.
+        names: the files that are there.
         suffix: of the files that it may name.
 
     Raises:
         FormatError: it is malformed, or names files that are missing or elsewhere.
     """
-    weight_map = _weight_map(path, suffix)
+    where = folder.where(index)
+    weight_map = _weight_map(folder.small(index), where, suffix)
     files = sorted(set(weight_map.values()))
     missing = sorted({*files}.difference(names))
     if missing:
-        raise FormatError(f"{path} names {_some(missing)}, missing from the folder. Download the whole checkpoint.")
-    return Weights(tuple(path.parent / name for name in files), path, weight_map)
+        raise FormatError(f"{where} names {_some(missing)}, missing from the folder. {folder.remedy}")
+    return Weights(tuple(files), index, weight_map)
 
 
-def _weight_map(path: Path, suffix: str) -> dict[str, str]:
-    weight_map = read_object(path).get("weight_map")
+def _weight_map(raw: bytes, path: str, suffix: str) -> dict[str, str]:
+    weight_map = parse_object(raw, path).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise FormatError(
             f"{path}: 'weight_map' is {shown(weight_map)}; expected an object of tensor name → file name."
@@ -166,31 +157,36 @@ def _is_bare(file: str, suffix: str) -> bool:
     return file.endswith(suffix) and not file.startswith(".") and {"/", "\\", "\0"}.isdisjoint(file)
 
 
-def _nothing(folder: Path, names: Sequence[str]) -> SourceError:
+def _nothing(folder: Storage, names: Sequence[str]) -> SourceError:
     # An index first: it stands for all of its files. Optimizers and the like come last.
     for name in sorted(names, key=lambda name: (not name.endswith(PICKLE_INDEX_SUFFIX), "model" not in name)):
-        refuse_pickle(folder / name)
-    inner = sorted(path.name for path in folder.iterdir() if path.is_dir() and any(path.glob("*" + SUFFIX)))
+        refuse_pickle(folder.where(name))
+    inner = folder.inner()
     if inner:
-        return SourceError(f"{folder} holds no {SUFFIX} file, but its folders {_some(inner)} do. Name one of them.")
-    return SourceError(f"{folder} holds no {SUFFIX} file. Expected a checkpoint folder as saved by save_pretrained.")
+        return SourceError(
+            f"{folder.place} holds no {SUFFIX} file, but its folders {_some(inner)} do. Name one of them."
+        )
+    return SourceError(
+        f"{folder.place} holds no {SUFFIX} file. Expected a checkpoint folder as saved by save_pretrained."
+    )
 
 
-def refuse_pickle(path: Path) -> None:
+def refuse_pickle(where: str) -> None:
     """Refuse a file whose name says that it holds pickled weights, where nobody has named it.
 
     Raises:
         SourceError: it does; says how it is read all the same, and how to convert it.
     """
-    if path.suffix.lower() in PICKLE_SUFFIXES or path.name.endswith(PICKLE_INDEX_SUFFIX):
+    suffix = PurePath(where).suffix.lower()
+    if suffix in PICKLE_SUFFIXES or where.endswith(PICKLE_INDEX_SUFFIX):
         raise SourceError(
-            f"{path} holds pickled weights, a format that can carry code; they are read, without ever running code, "
-            f"only where the file itself is named: give {path}. Or convert it: AutoModel….from_pretrained(folder)"
+            f"{where} holds pickled weights, a format that can carry code; they are read, without ever running code, "
+            f"only where the file itself is named: give {where}. Or convert it: AutoModel….from_pretrained(folder)"
             f".save_pretrained(new), or safetensors.torch.save_file."
         )
-    if path.suffix.lower() == ".pkl":
+    if suffix == ".pkl":
         raise SourceError(
-            f"{path} is a pickle of whatever kind, which can run code when opened, and is not read. Save its tensors "
+            f"{where} is a pickle of whatever kind, which can run code when opened, and is not read. Save its tensors "
             "with safetensors.torch.save_file."
         )
 
@@ -201,37 +197,38 @@ def _some(names: Iterable[str]) -> str:
     return ", ".join(listed[:LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
-def check_index(weights: Weights, names: Mapping[Path, Collection[str]]) -> None:
+def check_index(folder: Storage, weights: Weights, names: Mapping[str, Collection[str]]) -> None:
     """Verify that files hold what the index says, each tensor once, and nothing else.
 
     Args:
+        folder: where the files lie.
         weights: the files, and the index if there is one.
         names: the tensors that each file holds.
 
     Raises:
         FormatError: they do not; names the tensor and the files.
     """
-    homes: dict[str, Path] = {}
+    homes: dict[str, str] = {}
     for file, own in names.items():
         twice = next((name for name in own if name in homes), None)
         if twice is not None:
             raise FormatError(
-                f"Tensor {shown(twice)} is in both {homes[twice]} and {file}; expected each tensor in one file."
+                f"Tensor {shown(twice)} is in both {folder.where(homes[twice])} and {folder.where(file)}; expected "
+                f"each tensor in one file."
             )
         homes.update(dict.fromkeys(own, file))
-    file_names = {file: file.name for file in names}
-    if weights.index is None or weights.weight_map == {name: file_names[file] for name, file in homes.items()}:
+    if weights.index is None or weights.weight_map == homes:
         return
-    for name, file_name in weights.weight_map.items():
-        if name not in homes or homes[name].name != file_name:
-            elsewhere = f"it is in {homes[name].name}" if name in homes else "no file of the checkpoint has it"
+    for name, file in weights.weight_map.items():
+        if homes.get(name) != file:
+            elsewhere = f"it is in {homes[name]}" if name in homes else "no file of the checkpoint has it"
             raise FormatError(
-                f"{weights.index}: tensor {shown(name)} is said to be in {shown(file_name)}, but {elsewhere}. "
+                f"{folder.where(weights.index)}: tensor {shown(name)} is said to be in {shown(file)}, but {elsewhere}. "
                 f"Index and files do not belong together: download the whole checkpoint again."
             )
     for name, file in homes.items():
         if name not in weights.weight_map:
             raise FormatError(
-                f"{file}: tensor {shown(name)} is missing from {weights.index.name}. "
+                f"{folder.where(file)}: tensor {shown(name)} is missing from {weights.index}. "
                 f"Index and files do not belong together: download the whole checkpoint again."
             )

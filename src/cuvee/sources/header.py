@@ -8,13 +8,12 @@ Format: https://huggingface.co/docs/safetensors/index#format (no code consulted)
 import gc
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 from pathlib import Path
-from typing import BinaryIO
 
 import xxhash
 
@@ -22,9 +21,10 @@ from cuvee.errors import FormatError, SourceError, nearest
 from cuvee.sources.strict_json import MAX_JSON_BYTES, parse_object, shown
 from cuvee.spec import DTYPES, DType, TensorSpec
 
-__all__ = ["FileHeader", "Placed", "read_header"]
+__all__ = ["FileHeader", "Placed", "fetch_header", "read_header"]
 
 LENGTH_BYTES = 8
+FIRST_BYTES = 256 << 10  # fetched at once from elsewhere: nearly every header is shorter
 LFS_START = b"version "  # a pointer that stands for a file kept elsewhere; no header is that long
 FIELDS = ("dtype", "shape", "data_offsets")
 _KNOWN = frozenset(FIELDS)
@@ -58,7 +58,7 @@ class FileHeader:
         tensors: every tensor and its place, in the order in which the bytes are stored.
         metadata: free text the writer left.
         file_bytes: size of the file when the header was read.
-        modified_ns: time of its last change then, in nanoseconds.
+        version: another one as soon as the file is changed: on a disk the time of its last change, in nanoseconds.
         digest: XXH3 hash of the header's text, 32 hexadecimal digits.
     """
 
@@ -66,7 +66,7 @@ class FileHeader:
     tensors: Mapping[str, Placed]
     metadata: Mapping[str, str]
     file_bytes: int
-    modified_ns: int
+    version: str
     digest: str
 
 
@@ -86,21 +86,48 @@ def read_header(path: Path) -> FileHeader:
             raise SourceError(f"{path} is not an ordinary file; expected a safetensors file.")
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
-            raw = _header_bytes(file, status.st_size, path)
+            raw = _header_bytes(lambda _, count: file.read(count), status.st_size, str(path))
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}.") from error
+    return _parsed(raw, status.st_size, str(status.st_mtime_ns), str(path))
+
+
+def fetch_header(read: Callable[[int, int], bytes], file_bytes: int, version: str, where: str) -> FileHeader:
+    """Read and verify the header of a safetensors file that lies elsewhere; no weight is read.
+
+    Args:
+        read: returns bytes of the file, given the first and how many, at most as many as there are; called at most
+            twice, in order.
+        file_bytes: size of the file.
+        version: goes into the header.
+        where: what messages call the file.
+
+    Raises:
+        SourceError: what `read` raises.
+        FormatError: see `read_header`.
+    """
+    start = read(0, min(FIRST_BYTES, file_bytes))
+
+    def part(position: int, count: int) -> bytes:
+        return start[position : position + count] if position + count <= len(start) else read(position, count)
+
+    return _parsed(_header_bytes(part, file_bytes, where), file_bytes, version, where)
+
+
+def _parsed(raw: bytes, file_bytes: int, version: str, path: str) -> FileHeader:
+    """Make sense of a header's text."""
     data_offset = LENGTH_BYTES + len(raw)
     with _uncollected():
         table = parse_object(raw, f"{path}: the header")
         metadata = _metadata(table.pop("__metadata__", {}), path)
         spans = {name: _span(path, name, fields) for name, fields in table.items()}
-        tensors = _tiled(path, spans, data_offset, status.st_size)
+        tensors = _tiled(path, spans, data_offset, file_bytes)
     return FileHeader(
         data_offset=data_offset,
         tensors=tensors,
         metadata=metadata,
-        file_bytes=status.st_size,
-        modified_ns=status.st_mtime_ns,
+        file_bytes=file_bytes,
+        version=version,
         digest=xxhash.xxh3_128_hexdigest(raw),
     )
 
@@ -117,8 +144,8 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def _header_bytes(file: BinaryIO, file_bytes: int, path: Path) -> bytes:
-    start = file.read(LENGTH_BYTES)
+def _header_bytes(read: Callable[[int, int], bytes], file_bytes: int, path: str) -> bytes:
+    start = read(0, min(LENGTH_BYTES, file_bytes))
     if len(start) < LENGTH_BYTES:
         raise FormatError(
             f"{path} has {len(start)} bytes; a safetensors file begins with {LENGTH_BYTES} that hold its header's "
@@ -134,13 +161,13 @@ def _header_bytes(file: BinaryIO, file_bytes: int, path: Path) -> bytes:
         )
     if length > MAX_JSON_BYTES:
         raise FormatError(f"{path}: the header claims {length:,} bytes; the format allows {MAX_JSON_BYTES:,}. {ADVICE}")
-    raw = file.read(length)
+    raw = read(LENGTH_BYTES, length)
     if not raw.startswith(b"{"):
         raise FormatError(f"{path}: the header begins with {shown(raw[:8])}; expected '{{'. {ADVICE}")
     return raw
 
 
-def _metadata(value: object, path: Path) -> dict[str, str]:
+def _metadata(value: object, path: str) -> dict[str, str]:
     if not isinstance(value, dict):
         raise FormatError(f"{path}: __metadata__ is {shown(value)}; expected an object of texts. {ADVICE}")
     for key, text in value.items():
@@ -149,11 +176,11 @@ def _metadata(value: object, path: Path) -> dict[str, str]:
     return value
 
 
-def _bad(path: Path, name: str, cause: str, hint: str = "") -> FormatError:
+def _bad(path: str, name: str, cause: str, hint: str = "") -> FormatError:
     return FormatError(f"{path}: tensor {shown(name)}: {cause}.{hint} {ADVICE}")
 
 
-def _span(path: Path, name: str, fields: object) -> tuple[TensorSpec, int, int]:
+def _span(path: str, name: str, fields: object) -> tuple[TensorSpec, int, int]:
     """Return specification, first byte and end of a tensor within the data, each verified by itself."""
     if not isinstance(fields, dict):
         raise _bad(path, name, f"is described by {shown(fields)}; expected an object with {', '.join(FIELDS)}")
@@ -184,7 +211,7 @@ def _specification(shape: tuple[int, ...], dtype: str) -> TensorSpec:
     return TensorSpec(shape, DTYPES[dtype])
 
 
-def _dtype(path: Path, name: str, value: object) -> DType:
+def _dtype(path: str, name: str, value: object) -> DType:
     dtype = DTYPES.get(value) if isinstance(value, str) else None
     if dtype is None:
         hint = nearest(value[:32].upper(), DTYPES) if isinstance(value, str) else ""
@@ -197,7 +224,7 @@ def _no_counts(values: list[object]) -> list[object]:
     return [value for value in values if type(value) is not int or not 0 <= value <= MAX_EXTENT]
 
 
-def _shape(path: Path, name: str, value: object) -> tuple[int, ...]:
+def _shape(path: str, name: str, value: object) -> tuple[int, ...]:
     if not isinstance(value, list):
         raise _bad(path, name, f"shape is {shown(value)}; expected a list of integers")
     if len(value) > MAX_RANK:
@@ -210,7 +237,7 @@ def _shape(path: Path, name: str, value: object) -> tuple[int, ...]:
     return tuple(value)
 
 
-def _offsets(path: Path, name: str, value: object) -> tuple[int, int]:
+def _offsets(path: str, name: str, value: object) -> tuple[int, int]:
     if not isinstance(value, list) or len(value) != 2 or _no_counts(value):
         raise _bad(path, name, f"data_offsets are {shown(value)}; expected two integers, 0 ≤ begin ≤ end")
     begin, end = value
@@ -220,7 +247,7 @@ def _offsets(path: Path, name: str, value: object) -> tuple[int, int]:
 
 
 def _tiled(
-    path: Path, spans: Mapping[str, tuple[TensorSpec, int, int]], data_offset: int, file_bytes: int
+    path: str, spans: Mapping[str, tuple[TensorSpec, int, int]], data_offset: int, file_bytes: int
 ) -> dict[str, Placed]:
     """Order tensors by offset and verify that they tile the data: no overlap, no hole, nothing left over."""
     num_bytes = file_bytes - data_offset

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cuvee.errors import SourceError, nearest
+from cuvee.errors import SourceError
 from cuvee.sources.adapter.adapted import Adapted
 from cuvee.sources.checkpoint import Checkpoint
+from cuvee.sources.find import find_storage
 from cuvee.sources.memory import Memory
 from cuvee.sources.pickled import Pickled, is_pickled
-from cuvee.sources.reference import parts_of, usable_path
+from cuvee.sources.reference import is_address, parts_of, usable_path
 from cuvee.spec import Source
 
 if TYPE_CHECKING:
@@ -25,12 +25,15 @@ def open_source(reference: str | os.PathLike[str] | Mapping[str, torch.Tensor] |
     """Open what `reference` names; headers are read, weights are not.
 
     Args:
-        reference: path of a checkpoint folder, of one safetensors file, or of pickled weights (``~`` is expanded);
-            BASE+ADAPTER for a model with an adapter's folder or several; a state dict; or a source, which is returned
-            as it is.
+        reference: path of a checkpoint folder, of one safetensors file or of pickled weights (``~`` is expanded);
+            address of a folder or file that fsspec understands (``s3://bucket/checkpoint``); name of a model on the hub
+            (``org/name``, ``org/name@revision``); one of these and adapters (``BASE+ADAPTER``); a state dict; or a
+            source, which is returned as it is. Of a model on the hub, weights are downloaded when they are read; at an
+            address they are read where they are.
 
     Raises:
         SourceError: nothing is there, or it cannot be read as named tensors.
+        MissingLibraryError: the protocol of an address needs a library that is not installed.
 
     Example:
         >>> import torch
@@ -41,19 +44,22 @@ def open_source(reference: str | os.PathLike[str] | Mapping[str, torch.Tensor] |
         return Memory(reference)
     if isinstance(reference, str | os.PathLike):
         base, *adapters = parts_of(os.fspath(reference))
-        if adapters:
-            return _adapted(open_source(base), adapters, base)
-        path = usable_path(reference)
-        try:
-            if not path.exists():
-                raise _not_found(os.fspath(reference), path)
-            kind = Pickled if is_pickled(path) else Checkpoint
-            return kind(path, os.fspath(reference))
-        except OSError as error:
-            raise SourceError(f"{path} cannot be read: {error.strerror}.") from error
+        return _adapted(_plain(base), adapters, base)
     if hasattr(reference, "header") and hasattr(reference, "read_into"):
         return reference
     raise SourceError(f"A {type(reference).__name__} is no source; expected a path, a state dict or a source.")
+
+
+def _plain(reference: str) -> Source:
+    """Open a model without adapters, wherever it lies."""
+    if not is_address(reference) and is_pickled(path := usable_path(reference)) and path.exists():
+        return Pickled(path, reference)
+    storage = find_storage(reference)
+    try:
+        return Checkpoint(storage, reference)
+    except BaseException:
+        storage.close()
+        raise
 
 
 def _adapted(source: Source, adapters: Sequence[str], name: str) -> Source:
@@ -66,14 +72,3 @@ def _adapted(source: Source, adapters: Sequence[str], name: str) -> Source:
             source.close()
             raise
     return source
-
-
-def _not_found(reference: str, path: Path) -> SourceError:
-    if path.is_symlink():
-        return SourceError(f"'{reference}' is a link to '{path.readlink()}', which is not there. Download it again.")
-    parent = path.parent
-    siblings = [entry.name for entry in parent.iterdir()] if parent.is_dir() else []
-    return SourceError(
-        f"'{reference}' is not a local folder or file.{nearest(path.name, siblings)} "
-        f"Models are not downloaded by name yet (a later release will): download it and give its folder."
-    )

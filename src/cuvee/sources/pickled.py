@@ -23,9 +23,9 @@ from cuvee.sources.folder import (
     PICKLE_SUFFIXES,
     Weights,
     check_index,
-    file_names,
     read_index,
 )
+from cuvee.sources.local import LocalFolder
 from cuvee.sources.memory import Memory
 from cuvee.sources.pages import MappedPages
 from cuvee.sources.stamps import Stamp, check_stamps, stamp
@@ -70,11 +70,15 @@ class Pickled(Memory):
 
     def __init__(self, path: Path, reference: str | None = None) -> None:
         is_index = path.name.endswith(PICKLE_INDEX_SUFFIX)
-        weights = read_index(path, file_names(path.parent), PICKLE_SUFFIX) if is_index else Weights((path,), None, {})
+        folder = LocalFolder(path.parent if is_index else path)
+        weights = Weights((path.name,), None, {})
+        if is_index:
+            weights = read_index(folder, path.name, folder.names(), PICKLE_SUFFIX)
         self._path = path
-        self._stamps = {file: _stamp(file) for file in weights.files}
+        files = [folder.file(name) for name in weights.files]
+        self._stamps = {file: _stamp(file) for file in files}
         loaded = {file: _state_dict(file, _load(file, size)) for file, (size, _) in self._stamps.items()}
-        check_index(weights, loaded)
+        check_index(folder, weights, {file.name: own for file, own in loaded.items()})
         super().__init__(
             {name: tensor for own in loaded.values() for name, tensor in own.items()},
             reference if reference is not None else os.fspath(path),
@@ -83,8 +87,8 @@ class Pickled(Memory):
         for name, tensor in self._tensors.items():
             _check_stored(self._homes[name], name, tensor)
         check_stamps(self._stamps)
-        self._pages = MappedPages(weights.files)
-        self._paths = ((path,) if is_index else ()) + tuple(weights.files)
+        self._pages = MappedPages(files)
+        self._paths = ((path,) if is_index else ()) + tuple(files)
 
     @property
     def paths(self) -> Sequence[Path]:

@@ -1,9 +1,9 @@
 """The files that travel with the weights of a checkpoint folder: the one table of their names."""
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from pathlib import PurePath
 
-__all__ = ["CARD", "CONFIG", "find_sidecars"]
+__all__ = ["CARD", "CODE_SUFFIX", "CONFIG", "find_sidecars"]
 
 CONFIG = "config.json"
 CARD = "README.md"  # what the model says of itself; a merge writes its own
@@ -41,10 +41,9 @@ SIDECARS = frozenset({
 CODE_SUFFIX = ".py"
 
 
-def find_sidecars(folder: Path) -> Mapping[str, Path]:
-    """Return the files at the top of `folder` that travel with its weights, by name, sorted.
+def find_sidecars(names: Iterable[str]) -> Sequence[str]:
+    """Return which of the files at the top of a folder travel with its weights, sorted.
 
-    Custom code (``*.py``) is among them. Names that are not ordinary files are left out.
+    Custom code (``*.py``) is among them.
     """
-    found = (path for path in folder.iterdir() if path.name in SIDECARS or path.suffix == CODE_SUFFIX)
-    return {path.name: path for path in sorted(found) if path.is_file()}
+    return sorted(name for name in names if name in SIDECARS or PurePath(name).suffix == CODE_SUFFIX)

@@ -10,7 +10,16 @@ from pathlib import Path
 
 from cuvee.errors import FormatError, SourceError
 
-__all__ = ["MAX_FILE_BYTES", "MAX_JSON_BYTES", "MEMORY_PER_BYTE", "parse_object", "read_object", "shown"]
+__all__ = [
+    "MAX_FILE_BYTES",
+    "MAX_JSON_BYTES",
+    "MEMORY_PER_BYTE",
+    "check_small",
+    "parse_object",
+    "read_object",
+    "read_small",
+    "shown",
+]
 
 MAX_JSON_BYTES = 100_000_000
 """The limit of the safetensors format on its own header."""
@@ -103,16 +112,32 @@ def read_object(path: Path, *, constants: bool = False) -> dict[str, object]:
         SourceError: the file cannot be read.
         FormatError: it is too large, or not such JSON.
     """
+    return parse_object(read_small(path), str(path), constants=constants)
+
+
+def read_small(path: Path) -> bytes:
+    """Read a small file whole.
+
+    Raises:
+        SourceError: it cannot be read.
+        FormatError: it is too large to be JSON beside weights.
+    """
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             raise SourceError(f"{path} is not an ordinary file; expected a JSON file.")
-        if status.st_size > MAX_FILE_BYTES:
-            raise FormatError(
-                f"{path} has {status.st_size:,} bytes; a JSON file of at most {MAX_FILE_BYTES:,} was expected."
-            )
+        check_small(status.st_size, str(path))
         with path.open("rb") as file:
-            raw = file.read(MAX_FILE_BYTES)
+            return file.read(MAX_FILE_BYTES)
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}.") from error
-    return parse_object(raw, str(path), constants=constants)
+
+
+def check_small(nbytes: int, where: str) -> None:
+    """Verify that a file is of a size that JSON beside weights may have.
+
+    Raises:
+        FormatError: it is too large.
+    """
+    if nbytes > MAX_FILE_BYTES:
+        raise FormatError(f"{where} has {nbytes:,} bytes; a JSON file of at most {MAX_FILE_BYTES:,} was expected.")

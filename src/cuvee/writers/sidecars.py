@@ -2,10 +2,9 @@
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 
 from cuvee.errors import OutputError
-from cuvee.spec import DType
+from cuvee.spec import DType, File
 
 __all__ = ["sidecar_files"]
 
@@ -22,7 +21,7 @@ NOT_A_PART = "quantization_config"
 
 
 def sidecar_files(
-    sources: Mapping[str, Path],
+    sources: Mapping[str, File],
     *,
     dtype: DType | None,
     custom_code: bool = False,
@@ -40,6 +39,7 @@ def sidecar_files(
         config_updates: keys to set in ``config.json``, for example another number of layers.
 
     Raises:
+        SourceError: a file cannot be fetched from elsewhere.
         OutputError: a file cannot be read, or the configuration is not a JSON object.
     """
     files = {}
@@ -54,7 +54,7 @@ def sidecar_files(
     return files
 
 
-def _updated(raw: bytes, path: Path, dtype: DType | None, updates: Mapping[str, object]) -> bytes:
+def _updated(raw: bytes, path: File, dtype: DType | None, updates: Mapping[str, object]) -> bytes:
     try:
         config = json.loads(raw)
     except (ValueError, RecursionError) as error:

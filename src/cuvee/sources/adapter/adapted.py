@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from cuvee.sources.adapter.lowrank import LowRank
 from cuvee.sources.adapter.product import Product
 from cuvee.sources.adapter.recent import PRODUCTS, Recent
 from cuvee.sources.strict_json import shown
-from cuvee.spec import DTYPES, Header, Source, TensorSpec
+from cuvee.spec import DTYPES, Fetching, File, Header, Source, TensorSpec
 from cuvee.tensors.framework import np
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Adapted:
         return self._base.config
 
     @property
-    def sidecars(self) -> Mapping[str, Path]:
+    def sidecars(self) -> Mapping[str, File]:
         """The base's."""
         return self._base.sidecars
 
@@ -118,6 +118,20 @@ class Adapted:
         kept = sorted((each.kept for each in self._changes.values() if isinstance(each, AddProduct)), reverse=True)
         bands = max((each.memory for each in self._changes.values() if each), default=0)
         return self._base.memory + factors + sum(kept[:PRODUCTS]) + bands
+
+    @property
+    def preparation(self) -> int:
+        """The base's."""
+        return self._base.preparation
+
+    def fetch(self, names: Iterable[str]) -> None:
+        """Have at hand what holds the base's tensors.
+
+        Raises:
+            SourceError: it cannot be had.
+        """
+        if isinstance(self._base, Fetching):
+            self._base.fetch(name for name in names if name in self._base.header)
 
     def cost(self, name: str) -> int:
         """Return the bytes that reading the tensor takes; factors that several tensors use are shared out.

@@ -245,7 +245,7 @@ def _file_of(path: Path) -> Path:
     file = path / ADAPTER
     if not file.exists():
         if (path / OLD_FORM).exists():
-            refuse_pickle(path / OLD_FORM)
+            refuse_pickle(str(path / OLD_FORM))
         raise SourceError(
             f"{path} holds no adapter: {ADAPTER} is missing. In BASE+ADAPTER, adapters come after the base."
         )

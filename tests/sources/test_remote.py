@@ -1,0 +1,468 @@
+"""Checkpoints at addresses: of fsspec's file systems in memory and on disk, and of one that is slow or fails."""
+
+import contextlib
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, ClassVar
+
+import fsspec
+import pytest
+import safetensors.torch
+import torch
+from fsspec.implementations.local import LocalFileSystem
+from fsspec.implementations.memory import MemoryFileSystem
+
+import cuvee
+from cuvee.errors import FormatError, MissingLibraryError, SourceError, UnsupportedError
+from cuvee.sources import ahead, remote
+from cuvee.sources.checkpoint import Checkpoint
+from cuvee.sources.open import open_source
+from cuvee.spec import Source
+
+Opened = Callable[[str], Source]
+
+
+class Store(MemoryFileSystem):
+    """An object store: each request takes a while, and some fail. Counts requests, and how many are made at once."""
+
+    protocol = "store"
+    store: ClassVar[dict[str, Any]] = {}
+    pseudo_dirs: ClassVar[list[str]] = [""]
+    latency = 0.0
+    failures: ClassVar[list[Exception]] = []  # raised by the next requests for content, one each
+    requests: ClassVar[Counter[str]] = Counter()
+    lock = threading.Lock()
+    now = most = 0
+    tags: ClassVar[dict[str, str]] = {}
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return super()._strip_protocol(path.replace("store://", "memory://"))
+
+    def info(self, path: str, **options: Any) -> dict[str, Any]:
+        found = super().info(path, **options)
+        tag = self.tags.get(found["name"])
+        return {**found, "ETag": tag} if tag else found
+
+    def cat_file(self, path: str, start: int | None = None, end: int | None = None, **options: Any) -> bytes:
+        with self.lock:
+            self.requests[path.rpartition("/")[2]] += 1
+            Store.now += 1
+            Store.most = max(Store.most, Store.now)
+            failure = self.failures.pop(0) if self.failures else None
+        try:
+            time.sleep(self.latency)
+            if failure:
+                raise failure
+            return super().cat_file(path, start, end, **options)
+        finally:
+            with self.lock:
+                Store.now -= 1
+
+
+class Disk(LocalFileSystem):
+    """fsspec's own file system of this machine, under a name that is not taken for a path."""
+
+    protocol = "disk"
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return super()._strip_protocol(path.removeprefix("disk://"))
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Store]]:
+    """Return a store that is empty."""
+    fsspec.register_implementation("store", Store, clobber=True)
+    fsspec.register_implementation("disk", Disk, clobber=True)
+    for own in (Store.store, Store.failures, Store.requests, Store.tags):
+        own.clear()
+    Store.most, Store.latency = 0, 0.0
+    monkeypatch.setattr(remote, "WAITS", (0.001, 0.002, 0.004))
+    yield Store
+    Store.store.clear()
+
+
+@pytest.fixture
+def opened() -> Iterator[Opened]:
+    """Return what opens a reference; it is closed when the test is over."""
+    with contextlib.ExitStack() as stack:
+
+        def open_it(reference: str) -> Source:
+            return stack.enter_context(contextlib.closing(open_source(reference)))
+
+        yield open_it
+
+
+def read(source: Source, name: str) -> bytes:
+    buffer = bytearray(source.header[name].nbytes)
+    source.read_into(memoryview(buffer), name)
+    return bytes(buffer)
+
+
+def put(address: str, files: dict[str, bytes]) -> None:
+    for name, data in files.items():
+        fs, path = fsspec.core.url_to_fs(f"{address}/{name}")
+        fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+        fs.pipe_file(path, data)
+
+
+def model(value: float = 1.0) -> dict[str, bytes]:
+    tensors = {"a": torch.full((4, 4), value), "b": torch.arange(5, dtype=torch.int32)}
+    return {
+        "model.safetensors": safetensors.torch.save(tensors),
+        "config.json": b'{"hidden_size": 4}',
+        "README.md": b"---\nlicense: mit\n---\n",
+        "tokenizer.json": b"{}",
+        "notes.txt": b"",
+        "modeling_x.py": b"x = 1\n",
+    }
+
+
+def numbers(count: int) -> bytes:
+    """Return a weight file with one tensor of so many bytes, in which any eight bytes tell where they are."""
+    return safetensors.torch.save({"w": torch.arange(count // 8, dtype=torch.int64)})
+
+
+@pytest.fixture(params=["memory", "store", "disk"])
+def address(request: pytest.FixtureRequest, store: type[Store], tmp_path: Path) -> Iterator[str]:
+    """Return an address of each kind at which nothing is."""
+    yield f"disk://{tmp_path}/models" if request.param == "disk" else f"{request.param}://models"
+    MemoryFileSystem.store.clear()
+
+
+def test_folders_are_read_where_they_are(address: str, opened: Opened) -> None:
+    put(f"{address}/a", model(3.0))
+    source = opened(f"{address}/a/")
+    assert isinstance(source, Checkpoint)
+    assert source.reference == f"{address}/a/"
+    assert source.location == f"{address}/a"
+    assert source.locate("a") == f"{address}/a/model.safetensors"
+    assert source.config == {"hidden_size": 4}
+    assert source.paths == ()
+    assert read(source, "a") == torch.full((4, 4), 3.0).numpy().tobytes()
+    assert read(source, "b") == torch.arange(5, dtype=torch.int32).numpy().tobytes()
+    assert {name: file.read_bytes() for name, file in source.sidecars.items()} == {
+        name: data for name, data in model().items() if name not in ("model.safetensors", "notes.txt")
+    }
+    assert {file.suffix for file in source.sidecars.values()} == {".json", ".md", ".py"}
+    source.check_unchanged()
+
+
+def test_one_file_by_itself_brings_no_configuration(address: str, opened: Opened) -> None:
+    put(f"{address}/a", model(3.0))
+    source = opened(f"{address}/a/model.safetensors")
+    assert read(source, "a") == torch.full((4, 4), 3.0).numpy().tobytes()
+    assert source.config == source.sidecars == {}
+    assert source.locate("a") == f"{address}/a/model.safetensors"
+
+
+def test_shards_are_found_by_their_index(address: str, opened: Opened) -> None:
+    parts = {f"model-0000{i + 1}-of-00002.safetensors": {f"t{i}": torch.full((3,), i)} for i in range(2)}
+    weight_map = {name: file for file, part in parts.items() for name in part}
+    put(f"{address}/a", {file: safetensors.torch.save(part) for file, part in parts.items()})
+    put(f"{address}/a", {"consolidated.safetensors": b"not looked at"})
+    put(f"{address}/a", {"model.safetensors.index.json": json.dumps({"weight_map": weight_map}).encode()})
+    source = opened(f"{address}/a")
+    assert [read(source, f"t{i}") for i in range(2)] == [torch.full((3,), i).numpy().tobytes() for i in range(2)]
+
+
+def test_merging_gives_the_same_bytes_as_from_a_disk(address: str, tmp_path: Path) -> None:
+    for name, value in (("a", 1.0), ("b", 3.0)):
+        put(f"{address}/{name}", model(value))
+        (tmp_path / name).mkdir()
+        for file, data in model(value).items():
+            (tmp_path / name / file).write_bytes(data)
+    recipe = {"cuvee": 1, "method": "linear", "output": {"custom_code": True}}
+    cuvee.merge(recipe | {"models": [str(tmp_path / "a"), str(tmp_path / "b")]}, tmp_path / "near")
+    cuvee.merge(recipe | {"models": [f"{address}/a", f"{address}/b"]}, tmp_path / "far")
+    record = json.loads((tmp_path / "far" / "cuvee.json").read_text())
+    assert record["inputs"]["m1"]["location"] == f"{address}/b"
+    assert record["inputs"]["m1"]["licence"] == "mit"
+    near, far = ({path.name: path.read_bytes() for path in (tmp_path / x).iterdir()} for x in ("near", "far"))
+    assert near.keys() == far.keys() > {"tokenizer.json", "modeling_x.py"}
+    assert {name for name in near if near[name] != far[name]} == {"README.md", "cuvee.json"}  # they name the models
+
+
+def test_file_addresses_are_paths(tmp_path: Path, opened: Opened) -> None:
+    (tmp_path / "a").mkdir()
+    for file, data in model().items():
+        (tmp_path / "a" / file).write_bytes(data)
+    source = opened(f"file://{tmp_path}/a")
+    assert source.location == str(tmp_path / "a")
+    assert source.paths[0] == tmp_path / "a"
+    with pytest.raises(SourceError, match=r"aa' is not a local folder or file. Did you mean 'a'\?"):
+        opened(f"file://{tmp_path}/aa")
+
+
+def test_what_is_not_there_is_an_error_with_the_nearest_name(address: str, opened: Opened) -> None:
+    put(f"{address}/expert-math", model())
+    with pytest.raises(SourceError, match=r"expert-maths does not exist. Did you mean 'expert-math'\?"):
+        opened(f"{address}/expert-maths")
+    with pytest.raises(SourceError, match=r"other.safetensors does not exist"):
+        opened(f"{address}/expert-math/other.safetensors")
+
+
+def test_folders_that_are_no_checkpoint_are_refused_as_on_a_disk(address: str, opened: Opened) -> None:
+    put(f"{address}/empty", {"notes.txt": b"x"})
+    put(f"{address}/nested/unet", model())
+    put(f"{address}/pickled", {"pytorch_model.bin": b"x"})
+    put(f"{address}/adapter", {"adapter_model.safetensors": model()["model.safetensors"]})
+    put(f"{address}/broken", {"model.safetensors": model()["model.safetensors"][:-1]})
+    put(f"{address}/part", {"model.safetensors.index.json": b'{"weight_map": {"w": "x.safetensors"}}'})
+    put(f"{address}/wrong", model() | {"config.json": b"{"})
+    for name, kind, said in (
+        ("empty", SourceError, f"{address}/empty holds no .safetensors file"),
+        ("nested", SourceError, "its folders 'unet' do"),
+        ("pickled", SourceError, f"{address}/pickled/pytorch_model.bin holds pickled weights"),
+        ("pickled/pytorch_model.bin", SourceError, "holds pickled weights"),
+        ("adapter", UnsupportedError, "holds an adapter"),
+        ("broken", FormatError, f"{address}/broken/model.safetensors: tensor 'b': .*the file is truncated"),
+        ("part", FormatError, "'x.safetensors', missing from the folder. Copy the whole checkpoint to that place"),
+        ("wrong", FormatError, f"{address}/wrong/config.json is not valid JSON"),
+        ("wrong/config.json", SourceError, f"not weights but a file about them. Name its folder, {address}/wrong"),
+        ("empty/notes.txt", SourceError, "is not a checkpoint folder or a .safetensors file"),
+    ):
+        with pytest.raises(kind, match=said):
+            opened(f"{address}/{name}")
+
+
+def test_unknown_protocol_is_an_error_with_the_nearest(opened: Opened) -> None:
+    with pytest.raises(SourceError, match=r"Protocol not known: memry. Did you mean 'memory'\?"):
+        opened("memry://x")
+
+
+@pytest.mark.parametrize(("protocol", "library"), [("s3", "s3fs"), ("gs", "gcsfs"), ("abfs", "adlfs")])
+def test_missing_library_is_named(protocol: str, library: str, opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise ImportError(f"Install {library}")
+
+    monkeypatch.setattr("fsspec.core.url_to_fs", refuse)
+    with pytest.raises(MissingLibraryError, match=f"'{protocol}://bucket/x' needs .*: pip install {library}"):
+        opened(f"{protocol}://bucket/x")
+
+
+def test_password_in_an_address_is_refused_and_not_repeated(opened: Opened) -> None:
+    with pytest.raises(SourceError, match="holds a password") as caught:
+        opened("ftp://me:hunter2@host/model")
+    assert "hunter2" not in str(caught.value)
+
+
+class NoCredentialsError(Exception):
+    """As botocore calls it."""
+
+
+@pytest.mark.parametrize(
+    "error", [PermissionError("Access Denied"), NoCredentialsError("Unable to locate credentials")]
+)
+def test_refused_access_is_told_at_once(error: Exception, store: type[Store], opened: Opened) -> None:
+    put("store://a", model())
+    store.failures += [error]
+    with pytest.raises(SourceError, match=rf"access is refused \({error}\). Check the credentials"):
+        opened("store://a")
+    assert store.requests.total() == 1
+
+
+def test_failures_that_pass_are_overcome(store: type[Store], opened: Opened) -> None:
+    put("store://a", model(2.0))
+    store.failures += [TimeoutError("slow"), ConnectionResetError("reset"), RuntimeError("503 SlowDown")]
+    source = opened("store://a")
+    store.failures += [OSError(5, "Input/output error"), RuntimeError("again"), TimeoutError()]
+    assert read(source, "a") == torch.full((4, 4), 2.0).numpy().tobytes()
+
+
+def test_failures_that_stay_are_told_with_the_tensor(store: type[Store], opened: Opened) -> None:
+    put("store://a", model())
+    source = opened("store://a")
+    store.requests.clear()
+    store.failures += [RuntimeError("503 SlowDown")] * 4
+    with pytest.raises(
+        SourceError, match=r"store://a/model.safetensors: tensor 'a' cannot be read: RuntimeError: 503 SlowDown"
+    ):
+        read(source, "a")
+    assert store.requests["model.safetensors"] == 4
+    assert read(source, "a")  # whoever asks later tries again
+    store.failures += [TimeoutError("slow")] * 4
+    with pytest.raises(SourceError, match=r"tokenizer.json cannot be read: it did not answer in time \(slow\)"):
+        source.sidecars["tokenizer.json"].read_bytes()
+
+
+@pytest.mark.parametrize("tagged", [True, False])
+def test_changed_objects_are_noticed(tagged: bool, store: type[Store], opened: Opened) -> None:
+    put("store://a", model(1.0))
+    path = "/a/model.safetensors"
+    if tagged:
+        store.tags[path] = "first"
+    source = opened("store://a/model.safetensors")
+    source.check_unchanged()
+    identity = source.identity
+    if tagged:
+        store.tags[path] = "second"
+    else:
+        put("store://a", model(2.0))
+    with pytest.raises(SourceError, match=r"store://a/model.safetensors was changed during the merge"):
+        source.check_unchanged()
+    assert opened("store://a/model.safetensors").identity != identity
+    store.store.clear()
+    with pytest.raises(SourceError, match="cannot be found now: it does not exist"):
+        source.check_unchanged()
+
+
+def test_object_cut_short_is_an_error(store: type[Store], opened: Opened) -> None:
+    put("store://a", model())
+    source = opened("store://a")
+    whole = model()["model.safetensors"]
+    put("store://a", {"model.safetensors": whole[:-24]})
+    last = list(source.header)[-1]
+    with pytest.raises(SourceError, match=f"tensor '{last}': the file ended after"):
+        read(source, last)
+
+
+def test_closed_source_is_not_read(store: type[Store], opened: Opened) -> None:
+    put("store://a", model())
+    source = opened("store://a")
+    source.close()
+    with pytest.raises(SourceError, match="tensor 'a' cannot be read: it was closed"):
+        read(source, "a")
+
+
+# Reading ahead
+
+
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead, "CHUNK", 1000)
+
+
+def test_any_range_is_read_right_whatever_the_order(store: type[Store], opened: Opened, small_chunks: None) -> None:
+    put("store://a", {"model.safetensors": numbers(64_000)})
+    source, whole = opened("store://a"), torch.arange(8000, dtype=torch.int64).numpy().tobytes()
+    for begin, count in [(0, 1), (999, 2), (63_999, 1), (500, 3500), (0, 64_000), (7000, 1000), (6999, 1002), (3, 0)]:
+        buffer = bytearray(count)
+        source.read_into(memoryview(buffer), "w", begin)
+        assert buffer == whole[begin : begin + count]
+
+
+def test_threads_share_what_they_read(store: type[Store], opened: Opened, small_chunks: None) -> None:
+    put("store://a", {"model.safetensors": numbers(200_000)})
+    source, whole = opened("store://a"), torch.arange(25_000, dtype=torch.int64).numpy().tobytes()
+    store.requests.clear()
+    store.latency = 0.001
+    turn = iter(range(0, len(whole), 250))
+    lock = threading.Lock()
+
+    def work(_: int) -> bool:
+        while True:
+            with lock:
+                begin = next(turn, None)
+            if begin is None:
+                return True
+            buffer = bytearray(250)
+            source.read_into(memoryview(buffer), "w", begin)
+            if buffer != whole[begin : begin + 250]:
+                return False
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(work, range(4)))
+    # 200 chunks; the one that holds the header's end is counted, and a few may be given up too early.
+    assert 200 <= store.requests["model.safetensors"] <= 230
+    assert store.most > 4
+
+
+def test_memory_stays_within_what_is_stated(store: type[Store], opened: Opened, small_chunks: None) -> None:
+    put("store://a", {"model.safetensors": numbers(400_000)})
+    source = opened("store://a")
+    held = source._storage._ahead  # type: ignore[attr-defined]
+    most = 0
+
+    def work(thread: int) -> None:
+        nonlocal most
+        for begin in range(thread * 100_000, (thread + 1) * 100_000, 500):
+            source.read_into(memoryview(bytearray(500)), "w", begin)
+            most = max(most, sum(map(len, (c.data.result() for c in list(held._chunks.values()) if c.data.done()))))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+    assert most <= 4 * ahead.HELD * 1000
+    assert source.memory == (ahead.HELD + 1) * (4 << 20)
+
+
+def test_reading_here_and_there_fetches_nothing_ahead(store: type[Store], opened: Opened, small_chunks: None) -> None:
+    put("store://a", {"model.safetensors": numbers(100_000)})
+    source = opened("store://a")
+    store.requests.clear()
+    for begin in (90_000, 50_000, 70_000, 30_000, 10_000):
+        source.read_into(memoryview(bytearray(8)), "w", begin)
+    assert store.requests["model.safetensors"] == 5
+
+
+def test_latency_is_hidden(store: type[Store], opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead, "CHUNK", 10_000)
+    put("store://a", {"model.safetensors": numbers(400_000)})
+    source = opened("store://a")
+    store.latency = 0.02
+    began = time.perf_counter()
+    for begin in range(0, 400_000, 2500):
+        source.read_into(memoryview(bytearray(2500)), "w", begin)
+    taken = time.perf_counter() - began
+    # 160 blocks of 20 ms would take 3.2 s, 40 chunks one after the other 0.8 s.
+    assert taken < 0.7
+
+
+def test_close_releases_who_waits(store: type[Store], opened: Opened, small_chunks: None) -> None:
+    put("store://a", {"model.safetensors": numbers(100_000)})
+    source = opened("store://a")
+    store.latency = 0.1
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(read, source, "w")
+        time.sleep(0.15)
+        source.close()
+        with pytest.raises(SourceError, match="it was closed"):
+            reading.result(timeout=5)
+
+
+# What stores are like that are not here to be asked
+
+
+def test_asynchronous_file_systems_are_shared_between_threads(
+    store: type[Store], opened: Opened, small_chunks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
+
+    put("store://a", {"model.safetensors": numbers(50_000), "config.json": b"{}"})
+    wrapped = AsyncFileSystemWrapper(fsspec.filesystem("store"), asynchronous=False)
+    assert wrapped.async_impl
+    monkeypatch.setattr("fsspec.core.url_to_fs", lambda address: (wrapped, "/a"))
+    source = opened("store://a")
+    with ThreadPoolExecutor(4) as pool:
+        whole = torch.arange(6250, dtype=torch.int64).numpy().tobytes()
+        assert all(data == whole for data in pool.map(lambda _: read(source, "w"), range(4)))
+
+
+def test_server_that_tells_no_size_is_refused(
+    store: type[Store], opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put("store://a", model())
+    info = Store.info
+    monkeypatch.setattr(Store, "info", lambda self, path, **options: {**info(self, path, **options), "size": None})
+    with pytest.raises(SourceError, match=r"a/model.safetensors: its server does not tell its size. Download it"):
+        opened("store://a/model.safetensors")
+
+
+def test_store_that_cannot_be_reached_is_an_error(
+    store: type[Store], opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    monkeypatch.setattr(Store, "ls", fail)
+    with pytest.raises(SourceError, match=r"store://a cannot be read: .*Connection refused"):
+        opened("store://a")
+    monkeypatch.setattr("fsspec.core.url_to_fs", fail)
+    with pytest.raises(SourceError, match=r"'store://a' cannot be opened: .*Connection refused"):
+        opened("store://a")
