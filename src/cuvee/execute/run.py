@@ -51,19 +51,19 @@ def execute(
     Raises:
         CuveeError: reading, merging or writing failed; the sinks are left incomplete.
     """
-    for each_plan in (plan, *(each.plan for each in merges)):
-        _fetch(each_plan)
-    meter = Meter()
     merges = merges_in(plan)
-    for each in merges:
-        each.progress = progress
+    for each in (plan, *(inner.plan for inner in merges)):
+        _fetch(each)
+    meter = Meter()
+    for inner in merges:
+        inner.progress = progress
     run = _Run(plan, sinks, budget, progress, journals)
     try:
         with single_threaded():
             run_threads(run.work, run.agenda.stop, budget.workers)
     finally:
         run.close()
-    hashes = [*(each.hashes for each in merges), run.hashes]
+    hashes = [*(inner.hashes for inner in merges), run.hashes]
     inputs = dict(chain.from_iterable(each.of_inputs().items() for each in hashes))
     digests = inputs, run.hashes.of_outputs(sinks)
     for source in plan.sources:
