@@ -7,6 +7,7 @@ start inherit them.
 import ipaddress
 import os
 import random
+import signal
 import socket
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import settings
+
+# Processes that tests start inherit what is ignored: a shell ignores Ctrl-C for what it runs in the background.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ.update(
     {

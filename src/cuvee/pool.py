@@ -2,12 +2,13 @@
 
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 __all__ = ["run_threads"]
 
-TICK = 0.2  # seconds between looks for Ctrl-C, which only the main thread gets
+TICK = 0.1  # seconds between looks for Ctrl-C, which only the main thread gets
+INTERRUPTS = signal.SIGINT, signal.SIGTERM
 
 
 def run_threads(work: Callable[[], None], stop: Callable[[], None], count: int) -> None:
@@ -35,42 +36,44 @@ def run_threads(work: Callable[[], None], stop: Callable[[], None], count: int) 
 
     threads = [threading.Thread(target=guarded, args=(done,), name=f"cuvee-{i}") for i, done in enumerate(finished)]
     started = []
-    try:
-        for thread, done in zip(threads, finished, strict=True):
-            thread.start()
-            started.append((thread, done))
-        # Not Thread.join: interrupted by Ctrl-C it takes a running thread for a stopped one (Python 3.11), and the
-        # process would end under the workers' feet.
-        for done in finished:
-            while not done.wait(TICK):
-                pass
-    finally:
-        _end(stop, started)
+    with _interrupts_noted() as pressed:
+        try:
+            for thread, done in zip(threads, finished, strict=True):
+                thread.start()
+                started.append((thread, done))
+            # Not Thread.join: interrupted by Ctrl-C it takes a running thread for a stopped one (Python 3.11), and the
+            # process would end under the workers' feet.
+            for done in finished:
+                while not done.wait(TICK):
+                    if pressed.is_set():
+                        stop()
+        finally:
+            stop()
+            for thread, done in started:
+                done.wait()
+                thread.join()
+    if pressed.is_set():
+        raise KeyboardInterrupt
     if errors:
         raise errors[0]
 
 
-def _end(stop: Callable[[], None], started: Sequence[tuple[threading.Thread, threading.Event]]) -> None:
-    """Stop threads and wait until they have ended, whatever the user presses: they use memory that is freed after."""
-    done = False
-    while not done:
-        with suppress(KeyboardInterrupt), _unheard():
-            stop()
-            for thread, finished in started:
-                finished.wait()
-                thread.join()
-            done = True
-
-
 @contextmanager
-def _unheard() -> Iterator[None]:
-    """Ignore Ctrl-C; only the main thread gets it, and only that can say so."""
-    heard = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or heard is None:
-        yield
-        return
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _interrupts_noted() -> Iterator[threading.Event]:
+    """Note Ctrl-C instead of raising KeyboardInterrupt at once, which could come at any moment, and more than once.
+
+    Threads use memory that is freed after them: nothing may keep us from waiting for them. Only the main thread is
+    interrupted, and only there this can be changed; a handler of somebody else's stays.
+    """
+    pressed = threading.Event()
+    changed = []
     try:
-        yield
+        if threading.current_thread() is threading.main_thread():
+            for number in INTERRUPTS:
+                if signal.getsignal(number) is signal.default_int_handler:
+                    changed.append(number)
+                    signal.signal(number, lambda *_: pressed.set())
+        yield pressed
     finally:
-        signal.signal(signal.SIGINT, heard)
+        for number in changed:
+            signal.signal(number, signal.default_int_handler)
