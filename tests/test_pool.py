@@ -52,14 +52,14 @@ def test_a_thread_that_cannot_start_stops_those_that_did(monkeypatch: pytest.Mon
 
 
 INSISTED = """\
-import signal, sys, threading, time
+import os, threading, time
 from cuvee.pool import run_threads
 stopped = threading.Event()
 at_work = 0
 def work():
     global at_work
     at_work += 1
-    print("working", flush=True)
+    os.write(1, b"working\\n")  # at once, whatever the other thread writes
     stopped.wait()
     time.sleep(0.5)  # a block that has to be finished
     at_work -= 1
@@ -73,9 +73,12 @@ except KeyboardInterrupt:
 def test_who_insists_on_an_interrupt_does_not_free_memory_under_the_workers() -> None:
     with subprocess.Popen([sys.executable, "-c", INSISTED], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        assert [process.stdout.readline() for _ in range(2)] == ["working\n"] * 2
-        for _ in range(4):
-            process.send_signal(signal.SIGINT)
-            time.sleep(0.05)
-        assert process.stdout.readline() == "interrupted 0\n"
-        assert process.wait(20) == 0
+        try:
+            assert [process.stdout.readline() for _ in range(2)] == ["working\n"] * 2
+            for _ in range(4):
+                process.send_signal(signal.SIGINT)
+                time.sleep(0.05)
+            assert process.stdout.readline() == "interrupted 0\n"
+            assert process.wait(20) == 0
+        finally:
+            process.kill()
