@@ -20,6 +20,7 @@ from cuvee.methods.declare import Method
 from cuvee.writers.save import save_state_dict
 from end_to_end.recipes import each_method, recipe_for
 
+NO_INPUT = '{"format": 1, "output": {"tensors": {}}, "inputs": {"a": 1}}'
 CARD = "---\nlicense: {}\nlanguage: en\n---\n\n# A model\n"
 
 
@@ -152,7 +153,7 @@ def test_relative_paths_are_found_from_anywhere(folder: Path, monkeypatch: pytes
         (lambda path: path.write_text("[]"), FormatError, "cuvee.json"),
         (lambda path: path.write_text('{"format": 99}'), FormatError, "has format 99; this version reads format 1"),
         (lambda path: path.write_text('{"format": 1, "output": {}, "inputs": {}}'), FormatError, "not the record"),
-        (lambda path: path.write_text('{"format": 1, "output": {"tensors": {}}, "inputs": {"a": 1}}'), FormatError, ""),
+        (lambda path: path.write_text(NO_INPUT), FormatError, "record"),
     ],
 )  # fmt: skip
 def test_records_that_are_none_are_refused(

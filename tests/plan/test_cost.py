@@ -241,6 +241,7 @@ def test_description_is_plain_and_complete(checkpoints: Path) -> None:
         "block_bytes",
         "keep_bytes",
         "warnings",
+        "merges",
     }
     assert described["workers"] == 3
     assert described["block_bytes"] == Limits().block_bytes

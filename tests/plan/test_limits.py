@@ -291,7 +291,7 @@ def test_a_rule_can_make_a_tensor_be_read_once_and_so_not_be_kept(plan_of: Any, 
 
 
 def test_what_sources_take_to_read_counts_for_each_worker(plan_of: Any, header: Any) -> None:
-    models = {label: header({"w": (64, 64)}, reference=label) for label in "ab"}
+    models = {label: header({"w": (1 << 11, 1 << 10)}, reference=label) for label in "ab"}  # four cells
     plan = plan_of(method="linear", models=models)
     before = {workers: needed(plan, workers=workers) for workers in (1, 3)}
     models["a"].memory, models["b"].memory = 20 * MB, 5 * MB

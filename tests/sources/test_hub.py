@@ -1,11 +1,9 @@
 """Models on the hub, which is a server of this machine here, and in the cache of what was downloaded from it."""
 
-import contextlib
 import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,181 +12,11 @@ import safetensors.torch
 import torch
 
 import cuvee
-from cuvee.errors import CuveeWarning, FormatError, OutputError, PlanError, SourceError
+from cuvee.errors import CuveeWarning, PlanError, SourceError
 from cuvee.sources import hub_folder
-from cuvee.sources.checkpoint import Checkpoint
 from cuvee.sources.hub import tell_downloads
-from cuvee.sources.open import open_source
-from cuvee.spec import Source
+from sources.hub_models import SHARDS, Opened, go_offline, read, sharded, single, weights
 from sources.hub_server import Hub
-
-SHARDS = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
-Opened = Callable[[str], Source]
-CARD = b"---\nlicense: mit\n---\n"
-
-
-def read(source: Source, name: str) -> bytes:
-    buffer = bytearray(source.header[name].nbytes)
-    source.read_into(memoryview(buffer), name)
-    return bytes(buffer)
-
-
-def weights(value: float = 1.0) -> dict[str, torch.Tensor]:
-    return {"a": torch.full((4, 4), value), "b": torch.full((3,), -value)}
-
-
-def single(value: float = 1.0) -> dict[str, bytes]:
-    return {
-        "config.json": b'{"hidden_size": 4}',
-        "README.md": CARD,
-        "model.safetensors": safetensors.torch.save(weights(value)),
-    }
-
-
-def sharded() -> dict[str, bytes]:
-    parts = {file: {name: tensor} for file, (name, tensor) in zip(SHARDS, weights().items(), strict=True)}
-    index = {"metadata": {}, "weight_map": {name: file for file, part in parts.items() for name in part}}
-    return {
-        "config.json": b"{}",
-        "model.safetensors.index.json": json.dumps(index).encode(),
-        **{file: safetensors.torch.save(part) for file, part in parts.items()},
-    }
-
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the folder of downloads, empty; the hub may not be asked."""
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def opened() -> Iterator[Opened]:
-    """Return what opens a reference; it is closed when the test is over."""
-    with contextlib.ExitStack() as stack:
-
-        def open_it(reference: str) -> Source:
-            return stack.enter_context(contextlib.closing(open_source(reference)))
-
-        yield open_it
-
-
-@pytest.fixture
-def hub(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """Return a hub that may be asked."""
-    from huggingface_hub import close_session, constants
-
-    server = Hub()
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "ENDPOINT", server.url)
-    monkeypatch.setattr(
-        constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.url + "/{repo_id}/resolve/{revision}/{filename}"
-    )
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
-    yield server
-    close_session()
-    server.shutdown()
-    server.server_close()
-
-
-def go_offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    from huggingface_hub import close_session, constants
-
-    close_session()  # a connection that is open would still be used
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-
-
-def put_in_cache(cache: Path, files: dict[str, bytes], commit: str = "a" * 40, branch: str | None = "main") -> Path:
-    """Lay a model out as huggingface_hub does; return the folder of the commit."""
-    folder = cache / "models--org--model"
-    snapshot = folder / "snapshots" / commit
-    snapshot.mkdir(parents=True, exist_ok=True)
-    (folder / "blobs").mkdir(exist_ok=True)
-    for number, (name, data) in enumerate(files.items()):
-        (folder / "blobs" / f"{commit[:8]}{number}").write_bytes(data)
-        (snapshot / name).symlink_to(f"../../blobs/{commit[:8]}{number}")
-    if branch:
-        (folder / "refs" / branch).parent.mkdir(parents=True, exist_ok=True)
-        (folder / "refs" / branch).write_text(commit)
-    return snapshot
-
-
-# What is in the cache, and no hub
-
-
-def test_cached_model_opens_without_the_hub(cache: Path) -> None:
-    put_in_cache(cache, single(2.0))
-    with contextlib.closing(open_source("org/model")) as source:
-        assert isinstance(source, Checkpoint)
-        assert source.location == f"org/model@{'a' * 40}"
-        assert source.reference == "org/model"
-        assert source.config == {"hidden_size": 4}
-        assert read(source, "a") == weights(2.0)["a"].numpy().tobytes()
-        assert source.sidecars["README.md"].read_bytes() == CARD
-        assert source.locate("a") == f"org/model@{'a' * 40}/model.safetensors"
-        source.check_unchanged()
-
-
-def test_revisions_and_commits_name_what_is_cached(cache: Path, opened: Opened) -> None:
-    put_in_cache(cache, single(1.0), "a" * 40, "main")
-    put_in_cache(cache, single(2.0), "b" * 40, "refs/pr/1")
-    for revision, commit in (("main", "a"), ("refs/pr/1", "b"), ("b" * 40, "b")):
-        assert opened(f"org/model@{revision}").location == f"org/model@{commit * 40}"
-
-
-def test_model_that_is_nowhere_says_where_was_looked_and_how_to_get_it(
-    cache: Path, tmp_path: Path, opened: Opened
-) -> None:
-    (tmp_path / "org" / "models").mkdir(parents=True)
-    with pytest.raises(SourceError) as caught:
-        opened("org/model@v2")
-    said = str(caught.value)
-    assert "HF_HUB_OFFLINE" in said
-    assert f"the cache folder {cache} has nothing of its revision 'v2'" in said
-    assert "`hf download org/model --revision v2`" in said
-    assert "'org/model@v2' is not a local folder or file. Did you mean 'models'?" in said
-
-
-def test_shards_that_the_cache_lacks_are_named(cache: Path, opened: Opened) -> None:
-    files = sharded()
-    del files[SHARDS[1]]
-    put_in_cache(cache, files)
-    with pytest.raises(FormatError) as caught:
-        opened("org/model")
-    said = str(caught.value)
-    assert f"names '{SHARDS[1]}', missing" in said
-    assert str(cache) in said
-    assert f"`hf download org/model --revision {'a' * 40}`" in said
-
-
-def test_blob_that_is_gone_is_a_file_that_is_missing(cache: Path, opened: Opened) -> None:
-    snapshot = put_in_cache(cache, sharded())
-    (snapshot / SHARDS[0]).resolve().unlink()
-    with pytest.raises(FormatError, match=f"names '{SHARDS[0]}', missing"):
-        opened("org/model")
-
-
-def test_folder_of_that_name_wins(cache: Path, tmp_path: Path, opened: Opened) -> None:
-    put_in_cache(cache, single(2.0))
-    (tmp_path / "org" / "model").mkdir(parents=True)
-    safetensors.torch.save_file(weights(5.0), tmp_path / "org" / "model" / "model.safetensors")
-    source = opened("org/model")
-    assert source.location == str(tmp_path / "org" / "model")
-    assert read(source, "a") == weights(5.0)["a"].numpy().tobytes()
-
-
-def test_output_cannot_lie_in_the_cache_of_an_input(cache: Path, tmp_path: Path) -> None:
-    snapshot = put_in_cache(cache, single())
-    with pytest.raises(OutputError, match="would touch the input"):
-        cuvee.merge({"cuvee": 1, "method": "linear", "models": ["org/model", "org/model"]}, snapshot / "merged")
-
-
-# A hub that answers
 
 
 def test_opening_downloads_no_weights_and_merging_does(hub: Hub, cache: Path, tmp_path: Path) -> None:

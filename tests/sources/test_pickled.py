@@ -72,7 +72,7 @@ def test_files_are_read_where_they_are_named(tmp_path: Path, suffix: str) -> Non
 def test_reading_is_refused_after_close(tmp_path: Path) -> None:
     source = open_source(save(tmp_path / "model.pt", {"w": torch.ones(2)}))
     source.close()
-    for ask in (source.locate, source.cost, lambda name: source.read_into(memoryview(bytearray(8)), name)):
+    for ask in (source.locate, lambda name: source.read_into(memoryview(bytearray(8)), name)):
         with pytest.raises(SourceError, match="the source was closed"):
             ask("w")
 

@@ -1,132 +1,20 @@
 """Checkpoints at addresses: of fsspec's file systems in memory and on disk, and of one that is slow or fails."""
 
-import contextlib
 import json
-import threading
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, ClassVar
 
 import fsspec
 import pytest
 import safetensors.torch
 import torch
-from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
 import cuvee
 from cuvee.errors import FormatError, MissingLibraryError, SourceError, UnsupportedError
-from cuvee.sources import ahead, remote
 from cuvee.sources.checkpoint import Checkpoint
-from cuvee.sources.open import open_source
-from cuvee.spec import Source
-
-Opened = Callable[[str], Source]
-
-
-class Store(MemoryFileSystem):
-    """An object store: each request takes a while, and some fail. Counts requests, and how many are made at once."""
-
-    protocol = "store"
-    store: ClassVar[dict[str, Any]] = {}
-    pseudo_dirs: ClassVar[list[str]] = [""]
-    latency = 0.0
-    failures: ClassVar[list[Exception]] = []  # raised by the next requests for content, one each
-    requests: ClassVar[Counter[str]] = Counter()
-    lock = threading.Lock()
-    now = most = 0
-    tags: ClassVar[dict[str, str]] = {}
-
-    @classmethod
-    def _strip_protocol(cls, path: str) -> str:
-        return super()._strip_protocol(path.replace("store://", "memory://"))
-
-    def info(self, path: str, **options: Any) -> dict[str, Any]:
-        found = super().info(path, **options)
-        tag = self.tags.get(found["name"])
-        return {**found, "ETag": tag} if tag else found
-
-    def cat_file(self, path: str, start: int | None = None, end: int | None = None, **options: Any) -> bytes:
-        with self.lock:
-            self.requests[path.rpartition("/")[2]] += 1
-            Store.now += 1
-            Store.most = max(Store.most, Store.now)
-            failure = self.failures.pop(0) if self.failures else None
-        try:
-            time.sleep(self.latency)
-            if failure:
-                raise failure
-            return super().cat_file(path, start, end, **options)
-        finally:
-            with self.lock:
-                Store.now -= 1
-
-
-class Disk(LocalFileSystem):
-    """fsspec's own file system of this machine, under a name that is not taken for a path."""
-
-    protocol = "disk"
-
-    @classmethod
-    def _strip_protocol(cls, path: str) -> str:
-        return super()._strip_protocol(path.removeprefix("disk://"))
-
-
-@pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Store]]:
-    """Return a store that is empty."""
-    fsspec.register_implementation("store", Store, clobber=True)
-    fsspec.register_implementation("disk", Disk, clobber=True)
-    for own in (Store.store, Store.failures, Store.requests, Store.tags):
-        own.clear()
-    Store.most, Store.latency = 0, 0.0
-    monkeypatch.setattr(remote, "WAITS", (0.001, 0.002, 0.004))
-    yield Store
-    Store.store.clear()
-
-
-@pytest.fixture
-def opened() -> Iterator[Opened]:
-    """Return what opens a reference; it is closed when the test is over."""
-    with contextlib.ExitStack() as stack:
-
-        def open_it(reference: str) -> Source:
-            return stack.enter_context(contextlib.closing(open_source(reference)))
-
-        yield open_it
-
-
-def read(source: Source, name: str) -> bytes:
-    buffer = bytearray(source.header[name].nbytes)
-    source.read_into(memoryview(buffer), name)
-    return bytes(buffer)
-
-
-def put(address: str, files: dict[str, bytes]) -> None:
-    for name, data in files.items():
-        fs, path = fsspec.core.url_to_fs(f"{address}/{name}")
-        fs.makedirs(path.rpartition("/")[0], exist_ok=True)
-        fs.pipe_file(path, data)
-
-
-def model(value: float = 1.0) -> dict[str, bytes]:
-    tensors = {"a": torch.full((4, 4), value), "b": torch.arange(5, dtype=torch.int32)}
-    return {
-        "model.safetensors": safetensors.torch.save(tensors),
-        "config.json": b'{"hidden_size": 4}',
-        "README.md": b"---\nlicense: mit\n---\n",
-        "tokenizer.json": b"{}",
-        "notes.txt": b"",
-        "modeling_x.py": b"x = 1\n",
-    }
-
-
-def numbers(count: int) -> bytes:
-    """Return a weight file with one tensor of so many bytes, in which any eight bytes tell where they are."""
-    return safetensors.torch.save({"w": torch.arange(count // 8, dtype=torch.int64)})
+from sources.remote_store import Opened, Store, model, numbers, put, read
 
 
 @pytest.fixture(params=["memory", "store", "disk"])
@@ -329,101 +217,6 @@ def test_closed_source_is_not_read(store: type[Store], opened: Opened) -> None:
     source.close()
     with pytest.raises(SourceError, match="tensor 'a' cannot be read: it was closed"):
         read(source, "a")
-
-
-# Reading ahead
-
-
-@pytest.fixture
-def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ahead, "CHUNK", 1000)
-
-
-def test_any_range_is_read_right_whatever_the_order(store: type[Store], opened: Opened, small_chunks: None) -> None:
-    put("store://a", {"model.safetensors": numbers(64_000)})
-    source, whole = opened("store://a"), torch.arange(8000, dtype=torch.int64).numpy().tobytes()
-    for begin, count in [(0, 1), (999, 2), (63_999, 1), (500, 3500), (0, 64_000), (7000, 1000), (6999, 1002), (3, 0)]:
-        buffer = bytearray(count)
-        source.read_into(memoryview(buffer), "w", begin)
-        assert buffer == whole[begin : begin + count]
-
-
-def test_threads_share_what_they_read(store: type[Store], opened: Opened, small_chunks: None) -> None:
-    put("store://a", {"model.safetensors": numbers(200_000)})
-    source, whole = opened("store://a"), torch.arange(25_000, dtype=torch.int64).numpy().tobytes()
-    store.requests.clear()
-    store.latency = 0.001
-    turn = iter(range(0, len(whole), 250))
-    lock = threading.Lock()
-
-    def work(_: int) -> bool:
-        while True:
-            with lock:
-                begin = next(turn, None)
-            if begin is None:
-                return True
-            buffer = bytearray(250)
-            source.read_into(memoryview(buffer), "w", begin)
-            if buffer != whole[begin : begin + 250]:
-                return False
-
-    with ThreadPoolExecutor(4) as pool:
-        assert all(pool.map(work, range(4)))
-    # 200 chunks; the one that holds the header's end is counted, and a few may be given up too early.
-    assert 200 <= store.requests["model.safetensors"] <= 230
-    assert store.most > 4
-
-
-def test_memory_stays_within_what_is_stated(store: type[Store], opened: Opened, small_chunks: None) -> None:
-    put("store://a", {"model.safetensors": numbers(400_000)})
-    source = opened("store://a")
-    held = source._storage._ahead  # type: ignore[attr-defined]
-    most = 0
-
-    def work(thread: int) -> None:
-        nonlocal most
-        for begin in range(thread * 100_000, (thread + 1) * 100_000, 500):
-            source.read_into(memoryview(bytearray(500)), "w", begin)
-            most = max(most, sum(map(len, (c.data.result() for c in list(held._chunks.values()) if c.data.done()))))
-
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(work, range(4)))
-    assert most <= 4 * ahead.HELD * 1000
-    assert source.memory == (ahead.HELD + 1) * (4 << 20)
-
-
-def test_reading_here_and_there_fetches_nothing_ahead(store: type[Store], opened: Opened, small_chunks: None) -> None:
-    put("store://a", {"model.safetensors": numbers(100_000)})
-    source = opened("store://a")
-    store.requests.clear()
-    for begin in (90_000, 50_000, 70_000, 30_000, 10_000):
-        source.read_into(memoryview(bytearray(8)), "w", begin)
-    assert store.requests["model.safetensors"] == 5
-
-
-def test_latency_is_hidden(store: type[Store], opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ahead, "CHUNK", 10_000)
-    put("store://a", {"model.safetensors": numbers(400_000)})
-    source = opened("store://a")
-    store.latency = 0.02
-    began = time.perf_counter()
-    for begin in range(0, 400_000, 2500):
-        source.read_into(memoryview(bytearray(2500)), "w", begin)
-    taken = time.perf_counter() - began
-    # 160 blocks of 20 ms would take 3.2 s, 40 chunks one after the other 0.8 s.
-    assert taken < 0.7
-
-
-def test_close_releases_who_waits(store: type[Store], opened: Opened, small_chunks: None) -> None:
-    put("store://a", {"model.safetensors": numbers(100_000)})
-    source = opened("store://a")
-    store.latency = 0.1
-    with ThreadPoolExecutor(1) as pool:
-        reading = pool.submit(read, source, "w")
-        time.sleep(0.15)
-        source.close()
-        with pytest.raises(SourceError, match="it was closed"):
-            reading.result(timeout=5)
 
 
 # What stores are like that are not here to be asked

@@ -84,12 +84,7 @@ class Memory:
         return 0
 
     def cost(self, name: str) -> int:
-        """Return the tensor's bytes.
-
-        Raises:
-            SourceError: there is no such tensor, or the source was closed.
-        """
-        self._tensor(name)
+        """Return the tensor's bytes."""
         return self._specs[name].nbytes
 
     def locate(self, name: str) -> str:

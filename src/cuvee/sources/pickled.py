@@ -105,15 +105,6 @@ class Pickled(Memory):
         """Its absolute path."""
         return os.path.abspath(self._path)  # noqa: PTH100 - Path.resolve would follow the links
 
-    def cost(self, name: str) -> int:
-        """Return the tensor's bytes.
-
-        Raises:
-            SourceError: there is no such tensor, or the source was closed.
-        """
-        self._tensor(name)
-        return self.header[name].nbytes
-
     def locate(self, name: str) -> str:
         """Return the path of the file that holds the tensor.
 
