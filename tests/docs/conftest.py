@@ -33,11 +33,11 @@ def shapes() -> dict[str, tuple[int, ...]]:
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the checkpoints `base`, `math` and `code`."""
+    """A folder with the checkpoints `base`, `math`, `code` and `chat`."""
     folder = tmp_path_factory.mktemp("docs")
     generator = torch.Generator().manual_seed(0)
     base = {name: torch.randn(shape, generator=generator) / 8 for name, shape in shapes().items()}
-    for label in ("base", "math", "code"):
+    for label in ("base", "math", "code", "chat"):
         spread = 0.0 if label == "base" else 0.02
         state = {n: (t + spread * torch.randn(t.shape, generator=generator)).bfloat16() for n, t in base.items()}
         state["model.rotary_emb.inv_freq"] = torch.linspace(1, 0.1, 4)
