@@ -9,7 +9,6 @@ import numpy as np
 from cuvee.errors import CuveeError, MergeError
 from cuvee.execute.answers import Answers, Summed
 from cuvee.execute.cells import Cell, part_of, told
-from cuvee.execute.hashes import Hashes
 from cuvee.execute.reading import Buffers, Bytes, read
 from cuvee.plan.planner import Plan, used
 from cuvee.plan.rows import Job, Row
@@ -27,7 +26,6 @@ class Inquiry:
 
     Args:
         plan: the plan.
-        hashes: takes into account what samples read.
         note: takes a tensor's name and a sentence about it.
         sums: what passes came to in an earlier attempt: by domain, and by how many of its answers were known before.
         count: takes the bytes that samples read.
@@ -36,13 +34,11 @@ class Inquiry:
     def __init__(
         self,
         plan: Plan,
-        hashes: Hashes,
         note: Callable[[str, str], None],
         sums: Sums,
         count: Callable[[int], None],
     ) -> None:
         self._plan = plan
-        self._hashes = hashes
         self._note = note
         self._sums = sums
         self._count = count
@@ -134,7 +130,7 @@ class Inquiry:
             if row.jobs[j].method.locality == "rows":
                 start -= start % row.width
                 size = max(size - size % row.width, row.width)
-            raw, moved = read(strip, used(row.jobs[j]), start, size, buffers, None, self._hashes)
+            raw, moved = read(strip, used(row.jobs[j]), start, size, buffers, None)  # too little of a chunk to hash
             count(moved)
             question = self.cell(strip, start, size, raw, 0).run(j, known, len(known), None)
             if question is None:

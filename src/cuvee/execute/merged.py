@@ -74,7 +74,7 @@ class Merged:
         self.progress: Callable[[int], None] = lambda _: None
         self._resolved = resolved
         self._reference = reference
-        self._inquiry = Inquiry(self.plan, self.hashes, lambda *note: self.notes.add(note), {}, self._count)
+        self._inquiry = Inquiry(self.plan, lambda *note: self.notes.add(note), {}, self._count)
         self._counting = threading.Lock()
         self._locks = [threading.Lock() for _ in self.plan.domains]
         self._answered = [domain.whole for domain in self.plan.domains]

@@ -103,7 +103,7 @@ class _Run:
         self.hashes = Hashes(plan)
         self._history = History(plan, journals, self.hashes)
         self._noted = set(self._history.notes)
-        self._inquiry = Inquiry(plan, self.hashes, self._note, self._history.sums, lambda moved: self._count(moved, 0))
+        self._inquiry = Inquiry(plan, self._note, self._history.sums, lambda moved: self._count(moved, 0))
         # For each strip, by its id: the jobs that have merged, and what the cells of the sweep under way did.
         self._finished: dict[int, set[int]] = defaultdict(set)
         self._merging: dict[int, set[int]] = defaultdict(set)
