@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cuvee.errors import RecipeError
 from cuvee.execute.forecast import Forecast, forecast
 from cuvee.execute.merged import Merged, merges_in, open_sources
 from cuvee.plan.limits import Limits
@@ -31,7 +32,7 @@ def plan(recipe: Recipe | str | Path | Mapping[str, Any]) -> Plan:
         PlanError: the recipe and its models do not fit together.
     """
     with open_sources() as sources:
-        return make_plan([sources.resolve(each) for each in recipes_of(recipe).values()])
+        return make_plan([sources.resolve(each) for each in _planned(recipe)])
 
 
 def predict(
@@ -52,9 +53,20 @@ def predict(
         PlanError: the recipe and its models do not fit together, or the memory does not suffice.
     """
     with open_sources() as sources:
-        planned = make_plan([sources.resolve(each) for each in recipes_of(recipe).values()])
+        planned = make_plan([sources.resolve(each) for each in _planned(recipe)])
         told = _about_the_machine(planned, folder)
         return describe(planned, forecast(planned, limits or Limits(), folder), told)
+
+
+def _planned(recipe: Recipe | str | Path | Mapping[str, Any]) -> Sequence[Recipe]:
+    """Return the recipes to plan; refuse those whose output is an adapter."""
+    recipes = list(recipes_of(recipe).values())
+    if any(each.output.adapter for each in recipes):
+        raise RecipeError(
+            "a merge of adapters to an adapter has no plan: it reads the adapters once, and nothing else. Merge it.",
+            ("output", "adapter"),
+        )
+    return recipes
 
 
 def _about_the_machine(plan: Plan, folder: Path | None) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cuvee.errors import CuveeWarning, OutputError, PlanError, RecipeError
+from cuvee.execute.adapter.merge import merge_adapters
 from cuvee.execute.companions import companions
 from cuvee.execute.forecast import Forecast, forecast
 from cuvee.execute.history import run_name
@@ -74,6 +75,8 @@ def merge(
     outs = {Path(out) / name if len(recipes) > 1 else Path(out): each for name, each in recipes.items()}
     if len(recipes) > 1 and is_single_file(Path(out)):
         raise OutputError(f"{out} is one file; the recipes make {len(recipes)} results. Give a folder.")
+    if len(recipes) == 1 and recipes[next(iter(recipes))].output.adapter:
+        return merge_adapters(recipes[next(iter(recipes))], Path(out), overwrite=overwrite, sync=sync)
     return merge_variants(outs, overwrite=overwrite, sync=sync, limits=limits, progress=progress)
 
 
@@ -103,8 +106,13 @@ def merge_variants(
     """
     if not recipes:
         raise RecipeError("there is no recipe to merge; give at least one output with its recipe")
+    made = [Recipe.of(recipe) for recipe in recipes.values()]
+    if any(recipe.output.adapter for recipe in made):
+        raise RecipeError(
+            "an adapter is merged by itself: give its recipe to cuvee.merge alone.", ("output", "adapter")
+        )
     with open_sources() as sources, ExitStack() as stack:
-        resolved = [sources.resolve(Recipe.of(recipe)) for recipe in recipes.values()]
+        resolved = [sources.resolve(recipe) for recipe in made]
         plan = make_plan(resolved)
         read = [own.recipe.origin.path for own in resolved if own.recipe.origin is not None]
         inputs = [*sources.paths, *read]

@@ -16,7 +16,7 @@ from cuvee.recipe.licence import licence_of
 from cuvee.recipe.recipe import BASE
 from cuvee.version import __version__
 
-__all__ = ["FORMAT", "SIDECAR", "provenance", "written"]
+__all__ = ["FORMAT", "SIDECAR", "provenance", "recorded", "written"]
 
 SIDECAR = "cuvee.json"
 FORMAT = 1
@@ -44,11 +44,19 @@ def provenance(plan: Plan, variant: int, report: Report) -> dict[str, Any]:
     if BASE in places:
         recipe["base"] = places[BASE]
     outputs = report.outputs[variant]
+    output = {"digest": digest_of_set(plan.outputs[variant], outputs), "tensors": dict(outputs)}
+    return recorded(recipe, _inputs(plan, variant, report), output, report)
+
+
+def recorded(
+    recipe: Mapping[str, Any], inputs: Mapping[str, Any], output: Mapping[str, Any], report: Report
+) -> dict[str, Any]:
+    """Put a record together; see `provenance` for the parts."""
     return {
         "format": FORMAT,
-        "recipe": recipe,
-        "inputs": _inputs(plan, variant, report),
-        "output": {"digest": digest_of_set(plan.outputs[variant], outputs), "tensors": dict(outputs)},
+        "recipe": dict(recipe),
+        "inputs": dict(inputs),
+        "output": dict(output),
         "notes": list(report.notes),
         "versions": _versions(),
         "machine": {"system": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count()},

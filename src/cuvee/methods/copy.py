@@ -4,7 +4,7 @@ from cuvee.methods.declare import Weights, method
 from cuvee.tensors.operands import Operand
 
 
-@method(models=(1, 1), any_dtype=True)
+@method(models=(1, 1), any_dtype=True, combination=lambda _, n: [1.0] * n)
 def copy(weights: Weights) -> Operand:
     """Take the tensors of one model unchanged.
 

@@ -187,6 +187,8 @@ class Method:
         check: looks at all parameters together; returns what is wrong with them, or an empty string.
         symmetric: the order of the models (with their parameters) does not matter.
         any_dtype: it moves raw elements without looking at them.
+        combination: with given parameters, the factor on each of n operands whose sum it returns; None if it is not a
+            weighted sum. Such a method merges the factors of adapters as it merges what they stand for.
     """
 
     name: str
@@ -207,6 +209,7 @@ class Method:
     check: Callable[[Mapping[str, Any]], str]
     symmetric: bool
     any_dtype: bool
+    combination: Callable[[Mapping[str, Any], int], Sequence[float]] | None
 
     def space(self, parameters: Mapping[str, object]) -> Literal["weights", "deltas"]:
         """Return which vectors it works on with these parameters."""
@@ -270,6 +273,7 @@ def method(
     check: Callable[[Mapping[str, Any]], str] = lambda _: "",
     symmetric: bool = True,
     any_dtype: bool = False,
+    combination: Callable[[Mapping[str, Any], int], Sequence[float]] | None = None,
 ) -> Callable[[F], F]:
     """Declare a function to be a merge method. See `Method` for the arguments; `usual` is `passes` if not given.
 
@@ -304,6 +308,7 @@ def method(
             check=check,
             symmetric=symmetric,
             any_dtype=any_dtype,
+            combination=combination,
         )
         return function
 

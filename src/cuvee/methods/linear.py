@@ -22,6 +22,13 @@ def _sums_to_zero(parameters: Mapping[str, Any]) -> str:
     return f"the weights {list(weights)} add up to zero and cannot be normalised; set normalize: false, or change them"
 
 
+def _shares(parameters: Mapping[str, Any], _: int) -> Sequence[float]:
+    """Return the factor on each model."""
+    weights: Sequence[float] = parameters["weight"]
+    divisor = sum(weights) if parameters["normalize"] else 1.0
+    return [w / divisor for w in weights]
+
+
 @method(
     paper=Paper(
         title="Model soups: averaging weights of multiple fine-tuned models improves accuracy without increasing "
@@ -33,6 +40,7 @@ def _sums_to_zero(parameters: Mapping[str, Any]) -> str:
         url="https://arxiv.org/abs/2203.05482",
     ),
     check=_sums_to_zero,
+    combination=_shares,
 )
 def linear(weights: Weights, *, weight: PerModel[Weight] = each(1.0), normalize: bool = True) -> Operand:
     """Take the weighted average of the models.
@@ -48,5 +56,4 @@ def linear(weights: Weights, *, weight: PerModel[Weight] = each(1.0), normalize:
     Returns:
         Merged weights, (rows, e) float32.
     """
-    divisor = sum(weight) if normalize else 1.0
-    return weighted_sum(weights, [w / divisor for w in weight])
+    return weighted_sum(weights, _shares({"weight": weight, "normalize": normalize}, len(weight)))

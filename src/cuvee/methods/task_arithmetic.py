@@ -17,6 +17,7 @@ from cuvee.tensors.operands import Operand
         url="https://arxiv.org/abs/2212.04089",
     ),
     identity=lambda n: {"weight": [1 / n] * n, "scale": 1.0},
+    combination=lambda parameters, _: [parameters["scale"] * w for w in parameters["weight"]],
 )
 def task_arithmetic(deltas: Deltas, *, weight: PerModel[Weight] = each(1.0), scale: Scale = 1.0) -> Operand:
     """Add the weighted task vectors to the base model.

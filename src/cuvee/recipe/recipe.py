@@ -228,7 +228,9 @@ class Recipe:
         content["models"] = {label: _canonical(label, self.models[label]) for label in self.labels}
         if self.base is not None:
             content["base"] = _canonical(BASE, self.base)
-        content["output"] = {"dtype": self.output.dtype}
+        output = self.output
+        factors = {"adapter": True, "rank": output.rank, "error": output.error} if output.adapter else {}
+        content["output"] = {"dtype": output.dtype, **factors}
         return content
 
 

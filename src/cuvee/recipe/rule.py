@@ -43,6 +43,9 @@ class Output:
             given as torch's type itself.
         shard_size: bytes per file, at most, unless one tensor alone is larger. May be given as text, such as ``"5GB"``.
         custom_code: also copy the Python files that come with the base (or the first model).
+        adapter: write the merge of adapters as an adapter.
+        rank: terms of its factors, at most; None keeps what the adapters' factors have together.
+        error: instead of a rank, the relative error that each module may have; the smallest rank that keeps to it.
 
     Raises:
         RecipeError: a value is wrong; says what, and what would be right.
@@ -55,6 +58,9 @@ class Output:
     dtype: str | None
     shard_size: int
     custom_code: bool
+    adapter: bool
+    rank: int | None
+    error: float | None
 
     def __init__(
         self,
@@ -62,18 +68,34 @@ class Output:
         dtype: "str | torch.dtype | None" = None,
         shard_size: int | str = DEFAULT_SHARD_BYTES,
         custom_code: bool = False,
+        adapter: bool = False,
+        rank: int | None = None,
+        error: float | None = None,
     ) -> None:
         """Check the values."""
         object.__setattr__(self, "dtype", _dtype(dtype))
         object.__setattr__(self, "shard_size", _num_bytes(shard_size))
-        if not isinstance(custom_code, bool):
-            raise RecipeError(f"custom_code is {shown(custom_code)}; it must be true or false.", ("custom_code",))
-        object.__setattr__(self, "custom_code", custom_code)
+        for key, value in (("custom_code", custom_code), ("adapter", adapter)):
+            if not isinstance(value, bool):
+                raise RecipeError(f"{key} is {shown(value)}; it must be true or false.", (key,))
+            object.__setattr__(self, key, value)
+        object.__setattr__(self, "rank", _rank(rank))
+        object.__setattr__(self, "error", _error(error))
+        self._check_adapter()
+
+    def _check_adapter(self) -> None:
+        """Refuse settings that say nothing together."""
+        if not self.adapter and (self.rank is not None or self.error is not None):
+            raise RecipeError("'rank' and 'error' are of an adapter; say adapter: true, too.", ("rank",))
+        if self.rank is not None and self.error is not None:
+            raise RecipeError("an adapter has a 'rank' or an 'error', not both; leave one out.", ("error",))
+        if self.adapter and self.dtype not in (None, "float32"):
+            raise RecipeError("an adapter is written as float32; leave out 'dtype'.", ("dtype",))
 
     @classmethod
     def from_mapping(cls, value: object) -> "Output":
         """Read the block from plain values; nothing is the default."""
-        known = ("dtype", "shard_size", "custom_code")
+        known = tuple(f.name for f in fields(cls))
         return cls(**keys_of({} if value is None else value, known, "output", ()))
 
     def to_mapping(self) -> dict[str, object]:
@@ -100,6 +122,22 @@ def _dtype(given: object) -> str | None:
         f"It can be: {', '.join(_DTYPE_NAMES)}.",
         ("dtype",),
     )
+
+
+def _rank(given: object) -> int | None:
+    """Return a rank, or None."""
+    rank = plain_number(given)
+    if rank is None or (isinstance(rank, int) and not isinstance(rank, bool) and rank >= 1):
+        return rank
+    raise RecipeError(f"rank is {shown(rank)}; it must be a whole number from 1.", ("rank",))
+
+
+def _error(given: object) -> float | None:
+    """Return a relative error, or None."""
+    error = plain_number(given)
+    if error is None or (isinstance(error, int | float) and not isinstance(error, bool) and 0 <= error < 1):
+        return None if error is None else float(error)
+    raise RecipeError(f"error is {shown(error)}; it must be a number from 0, and below 1.", ("error",))
 
 
 def _num_bytes(size: object) -> int:

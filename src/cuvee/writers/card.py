@@ -9,7 +9,7 @@ from typing import Any
 __all__ = ["Card", "model_card"]
 
 TEMPLATE = """---
-library_name: transformers
+library_name: {library}
 {licence}{bases}tags:
 - merge
 - cuvee
@@ -62,11 +62,15 @@ class Card:
     citations: Sequence[str]
 
 
-def model_card(card: Card) -> bytes:
+def model_card(card: Card, library: str = "transformers") -> bytes:
     """Write a model card, UTF-8.
 
     What is called by a hub's id (org/name) and is no local path is listed as a base model in the front matter, too; a
     licence that all models state is stated there.
+
+    Args:
+        card: what it says.
+        library: what loads the model.
     """
     inputs, notes = card.record["inputs"], card.record["notes"]
     references = [stated["reference"] for stated in inputs.values()]
@@ -75,6 +79,7 @@ def model_card(card: Card) -> bytes:
         found[1] for name in dict.fromkeys(references) if (found := HUB_ID.fullmatch(name)) and not Path(name).exists()
     ]
     text = TEMPLATE.format(
+        library=library,
         licence=f"license: {next(iter(licences))}\n" if len(licences) == 1 and None not in licences else "",
         bases="base_model:\n" + "".join(f"- {name}\n" for name in hub) if hub else "",
         title=card.title,

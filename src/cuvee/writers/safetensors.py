@@ -47,6 +47,8 @@ class SafetensorsWriter:
         sync: finish only when the output would survive a loss of power, which takes as long as the disk needs.
         inputs: files and folders that are read, which the output must not touch.
         run: names everything that the output depends on; None for a run that cannot be repeated.
+        single: name of the one file of weights in the folder, whatever their size; None divides and names them as
+            transformers does.
 
     Attributes:
         out: real path of the output.
@@ -73,9 +75,10 @@ class SafetensorsWriter:
         sync: bool = False,
         inputs: Sequence[Path] = (),
         run: str | None = None,
+        single: str | None = None,
     ) -> None:
         self.out = check_target(out, overwrite=overwrite, inputs=inputs)
-        self.shards = _shards(self.out, entries, shard_bytes)
+        self.shards = _shards(self.out, entries, shard_bytes, single)
         self._headers = [part.header_bytes({**FORMAT, **(metadata or {})}) for part in self.shards]
         self.nbytes = sum(part.nbytes + len(header) for part, header in zip(self.shards, self._headers, strict=True))
         self._overwrite = overwrite
@@ -270,8 +273,9 @@ def _may_go_on(error: BaseException | None) -> bool:
     return isinstance(error, KeyboardInterrupt | MemoryError | OSError | SystemExit)
 
 
-def _shards(out: Path, entries: Entries, shard_bytes: int) -> list[Shard]:
-    if not is_single_file(out):
+def _shards(out: Path, entries: Entries, shard_bytes: int, single: str | None) -> list[Shard]:
+    name = out.name if is_single_file(out) else single
+    if name is None:
         return shard(entries, shard_bytes)
     everything = max(1, sum(spec.nbytes for _, spec in entries))
-    return [Shard(out.name, part.entries) for part in shard(entries, everything)]
+    return [Shard(name, part.entries) for part in shard(entries, everything)]

@@ -43,6 +43,7 @@ class Adapted:
         base: the base; closed with this source.
         path: folder of the adapter.
         reference: what the user called both.
+        changes_only: leave out whole tensors that factors change besides: peft saves embeddings with their factors.
 
     Raises:
         SourceError: there is no adapter, or it does not fit the base.
@@ -50,7 +51,7 @@ class Adapted:
         UnsupportedError: it is of a kind that is not read; says what to do.
     """
 
-    def __init__(self, base: Source, path: Path, reference: str) -> None:
+    def __init__(self, base: Source, path: Path, reference: str, *, changes_only: bool = False) -> None:
         self._base, self._reference = base, reference
         self.folder = AdapterFolder(path, reference)
         try:
@@ -58,7 +59,11 @@ class Adapted:
         except SourceError:
             self.folder.close()
             raise
-        whole = {name: each.whole for name, each in bound.altered.items() if each.whole is not None}
+        whole = {
+            name: each.whole
+            for name, each in bound.altered.items()
+            if each.whole is not None and not (changes_only and each.change is not None)
+        }
         self._ground = Ground(base, self.folder, whole | bound.added)
         self._products = Recent()
         self._altered = bound.altered

@@ -1,0 +1,186 @@
+"""The adapters that a recipe names, opened and verified to be ones that can be merged as adapters."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from cuvee.errors import PlanError, RecipeError, UnsupportedError
+from cuvee.recipe.recipe import Recipe
+from cuvee.sources.adapter.adapted import Adapted
+from cuvee.sources.adapter.folder import AdapterFolder, Factors
+from cuvee.sources.open import open_source
+from cuvee.sources.reference import located, parts_of, usable_path
+from cuvee.sources.strict_json import read_object, shown
+from cuvee.sources.zeros import Zeros
+from cuvee.spec import DTYPES, Source, TensorSpec
+
+__all__ = ["Opened", "open_adapters", "task_vectors"]
+
+MERGED_INSTEAD = "Merge the models themselves (leave out adapter: true), or train a plain LoRA."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """One adapter of a recipe.
+
+    Attributes:
+        label: the model's label.
+        reference: what the user called it.
+        path: the adapter's folder.
+        folder: its tensors.
+        adapted: base and adapter, or None where no base is named.
+        options: its configuration, as it is written.
+    """
+
+    label: str
+    reference: str
+    path: str
+    folder: AdapterFolder
+    adapted: Adapted | None
+    options: Mapping[str, Any]
+
+    @property
+    def factors(self) -> Mapping[str, Factors]:
+        """Its factors by module."""
+        return {part.module: part for part in self.folder.parts if isinstance(part, Factors)}
+
+    @property
+    def grounds(self) -> Mapping[str, str]:
+        """Whole tensors that its factors change besides, to the file's names: peft saves embeddings so."""
+        return {n: stored for n, stored in self.folder.whole.items() if n.removesuffix(".weight") in self.factors}
+
+    @property
+    def whole(self) -> Mapping[str, str]:
+        """Whole tensors that nothing else changes, to the file's names."""
+        return {n: stored for n, stored in self.folder.whole.items() if n not in self.grounds}
+
+
+def open_adapters(recipe: Recipe, stack: ExitStack) -> tuple[Sequence[Opened], Source | None]:
+    """Open the adapters of a recipe, and their base if one is named.
+
+    Args:
+        recipe: its models are adapters' folders, or BASE+ADAPTER of one base.
+        stack: closes what is opened.
+
+    Raises:
+        RecipeError: a model is no adapter, or they are not of one base.
+        UnsupportedError: an adapter is of a kind that cannot be merged as one.
+    """
+    places = {label: _place(label, reference, recipe) for label, reference in recipe.models.items()}
+    bases = {base for base, _ in places.values() if base}
+    if recipe.base is not None:
+        if not isinstance(recipe.base, str | os.PathLike):
+            raise RecipeError("the base of adapters must be named by its path.", ("base",))
+        bases.add(located(os.fspath(recipe.base), recipe.folder))
+    if len(bases) > 1:
+        raise RecipeError(
+            f"adapters are merged as adapters of one base; the recipe names {' and '.join(map(shown, sorted(bases)))}. "
+            "Merge the models themselves: leave out adapter: true.",
+            ("models",),
+        )
+    base = next(iter(bases), None)
+    opened = [_open(label, base, path, recipe, stack) for label, (_, path) in places.items()]
+    if base is None:
+        _refuse_two_bases(opened)
+        return opened, None
+    source = open_source(base)
+    stack.callback(source.close)
+    return opened, source
+
+
+def task_vectors(opened: Sequence[Opened], stack: ExitStack) -> tuple[Mapping[str, Adapted], Zeros]:
+    """Return each adapter on a base of zeros: its task vector as a source, formed as it is read.
+
+    Tensors that an adapter has as a whole are what they are. All have the names of all.
+
+    Raises:
+        PlanError: adapters differ in the shape of a tensor.
+    """
+    header: dict[str, TensorSpec] = {}
+    for each in opened:
+        for name, spec in _specs(each).items():
+            known = header.setdefault(name, spec)
+            if known.shape != spec.shape:
+                raise PlanError(
+                    f"{shown(name)}: adapter '{each.label}' is made for shape {spec.shape}, others for {known.shape}; "
+                    "expected adapters of one base.",
+                    ("models",),
+                )
+    zeros = Zeros(header, "a base of zeros")
+    found = {each.label: Adapted(zeros, usable_path(each.path), each.reference, changes_only=True) for each in opened}
+    for source in found.values():
+        stack.callback(source.close)
+    return found, zeros
+
+
+def _place(label: str, reference: object, recipe: Recipe) -> tuple[str, str]:
+    """Return the base, if there is one, and the adapter that a reference names."""
+    if not isinstance(reference, str | os.PathLike):
+        raise RecipeError(f"model '{label}' must be named by a path to be merged as an adapter.", ("models", label))
+    parts = parts_of(located(os.fspath(reference), recipe.folder))
+    if len(parts) > 2:
+        raise RecipeError(
+            f"model '{label}' has {len(parts) - 1} adapters; expected one. Merge those first, with task_arithmetic.",
+            ("models", label),
+        )
+    return ("", parts[0]) if len(parts) == 1 else (parts[0], parts[1])
+
+
+def _open(label: str, base: str | None, path: str, recipe: Recipe, stack: ExitStack) -> Opened:
+    """Open one adapter and verify it, against the base if there is one."""
+    reference = str(recipe.models[label])
+    folder = AdapterFolder(usable_path(path), reference)
+    stack.callback(folder.close)
+    _refuse_others(folder, label)
+    adapted = None
+    if base is not None:
+        source = open_source(f"{base}+{path}")
+        stack.callback(source.close)
+        adapted = source if isinstance(source, Adapted) else None
+    options = read_object(folder.configuration.path)
+    return Opened(label=label, reference=reference, path=path, folder=folder, adapted=adapted, options=options)
+
+
+def _refuse_others(folder: AdapterFolder, label: str) -> None:
+    """Refuse what is not a plain low-rank adapter; names what it is."""
+    for part in folder.parts:
+        kind = f"({type(part).__name__.lower()})"
+        if isinstance(part, Factors):
+            shapes = folder.header[part.a].shape, folder.header[part.b].shape
+            plain = part.depth == 0 and min(map(len, shapes)) >= 2 and shapes[0][0] == part.rank == shapes[1][1]
+            kind = "(magnitudes, DoRA)" if part.magnitude else "" if plain else "(of several experts or groups)"
+        if kind:
+            raise UnsupportedError(
+                f"model '{label}': {folder.file} changes {shown(part.module)} by other means than two factors {kind}, "
+                f"which has no merge as an adapter. {MERGED_INSTEAD}"
+            )
+
+
+def _refuse_two_bases(opened: Sequence[Opened]) -> None:
+    """Refuse adapters that say they were made for different bases."""
+    stated = {each.label: each.folder.configuration.base for each in opened if each.folder.configuration.base}
+    if len(set(stated.values())) > 1:
+        listed = ", ".join(f"'{label}' for {shown(base)}" for label, base in stated.items())
+        raise RecipeError(
+            f"the adapters say that they were made for different bases: {listed}. If it is one base, name it: 'base', "
+            "or BASE+ADAPTER.",
+            ("models",),
+        )
+
+
+def _specs(opened: Opened) -> Mapping[str, TensorSpec]:
+    """Return what an adapter changes, as tensors of a base; weights that layers store (in, out) are shaped so."""
+    header, found = opened.folder.header, {}
+    for module, part in opened.factors.items():
+        a, b = header[part.a].shape, header[part.b].shape
+        shape = (b[0], *a[1:])
+        if part.is_embedding or (opened.folder.configuration.fan_in_fan_out and len(shape) == 2):
+            shape = shape[::-1]
+        found[f"{module}.weight"] = TensorSpec(shape, DTYPES["F32"])
+        if part.bias:
+            found[f"{module}.bias"] = TensorSpec(header[part.bias].shape, DTYPES["F32"])
+    return {name: header[stored] for name, stored in opened.folder.whole.items()} | found
