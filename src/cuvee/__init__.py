@@ -13,6 +13,7 @@ from cuvee.version import __version__ as __version__
 if TYPE_CHECKING:
     from cuvee.errors import CuveeError as CuveeError
     from cuvee.errors import CuveeWarning as CuveeWarning
+    from cuvee.execute.adapter.extract import extract as extract
     from cuvee.execute.describe import plan as plan
     from cuvee.execute.merge import merge as merge
     from cuvee.execute.merge import merge_state_dicts as merge_state_dicts
@@ -32,6 +33,7 @@ _PLACES = {
     "Output": "cuvee.recipe.rule",
     "Recipe": "cuvee.recipe.recipe",
     "Rule": "cuvee.recipe.rule",
+    "extract": "cuvee.execute.adapter.extract",
     "merge": "cuvee.execute.merge",
     "merge_state_dicts": "cuvee.execute.merge",
     "merge_tensors": "cuvee.execute.merge",
@@ -48,6 +50,7 @@ __all__ = [
     "Output",
     "Recipe",
     "Rule",
+    "extract",
     "merge",
     "merge_state_dicts",
     "merge_tensors",

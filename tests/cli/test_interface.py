@@ -27,6 +27,7 @@ INTERFACE: dict[str, set[str]] = {
     "inspect": {"path", "--json", "--tensors"},
     "verify": {"out", "--replay", "--json", "--memory", "--workers"},
     "diff": {"a", "b", "--json", "--tensors"},
+    "extract": {"base", "finetuned", "--out", "--rank", "--error", "--save-others", "--overwrite"},
     "demo": {"--out", "--seed"},
 }
 HEAVY = {"torch", "numpy", "numba", "rich", "yaml", "transformers", "sklearn"}

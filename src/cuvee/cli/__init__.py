@@ -143,6 +143,24 @@ def diff(
 
 
 @app.command()
+def extract(
+    base: Annotated[str, typer.Argument(help="The base.")],
+    finetuned: Annotated[str, typer.Argument(help="A model that was trained from it.")],
+    out: Annotated[Path, typer.Option(help="Folder to write, as PEFT reads it.")],
+    rank: Annotated[int | None, typer.Option(help="Rank of every matrix.")] = None,
+    error: Annotated[float | None, typer.Option(help="Or the relative error that each matrix may have.")] = None,
+    save_others: Annotated[
+        bool, typer.Option("--save-others", help="Save what else differs as a whole (embeddings, norms).")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an adapter that is there.")] = False,
+) -> None:
+    """Extract a LoRA adapter from a base and a fine-tuned model."""
+    from cuvee.cli.extract import run
+
+    run(base, finetuned, out, rank=rank, error=error, save_others=save_others, overwrite=overwrite)
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the models and merges.")] = Path("demo-output"),
     seed: Annotated[int, typer.Option(help="Decides the data split, the training and the random merges.")] = 0,

@@ -18,7 +18,7 @@ from cuvee.tensors.framework import np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["ADAPTER_CONFIG", "ADAPTER_FILE", "Adapter", "ModuleFactors", "Whole"]
+__all__ = ["ADAPTER_CONFIG", "ADAPTER_FILE", "ROOT", "Adapter", "ModuleFactors", "Whole"]
 
 ADAPTER_FILE = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"

@@ -1,0 +1,98 @@
+"""Adapters extracted from two models: the best of their rank, and nothing lost in silence."""
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+import torch
+import transformers
+from peft import LoraConfig
+from safetensors.torch import load_file, save_file
+
+import cuvee
+from cuvee.errors import PlanError, RecipeError
+from sources.adapter.adapters import MODELS, make
+
+MODULES = {"llama": ["q_proj", "down_proj", "up_proj"], "gpt2": ["c_attn", "c_proj"]}
+
+
+@pytest.mark.parametrize("family", MODULES)
+def test_what_peft_merged_is_found_again(family: str, tmp_path: Path) -> None:
+    make(tmp_path, MODELS[family], LoraConfig(target_modules=MODULES[family], r=3, lora_alpha=6))
+    found = cuvee.extract(tmp_path / "base", tmp_path / "merged", tmp_path / "out", rank=3)
+    assert found.others == []
+    assert max(each.error for each in found.modules) < 1e-5
+    with warnings.catch_warnings(action="ignore"):
+        warnings.filterwarnings("error", message=".*(missing|unexpected).*keys.*")
+        base = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "base")
+        model = peft.PeftModel.from_pretrained(base, tmp_path / "out")
+    model.merge_and_unload().save_pretrained(tmp_path / "again")
+    expected, again = (load_file(tmp_path / each / "model.safetensors") for each in ("merged", "again"))
+    for name, tensor in expected.items():
+        torch.testing.assert_close(again[name], tensor, rtol=1e-4, atol=1e-5, msg=lambda t, n=name: f"{n}: {t}")
+
+
+def pair(folder: Path) -> dict[str, torch.Tensor]:
+    """Write a base and a model with tall, wide and other tensors; return the differences."""
+    generator = torch.Generator().manual_seed(1)
+    shapes = {
+        "l.0.a.weight": (30, 12),
+        "l.0.b.weight": (8, 21),
+        "l.0.same.weight": (4, 4),
+        "embed.weight": (9, 4),
+        "norm.weight": (4,),
+    }
+    base = {name: torch.randn(*shape, generator=generator) for name, shape in shapes.items()}
+    steps = {name: torch.randn(*shape, generator=generator) * ("same" not in name) for name, shape in shapes.items()}
+    tuned = {name: tensor + steps[name] for name, tensor in base.items()}
+    for name, tensors in (("base", base), ("tuned", tuned)):
+        (folder / name).mkdir()
+        save_file(tensors, folder / name / "model.safetensors")
+        (folder / name / "config.json").write_text("{}")
+    return {name: tuned[name].double() - base[name].double() for name in shapes}
+
+
+@pytest.mark.parametrize("settings", [{"rank": 5}, {"error": 0.4}], ids=str)
+def test_factors_are_the_best_of_their_rank(settings: dict[str, Any], tmp_path: Path) -> None:
+    differences = pair(tmp_path)
+    found = cuvee.extract(tmp_path / "base", tmp_path / "tuned", tmp_path / "out", **settings)
+    stored = load_file(tmp_path / "out" / "adapter_model.safetensors")
+    assert [each.module for each in found.modules] == ["l.0.a", "l.0.b"]
+    for each in found.modules:
+        u, s, vt = torch.linalg.svd(differences[f"{each.module}.weight"], full_matrices=False)
+        errors = [float(s[rank:].norm() / s.norm()) for rank in range(len(s) + 1)]
+        rank = settings.get("rank") or next(r for r, error in enumerate(errors) if error <= settings["error"])
+        a, b = (stored[f"base_model.model.{each.module}.lora_{side}.weight"].double() for side in "AB")
+        best = (u[:, :rank] * s[:rank]) @ vt[:rank]
+        assert float((b @ a - best).norm() / best.norm()) < 1e-5
+        assert (each.rank, each.error) == (rank, pytest.approx(errors[rank], rel=1e-5))
+    assert {each.name: each.norm for each in found.others} == {
+        name: pytest.approx(float(differences[name].norm()), rel=1e-6) for name in ("embed.weight", "norm.weight")
+    }
+    assert found.unchanged == 1
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert all(f"relative error {each.error:.3g}" in card for each in found.modules)
+
+
+def test_others_are_saved_where_asked(tmp_path: Path) -> None:
+    pair(tmp_path)
+    found = cuvee.extract(tmp_path / "base", tmp_path / "tuned", tmp_path / "out", rank=2, save_others=True)
+    assert all(each.saved for each in found.others)
+    stored, tuned = (
+        load_file(p)
+        for p in ((tmp_path / "out" / "adapter_model.safetensors"), tmp_path / "tuned" / "model.safetensors")
+    )
+    assert torch.equal(stored["base_model.model.embed.weight"], tuned["embed.weight"])
+    assert json.loads((tmp_path / "out" / "adapter_config.json").read_text())["modules_to_save"] == ["embed", "norm"]
+
+
+def test_wrong_calls_are_refused(tmp_path: Path) -> None:
+    pair(tmp_path)
+    with pytest.raises(RecipeError, match="needs a rank or an error"):
+        cuvee.extract(tmp_path / "base", tmp_path / "tuned", tmp_path / "out")
+    save_file({"l.0.a.weight": torch.zeros(2, 2)}, tmp_path / "tuned" / "model.safetensors")
+    with pytest.raises(PlanError, match="expected a base and a model that was trained from it"):
+        cuvee.extract(tmp_path / "base", tmp_path / "tuned", tmp_path / "out", rank=2)
