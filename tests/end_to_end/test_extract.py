@@ -1,6 +1,7 @@
 """Adapters extracted from two models: the best of their rank, and nothing lost in silence."""
 
 import json
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from peft import LoraConfig
 from safetensors.torch import load_file, save_file
 
 import cuvee
+from cuvee.cli import main
 from cuvee.errors import PlanError, RecipeError
 from sources.adapter.adapters import MODELS, make
 
@@ -96,3 +98,18 @@ def test_wrong_calls_are_refused(tmp_path: Path) -> None:
     save_file({"l.0.a.weight": torch.zeros(2, 2)}, tmp_path / "tuned" / "model.safetensors")
     with pytest.raises(PlanError, match="expected a base and a model that was trained from it"):
         cuvee.extract(tmp_path / "base", tmp_path / "tuned", tmp_path / "out", rank=2)
+
+
+def test_the_command_prints_the_error_of_every_matrix(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pair(tmp_path)
+    arguments = ["extract", tmp_path / "base", tmp_path / "tuned", "--out", tmp_path / "out", "--error", 0.5]
+    monkeypatch.setattr(sys, "argv", ["cuvee", *map(str, arguments)])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert not left.value.code
+    printed = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [line[0] for line in printed if line[0].startswith("l.0.")] == ["l.0.a", "l.0.b"]
+    assert all(float(line[3]) <= 0.5 for line in printed if line[0].startswith("l.0."))
+    assert ["norm.weight", "no"] in [[line[0], line[-1]] for line in printed]
