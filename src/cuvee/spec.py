@@ -14,6 +14,7 @@ __all__ = [
     "DEFAULT_SHARD_BYTES",
     "DTYPES",
     "PAIRED",
+    "Composite",
     "DType",
     "Fetching",
     "File",
@@ -23,6 +24,7 @@ __all__ = [
     "Source",
     "TensorSpec",
     "View",
+    "folders_of",
 ]
 
 Kind = Literal["float", "integer", "boolean", "complex", "packed"]
@@ -169,7 +171,8 @@ class Source(Protocol):
         header: every tensor's specification, in stored order.
         shared: groups of names known to share one storage (in memory); empty for files.
         config: the model's configuration (``config.json``), or an empty mapping.
-        sidecars: files that travel with the weights (configuration, tokenizer, ...), by file name.
+        sidecars: files that travel with the weights (configuration, tokenizer, ...), by name; ``folder/name`` where
+            they lie in a folder of the source.
         paths: files and folders the source reads, so that no output can replace them.
         identity: names the content as far as that can be told without reading it: another one as soon as a file is
             changed; empty where nothing can be told, as in memory.
@@ -246,6 +249,24 @@ class Fetching(Protocol):
             SourceError: it cannot be had.
         """
         ...
+
+
+@runtime_checkable
+class Composite(Protocol):
+    """A source whose tensors are stored in several folders: ``folder/name`` is the tensor ``name`` of that folder.
+
+    Attributes:
+        folders: what the weight files of each folder are called, without suffix, by the folder's bare name; empty where
+            there are none after all.
+    """
+
+    @property
+    def folders(self) -> Mapping[str, str]: ...  # noqa: D102
+
+
+def folders_of(source: Source) -> Mapping[str, str]:
+    """Return the folders that a source's tensors are stored in; see `Composite`. Empty for any other source."""
+    return source.folders if isinstance(source, Composite) else {}
 
 
 class Sink(Protocol):

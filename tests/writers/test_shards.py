@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from cuvee.errors import OutputError
 from cuvee.spec import DEFAULT_SHARD_BYTES, DTYPES, TensorSpec
 from cuvee.writers import shards as module
-from cuvee.writers.shards import Shard, index_bytes, shard
+from cuvee.writers.shards import Shard, index_files, shard
 
 specs = st.builds(
     TensorSpec, st.lists(st.integers(0, 5), max_size=3).map(tuple), st.sampled_from(list(DTYPES.values()))
@@ -104,7 +104,7 @@ def test_header_bytes_are_frozen() -> None:
 
 def test_index_is_sorted_and_sums_the_data() -> None:
     parts = shard([("b", spec(4)), ("a", spec(4))], 4)
-    assert index_bytes(parts).decode() == (
+    assert index_files(parts)["model.safetensors.index.json"].decode() == (
         '{\n  "metadata": {\n    "total_size": 8\n  },\n  "weight_map": {\n'
         '    "a": "model-00002-of-00002.safetensors",\n    "b": "model-00001-of-00002.safetensors"\n  }\n}\n'
     )

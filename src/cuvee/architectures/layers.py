@@ -18,7 +18,7 @@ from dataclasses import dataclass
 __all__ = ["Layer", "depth_of", "layer_of", "stacks"]
 
 # At most nine digits: a hostile name must not make us build a huge number.
-_LAYER = re.compile(r"(?:^|\.)([0-9]{1,9})\.")
+_LAYER = re.compile(r"(?:^|[./])([0-9]{1,9})\.")
 
 # Names outside the layers, component by component. What is neither is taken to stand after the layers (see `depth_of`).
 _AFTER = re.compile(
@@ -117,7 +117,7 @@ def depth_of(name: str, stacks: Mapping[str, int]) -> float:
     if layer is not None:
         last = max(stacks.get(layer.stack, 0) - 1, layer.index)
         return layer.index / last if last else 1.0
-    components = name.split(".")
+    components = name.rpartition("/")[2].split(".")
     if any(_AFTER.fullmatch(component) for component in components):
         return 1.0
     return 0.0 if any(_BEFORE.fullmatch(component) for component in components) else 1.0

@@ -78,6 +78,7 @@ def role_of(name: str, spec: TensorSpec) -> Role:
         >>> role_of("model.layers.0.mlp.experts.gate_up_proj", TensorSpec((8, 128, 64), DTYPES["BF16"]))
         'expert'
     """
+    name = name.rpartition("/")[2]  # what precedes it is a component of a pipeline
     unlearned = measured(name, spec)
     if unlearned is not None:
         return unlearned

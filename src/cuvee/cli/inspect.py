@@ -107,7 +107,7 @@ def describe(source: Source) -> Description:
     tied = tied_names(source.header, source.config, source.shared)
     tensors = [_tensor(source, name, counts) for name in source.header]
     learned = [tensor for tensor in tensors if tensor["role"] not in ("statistic", "buffer")]
-    files = [Path(tensor["file"]).name for tensor in tensors]
+    files = _short([tensor["file"] for tensor in tensors])
     return {
         "reference": source.reference,
         "parameters": sum(tensor["elements"] for tensor in learned if tensor["name"] not in tied),
@@ -122,6 +122,14 @@ def describe(source: Source) -> Description:
         "obstacle": _obstacle(source),
         "tensors": tensors,
     }
+
+
+def _short(files: Sequence[str]) -> list[str]:
+    """Return names of files without their folders, but for the last folder where two would be called the same."""
+    bare = [Path(file).name for file in files]
+    if len({*bare}) == len({*files}):
+        return bare
+    return [str(Path(Path(file).parent.name, Path(file).name)) for file in files]
 
 
 def _tensor(source: Source, name: str, counts: Mapping[str, int]) -> Tensor:

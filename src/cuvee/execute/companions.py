@@ -9,6 +9,7 @@ from cuvee.execute.provenance import SIDECAR, provenance, written
 from cuvee.execute.report import Report
 from cuvee.plan.planner import Plan
 from cuvee.recipe.licence import conflict
+from cuvee.spec import File, Header, folders_of
 from cuvee.writers.card import Card, model_card
 from cuvee.writers.sidecars import sidecar_files
 
@@ -34,13 +35,8 @@ def companions(plan: Plan, variant: int, title: str, report: Report) -> dict[str
     if differ and differ not in report.notes:
         report.notes.append(differ)
         record["notes"].append(differ)
-    types = {spec.dtype for spec in plan.outputs[variant].values() if spec.dtype.kind == "float"}
-    files = sidecar_files(
-        resolved.sources[resolved.donor].sidecars,
-        dtype=types.pop() if len(types) == 1 else None,
-        custom_code=recipe.output.custom_code,
-        config_updates=plan.config[variant],
-    )
+    donor = resolved.sources[resolved.donor]
+    files = _beside(donor.sidecars, plan.outputs[variant], plan.config[variant], custom_code=recipe.output.custom_code)
     methods = {job.method: None for row in plan.rows for job in row.jobs if job.variant == variant}
     methods |= {job.method: None for inner in _merges(plan, variant) for row in inner.plan.rows for job in row.jobs}
     card = Card(
@@ -48,9 +44,27 @@ def companions(plan: Plan, variant: int, title: str, report: Report) -> dict[str
         method=recipe.method,
         recipe=recipe.to_yaml(),
         record=record,
+        library="diffusers" if folders_of(donor) else "transformers",
         citations=list({m.paper.url: m.paper.bibtex(m.name) for m in methods if m.paper is not None}.values()),
     )
     return {**files, "README.md": model_card(card), SIDECAR: written(record)}
+
+
+def _beside(
+    sidecars: Mapping[str, File], outputs: Header, updates: Mapping[str, object], *, custom_code: bool
+) -> dict[str, bytes]:
+    """Make the files that come from the donor, folder by folder: each has element types of its own."""
+    folders: dict[str, dict[str, File]] = {}
+    for name, file in sidecars.items():
+        folder, slash, bare = name.rpartition("/")
+        folders.setdefault(folder + slash, {})[bare] = file
+    files: dict[str, bytes] = {}
+    for folder, own in folders.items():
+        types = {spec.dtype for name, spec in outputs.items() if name.startswith(folder) and spec.dtype.kind == "float"}
+        dtype = types.pop() if len(types) == 1 else None
+        made = sidecar_files(own, dtype=dtype, custom_code=custom_code, config_updates={} if folder else updates)
+        files |= {folder + name: data for name, data in made.items()}
+    return files
 
 
 def _merges(plan: Plan, variant: int) -> Sequence[Merged]:

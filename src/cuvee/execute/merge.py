@@ -4,7 +4,7 @@ import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cuvee.errors import CuveeWarning, OutputError, PlanError, RecipeError
@@ -21,6 +21,7 @@ from cuvee.plan.planner import make_plan
 from cuvee.recipe.recipe import Recipe
 from cuvee.recipe.several import recipes_of
 from cuvee.resolve import Resolved
+from cuvee.spec import folders_of
 from cuvee.tensors.kernels.machine_code import MISSING, is_missing
 from cuvee.writers.memory import MemoryWriter
 from cuvee.writers.safetensors import SafetensorsWriter
@@ -128,6 +129,7 @@ def merge_variants(
                 sync=sync,
                 inputs=inputs,
                 run=run,
+                folders=folders_of(resolved[variant].sources[resolved[variant].donor]),
             )
             _check_apart(writer, writers)
             writers.append(writer)
@@ -166,7 +168,8 @@ def _metadata(resolved: Resolved) -> dict[str, str]:
     """Make what the weight files say of themselves: the recipe, and which code lies beside them."""
     recipe = resolved.recipe
     written = {"cuvee": json.dumps(recipe.canonical(), separators=(",", ":"))}
-    code = [name for name in resolved.sources[resolved.donor].sidecars if name.endswith(".py")]
+    beside = resolved.sources[resolved.donor].sidecars
+    code = sorted({PurePosixPath(name).name for name in beside if name.endswith(".py")})
     return written | ({CODE: "/".join(code)} if recipe.output.custom_code and code else {})
 
 

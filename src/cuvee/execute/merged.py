@@ -20,7 +20,7 @@ from cuvee.plan.planner import Plan, make_plan, used
 from cuvee.plan.strips import Strip
 from cuvee.recipe.recipe import BASE
 from cuvee.resolve import Resolved, Sources
-from cuvee.spec import File, Header, Location
+from cuvee.spec import File, Header, Location, folders_of
 
 __all__ = ["Merged", "merges_in", "open_sources"]
 
@@ -115,6 +115,11 @@ class Merged:
     def sidecars(self) -> Mapping[str, File]:
         """The donor's."""
         return self._resolved.sources[self._resolved.donor].sidecars
+
+    @property
+    def folders(self) -> Mapping[str, str]:
+        """The donor's: what it would write lies in them."""
+        return folders_of(self._resolved.sources[self._resolved.donor])
 
     @property
     def paths(self) -> Sequence[Path]:

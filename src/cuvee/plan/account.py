@@ -16,7 +16,9 @@ __all__ = ["differing_companions", "listed", "names_apart", "repeated", "rules_w
 
 SHOWN = 5  # names in one note before it says how many more there are
 # What two saves of one model may differ in without meaning it.
-INCIDENTAL = frozenset({"_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures", "auto_map"})
+INCIDENTAL = frozenset({
+    "_diffusers_version", "_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures", "auto_map",
+})  # fmt: skip
 RuleFor = Callable[[str], Rule | None]
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "merges.txt", "spiece.model")
 
@@ -123,17 +125,29 @@ def differing_companions(sources: Mapping[str, Source], donor: str) -> list[str]
         if source is own:
             continue
         if own.config and source.config:
-            keys = sorted({*own.config, *source.config} - INCIDENTAL)
-            differing = [key for key in keys if own.config.get(key) != source.config.get(key)]
+            theirs, ours = _settings(source.config), _settings(own.config)
+            differing = [key for key in sorted({*ours, *theirs}) if ours.get(key) != theirs.get(key)]
             if differing:
-                shown = [f"{key} ({source.config.get(key)!r}, not {own.config.get(key)!r})" for key in differing]
+                shown = [f"{key} ({theirs.get(key)!r}, not {ours.get(key)!r})" for key in differing]
                 notes.append(
                     f"'{label}' is configured otherwise than '{donor}', which the merge follows: {listed(shown)}."
                 )
-        files = [name for name in TOKENIZERS if not _same(own.sidecars.get(name), source.sidecars.get(name))]
+        tokenizers = [name for name in own.sidecars if name.rpartition("/")[2] in TOKENIZERS]
+        files = [name for name in tokenizers if not _same(own.sidecars.get(name), source.sidecars.get(name))]
         if files:
             notes.append(f"'{label}' has another tokenizer than '{donor}', whose goes with the merge: {listed(files)}.")
     return notes
+
+
+def _settings(config: Mapping[str, object], part: str = "") -> dict[str, object]:
+    """Return the settings of a model and of its parts (``text_config.hidden_size``), without incidental ones."""
+    found: dict[str, object] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and not part:
+            found |= _settings(value, f"{key}.")
+        elif key not in INCIDENTAL:
+            found[part + key] = value
+    return found
 
 
 def _same(one: File | None, other: File | None) -> bool:

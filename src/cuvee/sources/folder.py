@@ -5,6 +5,7 @@ Knows the naming conventions of Hugging Face checkpoints; reads indexes, and no 
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import PurePath
 
 from cuvee.errors import FormatError, SourceError, UnsupportedError
@@ -17,15 +18,18 @@ __all__ = [
     "PICKLE_INDEX_SUFFIX",
     "PICKLE_SUFFIX",
     "PICKLE_SUFFIXES",
+    "STEMS",
     "Weights",
     "check_index",
     "find_weights",
+    "holds_weights",
     "read_index",
     "refuse_pickle",
 ]
 
 SUFFIX = ".safetensors"
 INDEX_SUFFIX = ".safetensors.index.json"
+VARIANT_INDEX = "*.safetensors.index.*.json"  # of a variant: model.safetensors.index.fp16.json
 # transformers' name, then diffusers'.
 STEMS = ("model", "diffusion_pytorch_model")
 ADAPTER = "adapter_model.safetensors"
@@ -70,7 +74,7 @@ def find_weights(folder: Storage) -> Weights:
             return _indexed(folder, stem + INDEX_SUFFIX, names)
         if stem + SUFFIX in names:
             return _single(folder, stem + SUFFIX)
-    indexes = [name for name in names if name.endswith(INDEX_SUFFIX)]
+    indexes = [name for name in names if name.endswith(INDEX_SUFFIX) or fnmatchcase(name, VARIANT_INDEX)]
     files = [name for name in names if name.endswith(SUFFIX)]
     if len(indexes) == 1:
         return _indexed(folder, indexes[0], names)
@@ -82,6 +86,11 @@ def find_weights(folder: Storage) -> Weights:
         f"{folder.place} holds {len(files)} safetensors files ({_some(files)}) and no single index that says which "
         f"make up the model. Download model{INDEX_SUFFIX}, or name one file."
     )
+
+
+def holds_weights(names: Iterable[str]) -> bool:
+    """Say whether there are weights among the files of a folder, in whatever format."""
+    return any(PurePath(name).suffix.lower() in (SUFFIX, *PICKLE_SUFFIXES) for name in names)
 
 
 def _single(folder: Storage, name: str) -> Weights:
@@ -104,7 +113,7 @@ def _base_of(folder: Storage) -> str:
 
 def _indexed(folder: Storage, index: str, names: Sequence[str]) -> Weights:
     weights = read_index(folder, index, names)
-    single = index.removesuffix(".index.json")
+    single = index.partition(".index.")[0]
     if single in names and single not in weights.files:
         raise SourceError(
             f"{folder.place} holds both {single} and {index}, which names other files ({_some(weights.files)}): two "

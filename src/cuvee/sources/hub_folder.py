@@ -25,6 +25,7 @@ from cuvee.sources.hub import cache_folder, download, download_part, list_files
 from cuvee.sources.local import LocalFolder
 from cuvee.sources.storage import StoredFile, at_once
 from cuvee.sources.strict_json import check_small
+from cuvee.sources.within import Within
 
 __all__ = ["PEEK", "HubFolder"]
 
@@ -85,6 +86,12 @@ class HubFolder:
         """Return the names of the files at its top, sorted; hidden ones are left out."""
         return sorted(name for name in self._sizes if "/" not in name and not name.startswith("."))
 
+    def folder(self, name: str) -> Within | None:
+        """Return a folder at its top as a storage of its own; None if there is none."""
+        inside = [file.removeprefix(f"{name}/") for file in self._sizes if file.startswith(f"{name}/")]
+        files = sorted(file for file in inside if "/" not in file and not file.startswith("."))
+        return Within(self, name, files) if inside else None
+
     def inner(self) -> Sequence[str]:
         """Return the names of the folders at its top that hold weights, sorted."""
         parts = [name.split("/") for name in self._sizes if name.endswith(".safetensors")]
@@ -100,7 +107,7 @@ class HubFolder:
 
     def file(self, name: str) -> StoredFile:
         """Return a small file, which is downloaded when it is read, unless it is there."""
-        return StoredFile(self.where(name), name, lambda: self._whole(name))
+        return StoredFile(self.where(name), name.rpartition("/")[2], lambda: self._whole(name))
 
     def small(self, name: str) -> bytes:
         """Read a JSON file whole."""

@@ -61,6 +61,10 @@ class LocalFolder:
         except OSError as error:
             raise SourceError(f"{self._path} cannot be read: {error.strerror}.") from error
 
+    def folder(self, name: str) -> "LocalFolder | None":
+        """Return a folder at its top as a storage of its own; None if there is none."""
+        return LocalFolder(self._path / name) if (self._path / name).is_dir() else None
+
     def inner(self) -> Sequence[str]:
         """Return the names of the folders at its top that hold weights, sorted."""
         return sorted(path.name for path in self._path.iterdir() if path.is_dir() and any(path.glob("*.safetensors")))

@@ -6,13 +6,15 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from cuvee.errors import SourceError
+from cuvee.errors import SourceError, UnsupportedError
 from cuvee.sources.adapter.adapted import Adapted
 from cuvee.sources.checkpoint import Checkpoint
 from cuvee.sources.find import find_storage
 from cuvee.sources.memory import Memory
 from cuvee.sources.pickled import Pickled, is_pickled
+from cuvee.sources.pipeline import Pipeline
 from cuvee.sources.reference import is_address, parts_of, usable_path
+from cuvee.sources.sidecars import PIPELINE
 from cuvee.spec import Source
 
 if TYPE_CHECKING:
@@ -25,14 +27,15 @@ def open_source(reference: str | os.PathLike[str] | Mapping[str, torch.Tensor] |
     """Open what `reference` names; headers are read, weights are not.
 
     Args:
-        reference: path of a checkpoint folder, of one safetensors file or of pickled weights (``~`` is expanded);
-            address of a folder or file that fsspec understands (``s3://bucket/checkpoint``); name of a model on the hub
-            (``org/name``, ``org/name@revision``); one of these and adapters (``BASE+ADAPTER``); a state dict; or a
-            source, which is returned as it is. Of a model on the hub, weights are downloaded when they are read; at an
-            address they are read where they are.
+        reference: path of a checkpoint folder, of a pipeline (components in folders beside a ``model_index.json``), of
+            one safetensors file or of pickled weights (``~`` is expanded); address of a folder or file that fsspec
+            understands (``s3://bucket/checkpoint``); name of a model on the hub (``org/name``, ``org/name@revision``);
+            one of these and adapters (``BASE+ADAPTER``); a state dict; or a source, which is returned as it is. Of a
+            model on the hub, weights are downloaded when they are read; at an address they are read where they are.
 
     Raises:
         SourceError: nothing is there, or it cannot be read as named tensors.
+        UnsupportedError: an adapter is given for a pipeline.
         MissingLibraryError: the protocol of an address needs a library that is not installed.
 
     Example:
@@ -56,6 +59,8 @@ def _plain(reference: str) -> Source:
         return Pickled(path, reference)
     storage = find_storage(reference)
     try:
+        if storage.single is None and PIPELINE in storage.names():
+            return Pipeline(storage, reference)
         return Checkpoint(storage, reference)
     except BaseException:
         storage.close()
@@ -64,6 +69,13 @@ def _plain(reference: str) -> Source:
 
 def _adapted(source: Source, adapters: Sequence[str], name: str) -> Source:
     """Merge adapters into a source, one after the other; close it where one does not fit."""
+    if adapters and isinstance(source, Pipeline):
+        source.close()
+        component = next(iter(source.folders))
+        raise UnsupportedError(
+            f"{name} is a pipeline of several models; an adapter is for one of them. Merge it into the component's "
+            f"folder, such as {name}/{component}+{adapters[0]}."
+        )
     for adapter in adapters:
         name = f"{name}+{adapter}"
         try:

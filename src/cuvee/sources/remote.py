@@ -107,6 +107,11 @@ class RemoteFolder:
             name for name, entry in self._entries.items() if entry["type"] == "file" and not name.startswith(".")
         )
 
+    def folder(self, name: str) -> RemoteFolder | None:
+        """Return a folder at its top as a storage of its own; None if there is none."""
+        entry = self._entries.get(name)
+        return RemoteFolder(f"{self._address}/{name}") if entry and entry["type"] == "directory" else None
+
     def inner(self) -> Sequence[str]:
         """Return the names of the folders at its top that hold weights, sorted."""
         folders = sorted(name for name, entry in self._entries.items() if entry["type"] == "directory")

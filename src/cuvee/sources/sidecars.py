@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 
-__all__ = ["CARD", "CODE_SUFFIX", "CONFIG", "find_sidecars"]
+__all__ = ["CARD", "CODE_SUFFIX", "CONFIG", "PIPELINE", "find_sidecars"]
 
 CONFIG = "config.json"
+PIPELINE = "model_index.json"  # names the components of a pipeline, each in a folder of its own
 CARD = "README.md"  # what the model says of itself; a merge writes its own
 
 SIDECARS = frozenset({
@@ -35,6 +36,9 @@ SIDECARS = frozenset({
     "preprocessor_config.json",
     "processor_config.json",
     "video_preprocessor_config.json",
+    # pipelines
+    PIPELINE,
+    "scheduler_config.json",
 })  # fmt: skip
 
 # Custom code travels too, but the writer copies it only when the user asks.

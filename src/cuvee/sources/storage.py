@@ -49,6 +49,14 @@ class Storage(Protocol):
         """
         ...
 
+    def folder(self, name: str) -> "Storage | None":
+        """Return a folder at its top as a storage of its own, which has to be closed; None if there is none.
+
+        Raises:
+            SourceError: it cannot be read.
+        """
+        ...
+
     def inner(self) -> Sequence[str]:
         """Return the names of the folders at its top that hold weights, sorted."""
         ...

@@ -53,6 +53,7 @@ class Card:
         recipe: the recipe's text.
         record: where the merge comes from and what it cost; see `cuvee.execute.provenance`.
         citations: references of the methods used, one BibTeX entry or line each.
+        library: what loads the model.
     """
 
     title: str
@@ -60,9 +61,10 @@ class Card:
     recipe: str
     record: Mapping[str, Any]
     citations: Sequence[str]
+    library: str = "transformers"
 
 
-def model_card(card: Card, library: str = "transformers") -> bytes:
+def model_card(card: Card) -> bytes:
     """Write a model card, UTF-8.
 
     What is called by a hub's id (org/name) and is no local path is listed as a base model in the front matter, too; a
@@ -79,7 +81,7 @@ def model_card(card: Card, library: str = "transformers") -> bytes:
         found[1] for name in dict.fromkeys(references) if (found := HUB_ID.fullmatch(name)) and not Path(name).exists()
     ]
     text = TEMPLATE.format(
-        library=library,
+        library=card.library,
         licence=f"license: {next(iter(licences))}\n" if len(licences) == 1 and None not in licences else "",
         bases="base_model:\n" + "".join(f"- {name}\n" for name in hub) if hub else "",
         title=card.title,

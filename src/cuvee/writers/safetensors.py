@@ -20,7 +20,7 @@ from cuvee.spec import DEFAULT_SHARD_BYTES
 from cuvee.writers.account import Account
 from cuvee.writers.files import create, is_full
 from cuvee.writers.journal import Journal
-from cuvee.writers.shards import INDEX, Entries, Shard, index_bytes, shard
+from cuvee.writers.shards import INDEX_SUFFIX, Entries, Shard, index_files, shard, shards_in_folders
 from cuvee.writers.staging import Staging
 from cuvee.writers.target import check_target, is_single_file
 
@@ -49,6 +49,9 @@ class SafetensorsWriter:
         run: names everything that the output depends on; None for a run that cannot be repeated.
         single: name of the one file of weights in the folder, whatever their size; None divides and names them as
             transformers does.
+        folders: what the weight files of each folder of the output are called, by the folder's name: tensors whose
+            names begin with it and a slash go there, and the file has the rest of the name. None for an output that
+            has no folders.
 
     Attributes:
         out: real path of the output.
@@ -76,9 +79,11 @@ class SafetensorsWriter:
         inputs: Sequence[Path] = (),
         run: str | None = None,
         single: str | None = None,
+        folders: Mapping[str, str] | None = None,
     ) -> None:
         self.out = check_target(out, overwrite=overwrite, inputs=inputs)
-        self.shards = _shards(self.out, entries, shard_bytes, single)
+        self._folders = folders or {}
+        self.shards = _shards(self.out, entries, shard_bytes, single, self._folders)
         self._headers = [part.header_bytes({**FORMAT, **(metadata or {})}) for part in self.shards]
         self.nbytes = sum(part.nbytes + len(header) for part, header in zip(self.shards, self._headers, strict=True))
         self._overwrite = overwrite
@@ -167,7 +172,7 @@ class SafetensorsWriter:
         """Add a file to the folder, such as the configuration; it appears together with the weights.
 
         Args:
-            name: its bare name.
+            name: its bare name, or ``folder/name`` if the output has folders.
             data: all of it.
 
         Raises:
@@ -178,9 +183,10 @@ class SafetensorsWriter:
             raise OutputError(
                 f"{self.out} is one file by itself; '{name}' cannot go with it. Give a folder to keep both."
             )
-        if name in ("", ".", "..") or {"/", "\\", "\0"} & set(name):
+        *folder, bare = name.split("/")
+        if len(folder) > bool(self._folders) or {"", ".", ".."} & {*folder, bare} or {"\\", "\0"} & set(name):
             raise OutputError(f"'{name}' cannot be added to {self.out}: expected a file name without folders.")
-        if name == INDEX or (self._staging.folder / name).exists():
+        if name.endswith(INDEX_SUFFIX) or (self._staging.folder / name).exists():
             raise OutputError(f"'{name}' cannot be added to {self.out} twice.")
         self._add(name, data)
 
@@ -195,8 +201,8 @@ class SafetensorsWriter:
         try:
             self._account.close(str(self.out))
             with self._explained():
-                if len(self.shards) > 1:
-                    self._add(INDEX, index_bytes(self.shards))
+                for name, data in index_files(self.shards).items():
+                    self._add(name, data)
                 for file in self._written if self._sync else ():
                     self._files.sync(file)
                 self._files.close()
@@ -211,7 +217,7 @@ class SafetensorsWriter:
         if not self._staging.folder.is_dir():
             return False
         sizes = {part.file: part.nbytes + len(header) for part, header in zip(self.shards, self._headers, strict=True)}
-        found = {path.name: path for path in self._staging.folder.iterdir()}
+        found = {path.relative_to(self._staging.folder).as_posix(): path for path in self._staging.files()}
         for name in found.keys() - sizes.keys():
             found[name].unlink()
         return all(name in found and found[name].stat().st_size == size for name, size in sizes.items())
@@ -229,6 +235,7 @@ class SafetensorsWriter:
     def _create(self, name: str, nbytes: int) -> Path:
         """Make a file of the output."""
         path = self._staging.folder / name
+        path.parent.mkdir(exist_ok=True)
         if not path.exists():  # it does where it was taken over
             create(path, nbytes)
         self._written.append(path)
@@ -273,9 +280,15 @@ def _may_go_on(error: BaseException | None) -> bool:
     return isinstance(error, KeyboardInterrupt | MemoryError | OSError | SystemExit)
 
 
-def _shards(out: Path, entries: Entries, shard_bytes: int, single: str | None) -> list[Shard]:
+def _shards(
+    out: Path, entries: Entries, shard_bytes: int, single: str | None, folders: Mapping[str, str]
+) -> list[Shard]:
     name = out.name if is_single_file(out) else single
     if name is None:
-        return shard(entries, shard_bytes)
+        return shards_in_folders(entries, shard_bytes, folders) if folders else shard(entries, shard_bytes)
+    if folders:
+        raise OutputError(
+            f"{out} is one file; the output has several models, in the folders {', '.join(folders)}. Name a folder."
+        )
     everything = max(1, sum(spec.nbytes for _, spec in entries))
     return [Shard(name, part.entries) for part in shard(entries, everything)]

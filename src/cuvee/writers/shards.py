@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from cuvee.errors import OutputError
 from cuvee.spec import DEFAULT_SHARD_BYTES, TensorSpec
 
-__all__ = ["INDEX", "SINGLE", "Entries", "Shard", "index_bytes", "shard"]
+__all__ = ["INDEX_SUFFIX", "Entries", "Shard", "index_files", "shard", "shards_in_folders"]
 
 Entries = Sequence[tuple[str, TensorSpec]]
 
 # What transformers writes: 5 GB, decimal.
-SINGLE = "model.safetensors"
-INDEX = "model.safetensors.index.json"
+STEM = "model"
+SUFFIX = ".safetensors"
+INDEX_SUFFIX = ".safetensors.index.json"
 
 METADATA = "__metadata__"
 # The data begins at a multiple of 8, so that every element is aligned in a mapped file.
@@ -27,12 +28,16 @@ class Shard:
     """One file of a checkpoint.
 
     Attributes:
-        file: its name.
-        entries: its tensors, in the order in which their bytes are stored.
+        file: its name; ``folder/name`` where it does not lie at the top.
+        entries: its tensors, in the order in which their bytes are stored, under their names in the whole output.
+        index: name of the index that lists it; empty where it is the only file of its folder.
+        prefix: what their names begin with, and the file leaves out.
     """
 
     file: str
     entries: Entries
+    index: str = ""
+    prefix: str = ""
 
     @property
     def nbytes(self) -> int:
@@ -62,7 +67,11 @@ class Shard:
         table: dict[str, object] = {METADATA: dict(sorted(metadata.items()))} if metadata else {}
         for (name, spec), begin in zip(self.entries, self.begins.values(), strict=True):
             offsets = [begin, begin + spec.nbytes]
-            table[name] = {"dtype": spec.dtype.name, "shape": list(spec.shape), "data_offsets": offsets}
+            table[name.removeprefix(self.prefix)] = {
+                "dtype": spec.dtype.name,
+                "shape": list(spec.shape),
+                "data_offsets": offsets,
+            }
         text = json.dumps(table, separators=(",", ":"), ensure_ascii=False).encode()
         text += b" " * (-len(text) % ALIGNMENT)
         if len(text) > MAX_HEADER_BYTES:
@@ -73,7 +82,7 @@ class Shard:
         return len(text).to_bytes(8, "little") + text
 
 
-def shard(entries: Entries, shard_bytes: int = DEFAULT_SHARD_BYTES) -> list[Shard]:
+def shard(entries: Entries, shard_bytes: int = DEFAULT_SHARD_BYTES, stem: str = STEM, folder: str = "") -> list[Shard]:
     """Divide tensors into files of at most `shard_bytes` of data, filling one after the other in the given order.
 
     A tensor larger than that gets a file of its own. Within a file wider elements come first, so that each tensor
@@ -82,6 +91,8 @@ def shard(entries: Entries, shard_bytes: int = DEFAULT_SHARD_BYTES) -> list[Shar
     Args:
         entries: name and specification of every tensor.
         shard_bytes: limit per file, in bytes of data, at least 1.
+        stem: what the files are called, without number and suffix.
+        folder: folder that they lie in; all names begin with it and a slash, which files and index leave out.
 
     Raises:
         OutputError: a name is given twice or cannot be stored, elements do not fill whole bytes, or `shard_bytes` is
@@ -89,7 +100,8 @@ def shard(entries: Entries, shard_bytes: int = DEFAULT_SHARD_BYTES) -> list[Shar
     """
     if shard_bytes < 1:
         raise OutputError(f"The shard size is {shard_bytes} bytes; expected at least 1.")
-    _check(entries)
+    prefix = f"{folder}/" if folder else ""
+    _check(entries, prefix)
     groups: list[list[tuple[str, TensorSpec]]] = [[]]
     filled = 0
     for name, spec in entries:
@@ -99,16 +111,52 @@ def shard(entries: Entries, shard_bytes: int = DEFAULT_SHARD_BYTES) -> list[Shar
         groups[-1].append((name, spec))
         filled += spec.nbytes
     total = len(groups)
-    files = (
-        [SINGLE] if total == 1 else [f"model-{number:05}-of-{total:05}.safetensors" for number in range(1, total + 1)]
-    )
-    return [Shard(file, tuple(_aligned(group))) for file, group in zip(files, groups, strict=True)]
+    if total == 1:
+        return [Shard(f"{prefix}{stem}{SUFFIX}", tuple(_aligned(groups[0])), prefix=prefix)]
+    index = f"{prefix}{stem}{INDEX_SUFFIX}"
+    return [
+        Shard(f"{prefix}{stem}-{i + 1:05}-of-{total:05}{SUFFIX}", tuple(_aligned(group)), index, prefix)
+        for i, group in enumerate(groups)
+    ]
 
 
-def index_bytes(shards: Iterable[Shard]) -> bytes:
-    """Return the index of a checkpoint of several files: which tensor is where, and the size of all data in bytes."""
-    shards = list(shards)
-    weight_map = {name: shard.file for shard in shards for name, _ in shard.entries}
+def shards_in_folders(entries: Entries, shard_bytes: int, folders: Mapping[str, str]) -> list[Shard]:
+    """Divide tensors into folders by the beginning of their names, and those of each folder into files; see `shard`.
+
+    Args:
+        entries: name and specification of every tensor.
+        shard_bytes: limit per file, in bytes of data.
+        folders: what the files of each folder are called, by the folder's name; tensors of no folder lie at the top.
+
+    Raises:
+        OutputError: see `shard`.
+    """
+    groups: dict[str, list[tuple[str, TensorSpec]]] = {}
+    for name, spec in entries:
+        folder, slash, _ = name.partition("/")
+        groups.setdefault(folder if slash and folder in folders else "", []).append((name, spec))
+    return [
+        part
+        for folder, group in groups.items()
+        for part in shard(group, shard_bytes, folders.get(folder, STEM), folder)
+    ]
+
+
+def index_files(shards: Iterable[Shard]) -> dict[str, bytes]:
+    """Return the index of every folder of several files, by its name: which tensor is where, and the size of all."""
+    folders: dict[str, list[Shard]] = {}
+    for part in shards:
+        if part.index:
+            folders.setdefault(part.index, []).append(part)
+    return {index: _index_bytes(parts) for index, parts in folders.items()}
+
+
+def _index_bytes(shards: Sequence[Shard]) -> bytes:
+    weight_map = {
+        name.removeprefix(part.prefix): part.file.removeprefix(part.prefix)
+        for part in shards
+        for name, _ in part.entries
+    }
     index = {"metadata": {"total_size": sum(shard.nbytes for shard in shards)}, "weight_map": weight_map}
     return (json.dumps(index, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
@@ -117,10 +165,10 @@ def _aligned(group: Entries) -> Entries:
     return sorted(group, key=lambda entry: -entry[1].dtype.bits)  # stable
 
 
-def _check(entries: Entries) -> None:
+def _check(entries: Entries, prefix: str) -> None:
     seen: set[str] = set()
     for name, spec in entries:
-        if name == METADATA:
+        if name.removeprefix(prefix) == METADATA:
             raise OutputError(
                 f"A tensor cannot be called '{METADATA}': the safetensors format keeps that name for itself."
             )

@@ -17,6 +17,9 @@ DTYPE_KEYS = ("dtype", "torch_dtype")
 BUILDABLE = frozenset({"F64", "F32", "F16", "BF16"})
 # Parts of a model (text_config, vision_config, ...) have an element type too; a quantisation's is its own business.
 PART_SUFFIX = "_config"
+# The configuration of a diffusers model: its weights say what type they have, and a key that its class does not know is
+# warned of.
+UNTYPED = "_class_name"
 NOT_A_PART = "quantization_config"
 
 
@@ -64,7 +67,7 @@ def _updated(raw: bytes, path: File, dtype: DType | None, updates: Mapping[str, 
     changes = dict(updates)
     if dtype is not None and dtype.name in BUILDABLE:
         changes |= dict.fromkeys(DTYPE_KEYS, dtype.torch_name)
-        if not any(key in config for key in DTYPE_KEYS):
+        if not any(key in config for key in (*DTYPE_KEYS, UNTYPED)):
             config = {**config, DTYPE_KEYS[0]: None}
     changed = {**_changed(config, changes), **updates}
     if changed == json.loads(raw):

@@ -7,6 +7,7 @@ import fcntl
 import os
 import shutil
 import warnings
+from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
 
@@ -89,6 +90,10 @@ class Staging:
         self._journal.forget()
         self.folder.mkdir()
 
+    def files(self) -> Sequence[Path]:
+        """Return all files that have grown, those in folders of the output too."""
+        return [Path(folder, name) for folder, _, names in os.walk(self.folder) for name in names]
+
     def _locked(self) -> int | None:
         """Lock the folder; return the lock, or None if the folder went away meanwhile."""
         path = self.root / "lock"
@@ -137,8 +142,8 @@ class Staging:
             OutputError: something has appeared there in the meantime.
             OSError: it cannot be renamed.
         """
-        if sync:
-            sync_folder(self.folder)
+        for folder in {self.folder, *(file.parent for file in self.files())} if sync else ():
+            sync_folder(folder)
         check_target(self.out, overwrite=overwrite)
         if is_single_file(self.out):
             (self.folder / self.out.name).replace(self.out)

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from cuvee.errors import OutputError, SourceError
 from cuvee.sources.header import read_header
+from cuvee.sources.pipeline import component_folders
+from cuvee.sources.sidecars import PIPELINE
+from cuvee.sources.strict_json import read_small
 
 __all__ = ["CODE", "check_target", "is_single_file"]
 
@@ -98,31 +101,45 @@ def _check_file(out: Path, overwrite: bool) -> None:
 def _check_folder(out: Path, overwrite: bool) -> None:
     if not out.is_dir():
         raise OutputError(f"{out} exists and is not a folder. Choose another place, or a name that ends in {SUFFIX}.")
-    entries = sorted(os.scandir(out), key=lambda entry: entry.name)
-    if not entries:
+    if not any(out.iterdir()):
         return
     if not overwrite:
         raise _exists(out)
     # Overwriting removes the folder. Only one that holds a checkpoint and nothing else goes: not a home folder, not a
     # repository, not a training run with its optimizer, not a cache whose files are links.
-    code = _copied_code(out)
-    for entry in entries:
+    folders = [out, *_folders_within(out)]
+    code = _copied_code(folders)
+    files = [entry for folder in folders for entry in sorted(os.scandir(folder), key=lambda entry: entry.name)]
+    for entry in files:
         known = _is_checkpoint_file(entry.name) or entry.name in code
-        if not entry.is_file(follow_symlinks=False) or not known:
+        if Path(entry.path) not in folders and (not entry.is_file(follow_symlinks=False) or not known):
+            name = Path(entry.path).relative_to(out)
             raise OutputError(
-                f"{out} will not be overwritten: it holds '{entry.name}', which is no part of a checkpoint. "
+                f"{out} will not be overwritten: it holds '{name}', which is no part of a checkpoint. "
                 f"Remove the folder yourself, or choose another place."
             )
-    if not any(entry.name.endswith(SUFFIX) for entry in entries):
+    if not any(entry.name.endswith(SUFFIX) for entry in files):
         raise OutputError(
             f"{out} will not be overwritten: it holds files but no {SUFFIX}, so it is no checkpoint. "
             f"Remove the folder yourself, or choose another place."
         )
 
 
-def _copied_code(folder: Path) -> frozenset[str]:
-    """Return the names of the Python files that a merge copied into a folder, as its weights say; none for others."""
-    for path in sorted(folder.glob("*" + SUFFIX)):
+def _folders_within(out: Path) -> list[Path]:
+    """Return the folders in a checkpoint that belong to it: those that the index of a pipeline names."""
+    index = out / PIPELINE
+    if index.is_symlink() or not index.is_file():
+        return []
+    try:
+        named = [out / name for name in component_folders(read_small(index), str(index))]
+    except SourceError:  # no pipeline of ours, nor of anyone
+        return []
+    return [folder for folder in named if folder.is_dir() and not folder.is_symlink()]
+
+
+def _copied_code(folders: Sequence[Path]) -> frozenset[str]:
+    """Return the names of the Python files that a merge copied into folders, as its weights say; none for others."""
+    for path in (path for folder in folders for path in sorted(folder.glob("*" + SUFFIX))):
         try:
             return frozenset(read_header(path).metadata.get(CODE, "").split("/"))
         except SourceError:  # no checkpoint of ours, nor of anyone

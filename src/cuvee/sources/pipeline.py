@@ -1,0 +1,248 @@
+"""A pipeline as a Source: models of several kinds that work together, each in a folder of its own beside an index.
+
+The index (``model_index.json``) names the components with library and class: text encoder, UNet or transformer, VAE,
+tokenizer, scheduler. Each that has weights is read as a checkpoint; tensor ``conv_in.weight`` of the folder ``unet`` is
+called ``unet/conv_in.weight``. Knows nothing of what components do.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path, PurePosixPath
+
+from cuvee.errors import FormatError, SourceError, UnsupportedError, nearest
+from cuvee.sources.checkpoint import Checkpoint
+from cuvee.sources.folder import STEMS, holds_weights
+from cuvee.sources.sidecars import CONFIG, PIPELINE, find_sidecars
+from cuvee.sources.storage import Storage
+from cuvee.sources.strict_json import parse_object, shown
+from cuvee.spec import File, Header
+
+__all__ = ["Pipeline", "component_folders"]
+
+DIFFUSERS = "diffusers"
+TRANSFORMERS_STEM, DIFFUSERS_STEM = STEMS
+
+
+class Pipeline:
+    """The tensors of all components of a pipeline. Headers are read now, weights when asked.
+
+    Args:
+        storage: the folder with the index; closed with this source, or if it cannot be read.
+        reference: what the user called it; the place if not given.
+
+    Raises:
+        SourceError: a component's weights are missing, or cannot be read.
+        FormatError: the index names a folder that is missing, or it, a header or a configuration is malformed.
+        UnsupportedError: no component has weights.
+    """
+
+    def __init__(self, storage: Storage, reference: str | None = None) -> None:
+        self._storage = storage
+        self._reference = reference if reference is not None else storage.place
+        self._components: dict[str, Checkpoint] = {}
+        self._folders: dict[str, str] = {}
+        self._sidecars: dict[str, File] = {}
+        with ExitStack() as stack:
+            stack.callback(self.close)
+            self._read()
+            stack.pop_all()
+        self._specs = {
+            f"{name}/{tensor}": spec for name, own in self._components.items() for tensor, spec in own.header.items()
+        }
+
+    def _read(self) -> None:
+        top = find_sidecars(self._storage.names())
+        self._storage.prepare([name for name in top if not name.endswith(".py")])
+        where = self._storage.where(PIPELINE)
+        self._sidecars |= {name: self._storage.file(name) for name in top}
+        for name, (library, _) in _components(self._storage.small(PIPELINE), where).items():
+            self._add(name, library, where)
+        if not self._components:
+            raise UnsupportedError(
+                f"{where}: no component has weights; expected a pipeline as saved by save_pretrained."
+            )
+
+    def _add(self, name: str, library: str, where: str) -> None:
+        """Take a component's weights, if it has any, and the files beside them."""
+        folder = self._storage.folder(name)
+        if folder is None:
+            raise FormatError(f"{where} names the component '{name}', but there is no such folder. {_REMEDY}")
+        files = folder.names()
+        if CONFIG in files or holds_weights(files):
+            try:
+                own = Checkpoint(folder, f"{self._reference}/{name}")
+            except BaseException:
+                folder.close()
+                raise
+            self._components[name] = own
+            self._folders[name] = _stem(own.metadata, library)
+            beside = own.sidecars
+        else:  # a tokenizer, a scheduler
+            beside = {each: folder.file(each) for each in find_sidecars(files)}
+        self._sidecars |= {f"{name}/{each}": file for each, file in beside.items()}
+
+    @property
+    def folders(self) -> Mapping[str, str]:
+        """What the weight files of each component with weights are called, without suffix, by its folder."""
+        return self._folders
+
+    @property
+    def reference(self) -> str:
+        """What the user called it."""
+        return self._reference
+
+    @property
+    def header(self) -> Header:
+        """Every tensor's specification, component by component in the index's order."""
+        return self._specs
+
+    @property
+    def shared(self) -> Sequence[Sequence[str]]:
+        """Nothing: a file stores each tensor once."""
+        return ()
+
+    @property
+    def config(self) -> Mapping[str, object]:
+        """The configuration of each component that has one, by its name."""
+        return {name: own.config for name, own in self._components.items() if own.config}
+
+    @property
+    def sidecars(self) -> Mapping[str, File]:
+        """The index, and all that travels with each component, by ``component/file``."""
+        return self._sidecars
+
+    @property
+    def paths(self) -> Sequence[Path]:
+        """The folder, those of the components and the weight files, links not followed."""
+        return [*self._storage.paths(()), *(path for own in self._components.values() for path in own.paths)]
+
+    @property
+    def memory(self) -> int:
+        """What all components read ahead."""
+        return sum(own.memory for own in self._components.values())
+
+    @property
+    def preparation(self) -> int:
+        """Nothing."""
+        return 0
+
+    @property
+    def identity(self) -> str:
+        """That of each component."""
+        return "\n".join(f"{name} {own.identity}" for name, own in self._components.items())
+
+    @property
+    def location(self) -> str:
+        """Its absolute path, its address, or its name on the hub with a commit."""
+        return self._storage.location
+
+    def cost(self, name: str) -> int:
+        """Return the tensor's bytes.
+
+        Raises:
+            SourceError: there is no such tensor.
+        """
+        own, tensor = self._found(name)
+        return own.cost(tensor)
+
+    def locate(self, name: str) -> str:
+        """Return the path or address of the file that holds the tensor.
+
+        Raises:
+            SourceError: there is no such tensor.
+        """
+        own, tensor = self._found(name)
+        return own.locate(tensor)
+
+    def read_into(self, buffer: memoryview, name: str, offset: int = 0) -> None:
+        """Fill `buffer` with the tensor's bytes from byte `offset` on. Any number of threads may do so at once.
+
+        Args:
+            buffer: writable, contiguous; its length in bytes says how many to read.
+            name: a name of the header.
+            offset: first byte, counted from the tensor's beginning.
+
+        Raises:
+            SourceError: there is no such tensor, or its bytes cannot be had; see `Checkpoint.read_into`.
+        """
+        own, tensor = self._found(name)
+        own.read_into(buffer, tensor, offset)
+
+    def fetch(self, names: Iterable[str]) -> None:
+        """Bring to this machine what holds these tensors, where it is read from there and is not there yet.
+
+        Raises:
+            SourceError: there is no such tensor, or its file cannot be had.
+        """
+        wanted: dict[str, list[str]] = {}
+        for name in names:
+            self._found(name)
+            component, _, tensor = name.partition("/")
+            wanted.setdefault(component, []).append(tensor)
+        for component, tensors in wanted.items():
+            self._components[component].fetch(tensors)
+
+    def check_unchanged(self) -> None:
+        """Verify that the files are still what they were when their headers were read.
+
+        Raises:
+            SourceError: one is not; names it.
+        """
+        for own in self._components.values():
+            own.check_unchanged()
+
+    def close(self) -> None:
+        """Close all files. Reading afterwards is an error."""
+        for own in self._components.values():
+            own.close()
+        self._storage.close()
+
+    def _found(self, name: str) -> tuple[Checkpoint, str]:
+        if name not in self._specs:
+            raise SourceError(f"{self._reference} has no tensor {shown(name)}.{nearest(name, self._specs)}")
+        component, _, tensor = name.partition("/")
+        return self._components[component], tensor
+
+
+_REMEDY = "Download the whole pipeline, or set the component to [null, null]."
+
+
+def component_folders(index: bytes, where: str) -> Sequence[str]:
+    """Return the names of the folders that the index of a pipeline names.
+
+    Args:
+        index: its content.
+        where: its path, for messages.
+
+    Raises:
+        FormatError: it is malformed.
+    """
+    return list(_components(index, where))
+
+
+def _components(index: bytes, where: str) -> dict[str, tuple[str, str]]:
+    """Return library and class of the components, by name; those that are left out (null) and settings are not."""
+    found = {}
+    for name, value in parse_object(index, where).items():
+        if name.startswith("_") or not isinstance(value, list) or value == [None, None]:
+            continue
+        if len(value) != 2 or not isinstance(value[1], str):
+            if any(isinstance(each, str) for each in value):
+                raise FormatError(f"{where}: component {shown(name)} is {shown(value)}; expected [library, class].")
+            continue  # a setting that is a list of numbers
+        library = value[0]
+        # Only a name within the folder: an index from elsewhere must not make us read other files of this machine.
+        if name in ("", ".", "..") or name.startswith(".") or not {"/", "\\", "\0"}.isdisjoint(name):
+            raise FormatError(
+                f"{where}: a component is called {shown(name)}; expected the bare name of a folder beside it. Do not "
+                "trust this pipeline."
+            )
+        found[name] = library if isinstance(library, str) else "", value[1]
+    return found
+
+
+def _stem(files: Iterable[str], library: str) -> str:
+    """Return what a component's weight files are to be called: what they are called, or what the library expects."""
+    names = [PurePosixPath(file).name for file in files]
+    stem = next((stem for stem in STEMS if all(name.startswith((f"{stem}.", f"{stem}-")) for name in names)), None)
+    return stem or (DIFFUSERS_STEM if library == DIFFUSERS else TRANSFORMERS_STEM)
