@@ -1,7 +1,7 @@
 """The files of an adapter that was made here: weights, configuration, card and record."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,7 @@ def write_adapter(
         )
         files = {
             ADAPTER_CONFIG: adapter.configuration(),
-            "README.md": model_card(card, library="peft"),
+            "README.md": model_card(replace(card, library="peft")),
             SIDECAR: written(record),
         }
         for name, data in files.items():
