@@ -218,3 +218,21 @@ def test_the_declaration_is_complete(method: Method) -> None:
     assert set(needs(method)) == {"base", "data", "labels", "gradients", "whole-model pass", "seed"}
     assert method.name in page(method)
     assert as_mapping(method)["name"] == method.name
+
+
+@pytest.mark.parametrize(
+    "method", [each for each in methods().values() if each.combination], ids=lambda each: each.name
+)
+def test_a_declared_combination_is_what_the_method_does(method: Method) -> None:
+    if method.combination is None:  # a new method that is no weighted sum
+        return
+    count = method.models[1] or 3
+    generator = torch.Generator().manual_seed(5)
+    models = [torch.randn(4, 6, generator=generator, dtype=torch.float64).float() for _ in range(count)]
+    given = {"weight": [0.5, -0.25, 1.5]} if "weight" in method.parameters else {}
+    settings = {**method.defaults(count), **given}
+    shares = method.combination(settings, count)
+    base = None if method.operands == "weights" else torch.zeros(4, 6)
+    merged = cuvee.merge_tensors(method.name, models, base, **given)
+    expected = sum(share * model.double() for share, model in zip(shares, models, strict=True))
+    torch.testing.assert_close(merged.double(), expected, rtol=1e-5, atol=1e-6)
