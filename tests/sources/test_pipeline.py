@@ -13,6 +13,8 @@ from cuvee.sources.checkpoint import Checkpoint
 from cuvee.sources.open import open_source
 from cuvee.sources.pipeline import Pipeline
 from cuvee.spec import DTYPES, TensorSpec, folders_of
+from sources.hub_server import Hub
+from sources.test_hub import cache, hub  # noqa: F401 - fixtures
 
 INDEX = {
     "_class_name": "SomePipeline",
@@ -174,6 +176,30 @@ def test_an_address_holds_a_pipeline(pipeline: Path) -> None:
         source.close()
     finally:
         memory.rm("/pipelines", recursive=True)
+
+
+def test_a_pipeline_on_the_hub_is_downloaded_by_component(pipeline: Path, hub: Hub) -> None:  # noqa: F811
+    files = {path.relative_to(pipeline).as_posix(): path.read_bytes() for path in pipeline.rglob("*") if path.is_file()}
+    commit = hub.add("org/model", files)
+    source = open_source("org/model")
+    assert isinstance(source, Pipeline)
+    assert source.location == f"org/model@{commit}"
+    weights = {"model.safetensors", "diffusion_pytorch_model.safetensors"}
+    assert not weights & hub.asked("GET")
+    source.fetch(["unet/conv_in.weight"])
+    assert weights & hub.asked("GET") == {"diffusion_pytorch_model.safetensors"}
+    expected = {f"text_encoder/{k}": v for k, v in TEXT.items()} | {f"unet/{k}": v for k, v in UNET.items()}
+    torch.testing.assert_close(read(source), expected, rtol=0, atol=0)
+    assert source.sidecars["tokenizer/vocab.json"].read_bytes() == b"{}"
+    assert source.locate("unet/conv_out.bias") == f"org/model@{commit}/unet/diffusion_pytorch_model.safetensors"
+    source.check_unchanged()
+    source.close()
+
+
+def test_a_folder_that_the_hub_lacks_is_named(pipeline: Path, hub: Hub) -> None:  # noqa: F811
+    hub.add("org/model", {"model_index.json": (pipeline / "model_index.json").read_bytes()})
+    with pytest.raises(FormatError, match=r"names the component 'text_encoder', but there is no such folder"):
+        open_source("org/model")
 
 
 @pytest.mark.parametrize(
