@@ -293,7 +293,7 @@ def test_a_component_that_a_model_lacks_is_named(folders: list[Path], tmp_path: 
     shutil.rmtree(lacking / "vae")
     index = json.loads((lacking / "model_index.json").read_text())
     (lacking / "model_index.json").write_text(json.dumps({**index, "vae": [None, None]}))
-    with pytest.raises(PlanError, match=r"'m1' has no vae/decoder.*copy from a model that has them, or skip"):
+    with pytest.raises(PlanError, match=r"'m1' has no vae/\*\. Give a rule.*copy from a model that has them, or skip"):
         cuvee.merge(recipe("linear", [folders[1], lacking]), tmp_path / "out")
     cuvee.merge(recipe("linear", [folders[1], lacking], tensors=[{"match": "vae/*", "copy": "m0"}]), tmp_path / "out")
     assert_loads_as(tmp_path / "out", {"vae": weights(folders[1] / "vae")})
@@ -325,3 +325,30 @@ def test_single_files_in_the_style_of_the_first_releases_are_merged(tmp_path: Pa
     cuvee.merge(without, tmp_path / "small.safetensors")
     kept = {name for name in models[0] if not name.startswith("model_ema.")}
     assert load_file(tmp_path / "small.safetensors").keys() == kept
+
+
+def test_custom_code_of_a_component_travels_when_asked_and_is_overwritten(folders: list[Path], tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    shutil.copytree(folders[0], own)
+    (own / "unet" / "my_unet.py").write_text("pass")
+    (own / "pipeline.py").write_text("pass")
+    out = tmp_path / "out"
+    cuvee.merge(recipe("linear", [own, folders[1]]), out)
+    assert not list(out.rglob("*.py"))
+    for _ in range(2):
+        cuvee.merge(recipe("linear", [own, folders[1]], output={"custom_code": True}), out, overwrite=True)
+        assert (out / "unet" / "my_unet.py").read_text() == (out / "pipeline.py").read_text() == "pass"
+    (out / "unet" / "other.py").write_text("mine")
+    with pytest.raises(OutputError, match=r"holds 'unet.other\.py'"):
+        cuvee.merge(recipe("linear", folders[:2]), out, overwrite=True)
+
+
+def test_other_settings_and_tokenizers_of_components_are_told(folders: list[Path], tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(folders[1], other)
+    config = json.loads((other / "unet" / "config.json").read_text())
+    (other / "unet" / "config.json").write_text(json.dumps({**config, "sample_size": 16, "_diffusers_version": "0"}))
+    (other / "tokenizer" / "tokenizer.json").write_text("{}")
+    notes = cuvee.merge(recipe("linear", [folders[0], other]), tmp_path / "out").notes
+    assert any("configured otherwise" in note and "unet.sample_size (16, not 8)." in note for note in notes)
+    assert any("another tokenizer" in note and "tokenizer/tokenizer.json" in note for note in notes)

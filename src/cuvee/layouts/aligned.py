@@ -123,10 +123,21 @@ def _missing_message(missing: Mapping[str, Sequence[str]], headers: Mapping[str,
             by_label.setdefault(label, []).append(name)
     lines = []
     for label, names in by_label.items():
-        shown = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+        said = _by_component(names, headers[label])
+        shown = ", ".join(said[:SHOWN]) + (f" and {len(said) - SHOWN} more" if len(said) > SHOWN else "")
         hint = nearest(names[0], [name for name in headers[label] if name in missing])
         lines.append(f"'{label}' has no {shown}.{hint}")
     return (
         f"{len(missing)} tensor{'s are' if len(missing) > 1 else ' is'} not in every model: {' '.join(lines)} "
         "Give a rule for them: copy from a model that has them, or skip."
     )
+
+
+def _by_component(names: Sequence[str], header: Header) -> list[str]:
+    """Name the components (``vae/*``) that a source lacks altogether, and each tensor of those it has."""
+    present = {name.partition("/")[0] for name in header}
+    said: dict[str, None] = {}
+    for name in names:
+        component, slash, _ = name.partition("/")
+        said[f"{component}/*" if slash and component not in present else name] = None
+    return list(said)
