@@ -10,7 +10,6 @@ from cuvee.errors import OutputError
 from cuvee.writers.safetensors import SafetensorsWriter
 from writers.test_safetensors_writer import DATA, ENTRIES, names, read
 
-
 FOLDERS = {"unet": "diffusion_pytorch_model", "text": "model"}
 IN_FOLDERS = [(f"{folder}/{name}", spec) for folder in FOLDERS for name, spec in ENTRIES]
 
