@@ -14,7 +14,6 @@ from cuvee.sources.open import open_source
 from cuvee.sources.pipeline import Pipeline
 from cuvee.spec import DTYPES, TensorSpec, folders_of
 from sources.hub_server import Hub
-from sources.test_hub import cache, hub  # noqa: F401 - fixtures
 
 INDEX = {
     "_class_name": "SomePipeline",
@@ -178,7 +177,7 @@ def test_an_address_holds_a_pipeline(pipeline: Path) -> None:
         memory.rm("/pipelines", recursive=True)
 
 
-def test_a_pipeline_on_the_hub_is_downloaded_by_component(pipeline: Path, hub: Hub) -> None:  # noqa: F811
+def test_a_pipeline_on_the_hub_is_downloaded_by_component(pipeline: Path, hub: Hub) -> None:
     files = {path.relative_to(pipeline).as_posix(): path.read_bytes() for path in pipeline.rglob("*") if path.is_file()}
     commit = hub.add("org/model", files)
     source = open_source("org/model")
@@ -196,7 +195,7 @@ def test_a_pipeline_on_the_hub_is_downloaded_by_component(pipeline: Path, hub: H
     source.close()
 
 
-def test_a_folder_that_the_hub_lacks_is_named(pipeline: Path, hub: Hub) -> None:  # noqa: F811
+def test_a_folder_that_the_hub_lacks_is_named(pipeline: Path, hub: Hub) -> None:
     hub.add("org/model", {"model_index.json": (pipeline / "model_index.json").read_bytes()})
     with pytest.raises(FormatError, match=r"names the component 'text_encoder', but there is no such folder"):
         open_source("org/model")
