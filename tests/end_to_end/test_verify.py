@@ -148,7 +148,7 @@ def test_relative_paths_are_found_from_anywhere(folder: Path, monkeypatch: pytes
 @pytest.mark.parametrize(
     ("spoil", "kind", "said"),
     [
-        (lambda path: path.unlink(), SourceError, "has no cuvee.json"),
+        (lambda path: path.unlink(), SourceError, "has no record"),
         (lambda path: path.write_text("{"), FormatError, "cuvee.json"),
         (lambda path: path.write_text("[]"), FormatError, "cuvee.json"),
         (lambda path: path.write_text('{"format": 99}'), FormatError, "has format 99; this version reads format 1"),

@@ -4,6 +4,8 @@ import errno
 import json
 import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +17,8 @@ import torch
 import cuvee
 from cuvee import files
 from cuvee.errors import CuveeWarning, OutputError, SourceError
+from cuvee.execute import history
+from cuvee.execute.verify import verify
 from faults.conftest import Recipe, hidden, weights
 
 Write = Callable[..., Recipe]
@@ -253,4 +257,86 @@ def test_an_exchange_that_was_cut_off_is_ended(moment: str, folder: Path, recipe
     cuvee.merge(stop_with, folder / "out", overwrite=True)
     cuvee.merge(stop_with, folder / "anew")
     assert weights(folder / "out") == weights(folder / "anew") != before
+    assert hidden(folder) == []
+
+
+DIES = """
+import json, os, sys
+import cuvee
+from cuvee.execute import run
+from cuvee.plan import planner
+from cuvee.writers.staging import Staging
+
+planner.CELL, run.CELL = 4096, 1
+calls, real = [0], getattr(Staging, sys.argv[1])
+
+def dying(*arguments, **options):
+    calls[0] += 1
+    if calls[0] == int(sys.argv[2]):
+        os._exit(9)
+    return real(*arguments, **options)
+
+setattr(Staging, sys.argv[1], dying)
+cuvee.merge_variants(json.loads(sys.argv[3]), overwrite=len(sys.argv) > 4)
+"""
+
+
+def die(recipes: dict[str, Recipe], at: str, call: int, *options: str) -> None:
+    """Merge in a process of its own, which dies at a call of the staging."""
+    command = [sys.executable, "-c", DIES, at, str(call), json.dumps(recipes), *options]
+    assert subprocess.run(command).returncode == 9
+
+
+@pytest.mark.parametrize(("at", "call"), [("publish", 1), ("publish", 2), ("discard", 1)])
+def test_a_merge_killed_while_its_outputs_are_put_in_place_is_ended(
+    at: str, call: int, folder: Path, recipe: Write
+) -> None:
+    wanted = {str(folder / "one"): recipe("linear"), str(folder / "two.safetensors"): recipe("ties", density=0.3)}
+    die(wanted, at, call)
+    rest = cuvee.merge_variants(wanted)
+    assert rest.bytes_written == 0
+    assert hidden(folder) == []
+    whole = {folder / "whole": recipe("linear"), folder / "whole.safetensors": recipe("ties", density=0.3)}
+    cuvee.merge_variants(whole)
+    assert list(weights(folder / "one").values()) == list(weights(folder / "whole").values())
+    assert list(weights(folder / "two.safetensors").values()) == list(weights(folder / "whole.safetensors").values())
+    for out in ("one", "two.safetensors"):
+        assert {finding.state for finding in verify(folder / out, replay=True)} == {"same"}
+
+
+@pytest.mark.parametrize("changed", ["output", "recipe"])
+def test_what_was_put_in_place_stays_if_it_or_the_recipe_has_changed(changed: str, folder: Path, recipe: Write) -> None:
+    die({str(folder / "out"): recipe("linear")}, "discard", 1)
+    if changed == "output":
+        (folder / "out" / "README.md").write_text("mine")
+    before = weights(folder / "out")
+    with pytest.raises(OutputError, match="out exists already"):
+        cuvee.merge(recipe("linear" if changed == "output" else "ties"), folder / "out")
+    assert weights(folder / "out") == before
+
+
+def test_overwriting_that_was_killed_at_its_end_is_ended(folder: Path, recipe: Write) -> None:
+    out = folder / "out.safetensors"
+    cuvee.merge(recipe("linear"), out)
+    die({str(out): recipe("ties")}, "discard", 1, "overwrite")
+    after = weights(out)
+    assert cuvee.merge(recipe("ties"), out, overwrite=True).bytes_written == 0
+    assert weights(out) == after
+    assert hidden(folder) == []
+
+
+def test_after_a_start_of_the_system_a_merge_begins_anew(
+    folder: Path, recipe: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop(recipe("linear"), folder / "out", 900_000)
+    monkeypatch.setattr(history, "boot_name", lambda: "another time")
+    with pytest.warns(CuveeWarning, match="before the machine was started anew"):
+        cuvee.merge(recipe("linear"), folder / "out")
+
+
+def test_where_a_start_of_the_system_would_pass_unnoticed_nothing_is_kept(
+    folder: Path, recipe: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "boot_name", lambda: "")
+    assert not getattr(stop(recipe("linear"), folder / "out", 900_000), "__notes__", [])
     assert hidden(folder) == []

@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn, cast
 import typer
 import typer.main
 
+from cuvee.cli.lines import plain
 from cuvee.errors import CuveeError
 
 __all__ = ["app", "main"]
@@ -175,7 +176,8 @@ def _fail(error: BaseException, message: str, code: int, debug: bool) -> NoRetur
     """Print an error as one paragraph, after its traceback when debugging, and leave."""
     if debug:
         traceback.print_exception(error)
-    print(" ".join([f"cuvee: {message}", *getattr(error, "__notes__", ())]), file=sys.stderr)
+    said = " ".join([f"cuvee: {message}", *getattr(error, "__notes__", ())])
+    print("\n".join(map(plain, said.split("\n"))), file=sys.stderr)
     raise SystemExit(code)
 
 

@@ -12,6 +12,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from cuvee.cli.downloads import show_downloads
+from cuvee.cli.lines import say
 from cuvee.cli.tables import family, print_unfolded, table_of
 from cuvee.evaluate.difference import Sums, TensorDifference, by_layer, difference, total
 from cuvee.sources.open import open_source
@@ -120,7 +121,7 @@ def _spec(spec: TensorSpec | None) -> dict[str, Any] | None:
 
 def _print(console: Console, a: str, b: str, found: list[TensorDifference], tensors: bool) -> None:
     """Print the tables and what could not be compared."""
-    console.print(f"{a} and {b}", markup=False, highlight=False, style="bold", soft_wrap=True)
+    say(console, f"{a} and {b}", style="bold")
     compared = {one.name: one.sums for one in found if one.sums is not None}
     if compared:
         layers = {**by_layer(found), "total": total(found)}
@@ -136,7 +137,7 @@ def _print(console: Console, a: str, b: str, found: list[TensorDifference], tens
     if statuses["equal"]:
         console.print(f"Equal tensors of integers or the like: {statuses['equal']:,}.", highlight=False)
     for line in _uncompared(found, tensors):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(console, line)
 
 
 def _uncompared(found: Iterable[TensorDifference], every: bool) -> list[str]:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from cuvee.cli.lines import say
 from cuvee.cli.tables import print_unfolded, table_of
 from cuvee.cli.units import size
 from cuvee.execute.adapter.extract import extract
@@ -30,4 +31,4 @@ def run(
     said = (
         f"{found.unchanged:,} tensors are equal. Wrote {out}: {size(report.bytes_written)} in {report.seconds:.1f} s."
     )
-    Console(emoji=False).print(said, markup=False, highlight=False, soft_wrap=True)
+    say(Console(emoji=False), said)

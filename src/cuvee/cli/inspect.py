@@ -12,6 +12,7 @@ from cuvee.architectures.layers import depth_of, layer_of, stacks
 from cuvee.architectures.packed import refuse_packed
 from cuvee.architectures.roles import ROLES, role_of
 from cuvee.architectures.tied import stored_twice, tied_names
+from cuvee.cli.lines import say
 from cuvee.cli.tables import print_unfolded, table_of
 from cuvee.cli.units import size
 from cuvee.errors import UnsupportedError
@@ -171,7 +172,7 @@ def _obstacle(source: Source) -> str | None:
 def _print_summary(console: Console, described: Description) -> None:
     """Print everything but the list of tensors."""
     tensors = described["tensors"]
-    console.print(described["reference"], markup=False, highlight=False, style="bold", soft_wrap=True)
+    say(console, described["reference"], style="bold")
     console.print(
         f"{len(tensors):,} tensors, {described['parameters']:,} parameters, {size(described['bytes'])} in "
         f"{len(described['files']):,} file{'s' if len(described['files']) != 1 else ''}.",
@@ -187,7 +188,7 @@ def _print_summary(console: Console, described: Description) -> None:
     for title, entries in lines.items():
         for index, entry in enumerate(entries):
             start = f"{title}: " if index == 0 else " " * (len(title) + 2)
-            console.print(f"{start}{entry}", markup=False, highlight=False, soft_wrap=True)
+            say(console, f"{start}{entry}")
     console.print()
     print_unfolded(_role_table(tensors))
     if len(described["files"]) > 1:

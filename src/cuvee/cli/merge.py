@@ -17,6 +17,7 @@ from rich.progress import (
 )
 
 from cuvee.cli.downloads import show_downloads
+from cuvee.cli.lines import say
 from cuvee.cli.units import size
 from cuvee.execute.merge import merge
 from cuvee.execute.report import Report
@@ -33,8 +34,8 @@ def run(recipe: Path, out: Path, *, overwrite: bool, sync: bool, limits: Limits,
     with progress_bar(console) as progress:
         report = merge(recipe, out, overwrite=overwrite, sync=sync, limits=limits, progress=progress)
     for note in report.notes:
-        console.print(f"Note: {note}", markup=False, highlight=False, soft_wrap=True)
-    console.print(_cost(out, report), markup=False, highlight=False, soft_wrap=True)
+        say(console, f"Note: {note}")
+    say(console, _cost(out, report))
 
 
 def _cost(out: Path, report: Report) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from cuvee.cli.lines import say
 from cuvee.cli.tables import family, print_unfolded, table_of
 from cuvee.cli.units import duration, size
 from cuvee.execute.describe import predict
@@ -28,7 +29,7 @@ def run(recipe: Path, *, as_json: bool, every_row: bool, limits: Limits, out: Pa
         return
     console = Console(emoji=False)
     for merge in described["merges"]:
-        console.print(f"{merge['reference']}, merged as it is read:", markup=False, highlight=False, soft_wrap=True)
+        say(console, f"{merge['reference']}, merged as it is read:")
         print_unfolded(_table(merge["rows"], every_row))
     print_unfolded(_table(described["rows"], every_row))
     most = described["bytes_read_at_most"]
@@ -42,7 +43,7 @@ def run(recipe: Path, *, as_json: bool, every_row: bool, limits: Limits, out: Pa
         soft_wrap=True,
     )
     for warning in described["warnings"]:
-        console.print(f"Note: {warning}", markup=False, highlight=False, soft_wrap=True)
+        say(console, f"Note: {warning}")
 
 
 def _table(rows: list[dict[str, Any]], every_row: bool) -> Table:

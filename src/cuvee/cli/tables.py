@@ -6,12 +6,22 @@ from collections.abc import Iterable
 from rich.console import Console
 from rich.table import Table
 
+from cuvee.cli.lines import plain
+
 __all__ = ["family", "print_unfolded", "table_of"]
 
 
-def table_of(words: Iterable[str], numbers: Iterable[str] = (), more: Iterable[str] = ()) -> Table:
+class PlainTable(Table):
+    """A table whose cells are text; what cannot be printed in them is escaped."""
+
+    def add_row(self, *cells: str) -> None:  # type: ignore[override]
+        """Add a row of one line."""
+        super().add_row(*map(plain, cells))
+
+
+def table_of(words: Iterable[str], numbers: Iterable[str] = (), more: Iterable[str] = ()) -> PlainTable:
     """Make an empty table: columns of words, of which the first says what a row is, then of numbers, then of words."""
-    table = Table(box=None, pad_edge=False)
+    table = PlainTable(box=None, pad_edge=False)
     for title in words:
         table.add_column(title, no_wrap=True)
     for title in numbers:

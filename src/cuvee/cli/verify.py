@@ -4,6 +4,9 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from rich.console import Console
+
+from cuvee.cli.lines import say
 from cuvee.errors import CuveeError
 from cuvee.execute.verify import verify
 from cuvee.plan.limits import Limits
@@ -21,9 +24,10 @@ def run(out: Path, *, replay: bool, as_json: bool, limits: Limits) -> None:
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
+        console = Console(emoji=False)
         width = max(len(finding.part) for finding in findings)
         for finding in findings:
-            print(f"{finding.part:<{width}}  {finding.state}{'  ' if finding.text else ''}{finding.text}")
+            say(console, f"{finding.part:<{width}}  {finding.state}{'  ' if finding.text else ''}{finding.text}")
     wrong = [finding.part for finding in findings if finding.state != "same"]
     if wrong:
         raise DifferenceError(f"not as recorded: {', '.join(wrong)}.")

@@ -2,27 +2,29 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from cuvee.execute.merged import Merged, merges_in
-from cuvee.execute.provenance import SIDECAR, provenance, written
+from cuvee.execute.provenance import provenance, record_of, written
 from cuvee.execute.report import Report
 from cuvee.plan.planner import Plan
 from cuvee.recipe.licence import conflict
 from cuvee.spec import File, Header, folders_of
 from cuvee.writers.card import Card, model_card
 from cuvee.writers.sidecars import sidecar_files
+from cuvee.writers.target import is_single_file
 
 __all__ = ["companions"]
 
 
-def companions(plan: Plan, variant: int, title: str, report: Report) -> dict[str, bytes]:
-    """Make the files that go beside a variant's weights.
+def companions(plan: Plan, variant: int, out: Path, report: Report) -> dict[str, bytes]:
+    """Make the files that go beside a variant's weights: beside a single file, the record alone.
 
     Args:
         plan: the plan that was carried out.
         variant: which of its outputs.
-        title: name of the merged model.
+        out: the output; its name is that of the merged model.
         report: what the run says; its notes may get one more, about licences.
 
     Raises:
@@ -35,19 +37,21 @@ def companions(plan: Plan, variant: int, title: str, report: Report) -> dict[str
     if differ and differ not in report.notes:
         report.notes.append(differ)
         record["notes"].append(differ)
+    if is_single_file(out):
+        return {record_of(out).name: written(record)}
     donor = resolved.sources[resolved.donor]
     files = _beside(donor.sidecars, plan.outputs[variant], plan.config[variant], custom_code=recipe.output.custom_code)
     methods = {job.method: None for row in plan.rows for job in row.jobs if job.variant == variant}
     methods |= {job.method: None for inner in _merges(plan, variant) for row in inner.plan.rows for job in row.jobs}
     card = Card(
-        title=title,
+        title=out.name,
         method=recipe.method,
         recipe=recipe.to_yaml(),
         record=record,
         library="diffusers" if folders_of(donor) else "transformers",
         citations=list({m.paper.url: m.paper.bibtex(m.name) for m in methods if m.paper is not None}.values()),
     )
-    return {**files, "README.md": model_card(card), SIDECAR: written(record)}
+    return {**files, "README.md": model_card(card), record_of(out).name: written(record)}
 
 
 def _beside(

@@ -13,12 +13,12 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from hashlib import blake2b
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cuvee.execute.answers import Summed
+from cuvee.execute.boot import boot_name
 from cuvee.execute.hashes import Hashes
 from cuvee.plan.planner import Plan
 from cuvee.plan.strips import Strip
@@ -30,7 +30,6 @@ __all__ = ["History", "run_name"]
 
 Note = tuple[str, str]
 LIBRARIES = "numpy", "torch", "numba", "llvmlite"
-BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 def run_name(plan: Plan) -> str | None:
@@ -39,14 +38,16 @@ def run_name(plan: Plan) -> str | None:
     The system's start is part of it: what an attempt has written may not have reached the disk before a loss of power.
     """
     sources = [source.identity for own in plan.variants for source in own.sources.values()]
-    if not all(sources):
+    boot = boot_name()
+    if not all(sources) or not boot:
         return None
     said = {
         "cuvee": __version__,
         "libraries": [_version(library) for library in LIBRARIES],
-        "machine": [platform.machine(), _boot()],
+        "machine": [platform.machine(), boot],
         "recipes": [[own.recipe.canonical(), own.recipe.output.shard_size] for own in plan.variants],
         "sources": sources,
+        "grid": [(strip.joined.size, strip.joined.cell) for strip in plan.strips],
         "outputs": [[(name, str(spec.dtype), spec.shape) for name, spec in own.items()] for own in plan.outputs],
     }
     return blake2b(json.dumps(said).encode(), digest_size=16).hexdigest()
@@ -55,13 +56,6 @@ def run_name(plan: Plan) -> str | None:
 def _version(library: str) -> str:
     with suppress(metadata.PackageNotFoundError):
         return metadata.version(library)
-    return ""
-
-
-def _boot() -> str:
-    """Name the time from the system's start to its end, where it has a name for that."""
-    with suppress(OSError):
-        return BOOT.read_text()
     return ""
 
 

@@ -141,9 +141,10 @@ def merge_variants(
         report.expected = expected
         report.notes[:0] = [*(note for each in merges_in(plan) for note in each.plan.warnings), *plan.warnings]
         for variant, writer in enumerate(writers):
-            if writer.out.suffix != ".safetensors":
-                for name, data in companions(plan, variant, writer.out.name, report).items():
-                    writer.add_file(name, data)
+            for name, data in companions(plan, variant, writer.out, report).items():
+                writer.add_file(name, data)
+        for writer in writers:
+            writer.finish()
     if is_missing():  # of no interest to those who get the model
         report.notes.append(MISSING)
     return report

@@ -1,4 +1,7 @@
-"""What a merge was made of, by what, and what it cost: plain values, kept beside the weights as ``cuvee.json``."""
+"""What a merge was made of, by what, and what it cost: plain values, kept beside the weights as ``cuvee.json``.
+
+Beside weights that are one file, ``merged.safetensors``, it is ``merged.cuvee.json``.
+"""
 
 import json
 import os
@@ -6,6 +9,7 @@ import platform
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from cuvee.digest import digest_of_set
@@ -15,12 +19,18 @@ from cuvee.plan.planner import Plan, used
 from cuvee.recipe.licence import licence_of
 from cuvee.recipe.recipe import BASE
 from cuvee.version import __version__
+from cuvee.writers.target import is_single_file
 
-__all__ = ["FORMAT", "SIDECAR", "provenance", "recorded", "written"]
+__all__ = ["FORMAT", "SIDECAR", "provenance", "record_of", "recorded", "written"]
 
 SIDECAR = "cuvee.json"
 FORMAT = 1
 LIBRARIES = "numpy", "torch", "numba", "llvmlite"
+
+
+def record_of(out: Path) -> Path:
+    """Return where the record of an output lies."""
+    return out.with_name(f"{out.stem}.{SIDECAR}") if is_single_file(out) else out / SIDECAR
 
 
 def provenance(plan: Plan, variant: int, report: Report) -> dict[str, Any]:

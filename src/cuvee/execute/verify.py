@@ -10,7 +10,7 @@ from cuvee.errors import CuveeError, FormatError, SourceError
 from cuvee.execute.adapter.folder import adapter_digests
 from cuvee.execute.adapter.merge import merged_adapter
 from cuvee.execute.merged import Merged, open_sources
-from cuvee.execute.provenance import FORMAT, SIDECAR
+from cuvee.execute.provenance import FORMAT, record_of
 from cuvee.execute.run import execute
 from cuvee.plan.limits import Limits, budget_of
 from cuvee.plan.planner import make_plan
@@ -47,7 +47,7 @@ def verify(out: str | Path, *, replay: bool = False, limits: Limits | None = Non
     Reads all of them; changes nothing.
 
     Args:
-        out: the folder of a merge.
+        out: the folder, or the file, that a merge has written.
         replay: merge once more as recorded, writing nothing, and compare the result.
         limits: what the replay may use.
 
@@ -66,11 +66,9 @@ def verify(out: str | Path, *, replay: bool = False, limits: Limits | None = Non
 
 def _record(out: Path) -> Mapping[str, Any]:
     """Read the record beside a merge."""
-    path = out / SIDECAR
+    path = record_of(out)
     if not path.is_file():
-        raise SourceError(
-            f"{out} has no {SIDECAR}, the record that a merge to a folder leaves: nothing to compare with."
-        )
+        raise SourceError(f"{out} has no record, which a merge leaves as {path}: there is nothing to compare with.")
     record = read_object(path)
     if record.get("format") != FORMAT:
         raise FormatError(f"{path} has format {shown(record.get('format'))}; this version reads format {FORMAT}.")
@@ -134,7 +132,7 @@ def _input(label: str, stated: Mapping[str, Any]) -> Finding:
     location = stated.get("location")
     if not location:
         return Finding(
-            part=label, state="unknown", text=f"model '{label}' was held in memory and cannot be read again."
+            part=label, state="unknown", text=f"model {shown(label)} was held in memory and cannot be read again."
         )
     try:
         source = _open(location)
@@ -143,10 +141,12 @@ def _input(label: str, stated: Mapping[str, Any]) -> Finding:
         digest = digest_of_set(source.header, _digests(source, names))
         source.close()
     except SourceError as error:
-        return Finding(part=label, state="missing", text=f"model '{label}': {error}")
+        return Finding(part=label, state="missing", text=f"model {shown(label)}: {error}")
     if digest == stated["digest"]:
         return Finding(part=label, state="same")
-    return Finding(part=label, state="changed", text=f"model '{label}' ({location}) is not what was merged.")
+    return Finding(
+        part=label, state="changed", text=f"model {shown(label)} ({shown(location)}) is not what was merged."
+    )
 
 
 def _open(location: Location) -> Source:

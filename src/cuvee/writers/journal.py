@@ -17,6 +17,7 @@ from typing import Any
 import xxhash
 
 from cuvee.errors import OutputError
+from cuvee.writers.files import is_full
 
 __all__ = ["Entry", "Journal"]
 
@@ -73,7 +74,8 @@ class Journal:
         try:
             self._write(entry)
         except OSError as error:
-            raise OutputError(f"{self._path} cannot be written: {error.strerror}.") from error
+            what = "the disk is full. Free some space" if is_full(error) else error.strerror
+            raise OutputError(f"{self._path} cannot be written: {what}.") from error
 
     def _write(self, entry: Entry) -> None:
         text = json.dumps(entry, ensure_ascii=True, separators=(",", ":")).encode()

@@ -81,7 +81,9 @@ class SafetensorsWriter:
         single: str | None = None,
         folders: Mapping[str, str] | None = None,
     ) -> None:
-        self.out = check_target(out, overwrite=overwrite, inputs=inputs)
+        self.out = check_target(out, overwrite=overwrite, inputs=inputs, is_ours=lambda real: Staging(real).stands())
+        self._staging = Staging(self.out)
+        self._stands = False
         self._folders = folders or {}
         self.shards = _shards(self.out, entries, shard_bytes, single, self._folders)
         self._headers = [part.header_bytes({**FORMAT, **(metadata or {})}) for part in self.shards]
@@ -90,7 +92,6 @@ class SafetensorsWriter:
         self._sync = sync
         self._account = Account(entries)
         self._run = run
-        self._staging = Staging(self.out)
         self.journal: Journal
         self._files = OpenFiles(lambda path: io.FileIO(path, "r+b"))
         self._written: list[Path] = []
@@ -109,8 +110,11 @@ class SafetensorsWriter:
             with self._explained():
                 self._free_bytes = shutil.disk_usage(next(path for path in self.out.parents if path.exists())).free
                 self.journal = self._staging.claim(self._run or secrets.token_hex(16))
-                if self.journal.entries and not self._take_over():
-                    self._staging.clear()
+                self._stands = bool(self.journal.entries) and self._staging.stands()
+                if not self._stands:
+                    check_target(self.out, overwrite=self._overwrite)
+                    if self.journal.entries and not self._take_over():
+                        self._staging.clear()
                 for part, header in zip(self.shards, self._headers, strict=True):
                     self._open(part, header)
         except BaseException as error:
@@ -125,8 +129,10 @@ class SafetensorsWriter:
         """Put the output in place unless `finish` has, or remove all traces of it after an exception."""
         if kind is None:
             self.finish()
-        elif self._is_open:
+        if self._is_open:
             self._leave(error)
+        else:
+            self._staging.discard()
 
     def keep(self, name: str, offset: int, nbytes: int) -> None:
         """Count bytes of a tensor as stored: an earlier attempt has written them.
@@ -172,14 +178,18 @@ class SafetensorsWriter:
         """Add a file to the folder, such as the configuration; it appears together with the weights.
 
         Args:
-            name: its bare name, or ``folder/name`` if the output has folders.
+            name: its bare name, or ``folder/name`` if the output has folders. Beside an output that is one file it must
+                begin with that one's name, without suffix, and a dot; it replaces what is called so.
             data: all of it.
 
         Raises:
-            OutputError: the name is taken or not bare, the output is one file by itself, or it cannot be written.
+            OutputError: the name is taken or not bare, it does not go with the one file that the output is, or it
+                cannot be written.
         """
         self._check_open()
-        if is_single_file(self.out):
+        if self._stands:
+            return
+        if is_single_file(self.out) and not name.startswith(f"{self.out.stem}."):
             raise OutputError(
                 f"{self.out} is one file by itself; '{name}' cannot go with it. Give a folder to keep both."
             )
@@ -193,6 +203,9 @@ class SafetensorsWriter:
     def finish(self) -> None:
         """Verify that every byte was written, and put the output in place. Does nothing the second time.
 
+        Where several outputs belong together, finish all before leaving any: only so is a run that is killed in between
+        able to go on.
+
         Raises:
             OutputError: something is missing or cannot be written; nothing of the output is left.
         """
@@ -200,17 +213,22 @@ class SafetensorsWriter:
             return
         try:
             self._account.close(str(self.out))
-            with self._explained():
-                for name, data in index_files(self.shards).items():
-                    self._add(name, data)
-                for file in self._written if self._sync else ():
-                    self._files.sync(file)
-                self._files.close()
-                self._staging.publish(overwrite=self._overwrite, sync=self._sync)
+            if not self._stands:
+                self._publish()
+            self._files.close()
         except BaseException as error:
             self._leave(error)
             raise
         self._is_open = False
+
+    def _publish(self) -> None:
+        with self._explained():
+            for name, data in index_files(self.shards).items():
+                self._add(name, data)
+            for file in self._written if self._sync else ():
+                self._files.sync(file)
+            self._files.close()
+            self._staging.publish(overwrite=self._overwrite, sync=self._sync)
 
     def _take_over(self) -> bool:
         """Remove what the last attempt has left besides the weights; say whether those are all there."""
@@ -223,8 +241,11 @@ class SafetensorsWriter:
         return all(name in found and found[name].stat().st_size == size for name, size in sizes.items())
 
     def _open(self, part: Shard, header: bytes) -> None:
-        file = self._create(part.file, len(header) + part.nbytes)
-        self._files.write_at(file, memoryview(header), 0)
+        if self._stands:
+            file = self.out if is_single_file(self.out) else self.out / part.file
+        else:
+            file = self._create(part.file, len(header) + part.nbytes)
+            self._files.write_at(file, memoryview(header), 0)
         for name, begin in part.begins.items():
             self._places[name] = file, len(header) + begin
 

@@ -4,6 +4,7 @@ Knows names and folders, and nothing of tensors.
 """
 
 import fcntl
+import json
 import os
 import shutil
 import warnings
@@ -29,6 +30,7 @@ class Staging:
 
         output/     what grows
         journal     what of it is done
+        placed      what is about to stand at the output: there, it is done
         lock        locked while a process works here
         replaced/   what stood at the output before, while one is exchanged for the other
 
@@ -48,6 +50,7 @@ class Staging:
         self.root = out.parent / f".{name}.unfinished"
         self.folder = self.root / "output"
         self._replaced = self.root / "replaced"
+        self._placed = self.root / "placed"
         self._lock: int | None = None
         self._journal: Journal | None = None
         self._new_parents: list[Path] = []
@@ -76,6 +79,20 @@ class Staging:
             self.clear()
         return self._journal
 
+    def stands(self) -> bool:
+        """Say whether what has grown here stands at the output already: a process was killed after it had put it there.
+
+        Raises:
+            OSError: it cannot be told.
+        """
+        try:
+            placed = json.loads(self._placed.read_bytes())
+        except (FileNotFoundError, ValueError):  # killed before, or while it was written
+            return False
+        if is_single_file(self.out):
+            return bool(placed == _stamps(self.out.parent, [self.out.parent / name for name in placed]))
+        return bool(placed == _stamps(self.out, _files(self.out)))
+
     def clear(self) -> None:
         """Forget what an earlier attempt has left."""
         assert self._journal is not None
@@ -88,11 +105,12 @@ class Staging:
                 stacklevel=2,
             )
         self._journal.forget()
+        self._placed.unlink(missing_ok=True)
         self.folder.mkdir()
 
     def files(self) -> Sequence[Path]:
         """Return all files that have grown, those in folders of the output too."""
-        return [Path(folder, name) for folder, _, names in os.walk(self.folder) for name in names]
+        return _files(self.folder)
 
     def _locked(self) -> int | None:
         """Lock the folder; return the lock, or None if the folder went away meanwhile."""
@@ -134,6 +152,8 @@ class Staging:
     def publish(self, *, overwrite: bool, sync: bool = False) -> None:
         """Rename what has grown to its final name. After a failure what stood there before stands there again.
 
+        The hidden folder stays, for a run of several outputs that is killed between two of them; see `discard`.
+
         Args:
             overwrite: replace a checkpoint that stands there.
             sync: make names last through a loss of power.
@@ -145,8 +165,10 @@ class Staging:
         for folder in {self.folder, *(file.parent for file in self.files())} if sync else ():
             sync_folder(folder)
         check_target(self.out, overwrite=overwrite)
+        self._placed.write_text(json.dumps(_stamps(self.folder, self.files())))
         if is_single_file(self.out):
-            (self.folder / self.out.name).replace(self.out)
+            for file in sorted(self.files(), key=lambda file: file.name == self.out.name):  # the weights come last
+                file.replace(self.out.with_name(file.name))
         elif self.out.exists() and any(self.out.iterdir()):
             self._exchange()
         else:
@@ -154,7 +176,6 @@ class Staging:
         if sync:
             sync_folder(self.out.parent)
         self._new_parents = []
-        self.discard()
 
     def _exchange(self) -> None:
         self.out.rename(self._replaced)
@@ -196,3 +217,17 @@ class Staging:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return all files in a folder and its folders."""
+    return [Path(within, name) for within, _, names in os.walk(folder) for name in names]
+
+
+def _stamps(folder: Path, files: Sequence[Path]) -> dict[str, list[int] | None]:
+    """Return what tells files from any others, by name within a folder; renaming leaves it. None for a missing one."""
+    stamps: dict[str, list[int] | None] = {}
+    for file in files:
+        known = file.stat() if file.exists() else None
+        stamps[file.relative_to(folder).as_posix()] = known and [known.st_ino, known.st_size, known.st_mtime_ns]
+    return stamps

@@ -4,7 +4,7 @@ Knows names and folders, and nothing of tensors.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -32,7 +32,13 @@ def is_single_file(out: Path) -> bool:
     return out.suffix == SUFFIX
 
 
-def check_target(out: str | os.PathLike[str], *, overwrite: bool = False, inputs: Sequence[Path] = ()) -> Path:
+def check_target(
+    out: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    inputs: Sequence[Path] = (),
+    is_ours: Callable[[Path], bool] = lambda _: False,
+) -> Path:
     """Verify that an output may be put at `out`, without touching anything.
 
     Args:
@@ -40,6 +46,7 @@ def check_target(out: str | os.PathLike[str], *, overwrite: bool = False, inputs
         overwrite: replace a checkpoint that stands there.
         inputs: files and folders that are read; the output must be none of them, in none of them and around none of
             them.
+        is_ours: says whether what stands at the real path is what is about to be made.
 
     Returns:
         The real path of the output, links followed.
@@ -57,7 +64,7 @@ def check_target(out: str | os.PathLike[str], *, overwrite: bool = False, inputs
         for parent in real.parents:
             if parent.exists() and not parent.is_dir():
                 raise OutputError(f"{real} cannot be made: {parent} is not a folder.")
-        if real.exists():
+        if real.exists() and not is_ours(real):
             (_check_file if is_single_file(real) else _check_folder)(real, overwrite)
     except OSError as error:
         raise OutputError(f"{real} cannot be written: {error.filename}: {error.strerror}.") from error
