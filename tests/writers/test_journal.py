@@ -67,6 +67,6 @@ def test_a_journal_that_cannot_be_written_says_so() -> None:
 
     journal._path, journal._run, journal.is_empty = full, "r", True
     journal._descriptor = os.open(full, os.O_WRONLY)
-    with pytest.raises(OutputError, match="No space left on device"):
+    with pytest.raises(OutputError, match="full cannot be written: the disk is full"):
         journal.add({"merged": [0, 0]})
     journal.close()
