@@ -6,12 +6,10 @@ What it gives has the same bytes as the checkpoint that the merge would write.
 import threading
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from cuvee.errors import SourceError, nearest
 from cuvee.execute.hashes import Hashes
 from cuvee.execute.history import run_name
 from cuvee.execute.inquiry import Inquiry
@@ -20,7 +18,8 @@ from cuvee.plan.planner import Plan, make_plan, used
 from cuvee.plan.strips import Strip
 from cuvee.recipe.recipe import BASE
 from cuvee.resolve import Resolved, Sources
-from cuvee.spec import File, Header, Location, folders_of
+from cuvee.sources.named import NamedTensors
+from cuvee.spec import Location, folders_of
 
 __all__ = ["Merged", "merges_in", "open_sources"]
 
@@ -45,7 +44,7 @@ class _Cells(threading.local):
         self.data: Bytes | None = None
 
 
-class Merged:
+class Merged(NamedTensors):
     """The merge that a resolved recipe describes, as named tensors.
 
     Reading a tensor for the first time takes the passes that its method needs, over all that they are taken over. Takes
@@ -61,6 +60,12 @@ class Merged:
         hashes: the digests of what it has read so far.
         bytes_prepared: bytes that its passes have read so far.
         progress: called with bytes that passes have read since its last call.
+        folders: the donor's: what it would write lies in them.
+        header: every output tensor's specification, in the donor's order.
+        config: the donor's configuration, with what the merge changes.
+        identity: the name of the run that would write it; empty if that has none.
+        memory: a cell of every input and of the output, and what the inputs take themselves.
+        preparation: bytes that passes read, which are taken once.
 
     Raises:
         PlanError: the recipe and its models do not fit together.
@@ -73,7 +78,6 @@ class Merged:
         self.bytes_prepared = 0
         self.progress: Callable[[int], None] = lambda _: None
         self._resolved = resolved
-        self._reference = reference
         self._inquiry = Inquiry(self.plan, lambda *note: self.notes.add(note), {}, self._count)
         self._counting = threading.Lock()
         self._locks = [threading.Lock() for _ in self.plan.domains]
@@ -90,86 +94,36 @@ class Merged:
         for places in self._places.values():
             places.sort(key=lambda place: place.start)
         self._cells = _Cells()
-
-    @property
-    def reference(self) -> str:
-        """What to call it in messages."""
-        return self._reference
-
-    @property
-    def header(self) -> Header:
-        """Every output tensor's specification, in the donor's order."""
-        return self.plan.outputs[0]
-
-    @property
-    def shared(self) -> Sequence[Sequence[str]]:
-        """Nothing: each name is merged where it is read."""
-        return ()
-
-    @property
-    def config(self) -> Mapping[str, object]:
-        """The donor's configuration, with what the merge changes."""
-        return {**self._resolved.sources[self._resolved.donor].config, **self.plan.config[0]}
-
-    @property
-    def sidecars(self) -> Mapping[str, File]:
-        """The donor's."""
-        return self._resolved.sources[self._resolved.donor].sidecars
-
-    @property
-    def folders(self) -> Mapping[str, str]:
-        """The donor's: what it would write lies in them."""
-        return folders_of(self._resolved.sources[self._resolved.donor])
-
-    @property
-    def paths(self) -> Sequence[Path]:
-        """All files and folders that its sources read."""
-        return list(dict.fromkeys(path for source in self._resolved.sources.values() for path in source.paths))
-
-    @property
-    def identity(self) -> str:
-        """The name of the run that would write it; empty if that has none."""
-        return run_name(self.plan) or ""
-
-    @property
-    def location(self) -> Location:
-        """The recipe, with places that open its models again; empty if one of them has none."""
-        places = {label: source.location for label, source in self._resolved.sources.items()}
-        if not all(places.values()):
-            return ""
-        content = {**self._resolved.recipe.to_mapping(), "models": {x: places[x] for x in self._resolved.recipe.labels}}
-        return content | ({"base": places[BASE]} if BASE in places else {})
-
-    @property
-    def memory(self) -> int:
-        """A cell of every input and of the output, and what the inputs take themselves."""
-        return max(map(_cell_bytes, self.plan.strips), default=0) + sum(
-            source.memory for source in self._resolved.sources.values()
-        )
-
-    @property
-    def preparation(self) -> int:
-        """Bytes that passes read, which are taken once."""
+        donor, sources = resolved.sources[resolved.donor], resolved.sources.values()
         once = sum(item.cost for row in self.plan.rows for item in row.inputs)
-        return max(self.plan.bytes_read - once, 0)
+        self.folders = folders_of(donor)
+        super().__init__(
+            reference=reference,
+            header=self.plan.outputs[0],
+            config={**donor.config, **self.plan.config[0]},
+            sidecars=donor.sidecars,
+            paths=list(dict.fromkeys(path for source in sources for path in source.paths)),
+            identity=run_name(self.plan) or "",
+            location=_location(resolved),
+            memory=max(map(_cell_bytes, self.plan.strips), default=0) + sum(source.memory for source in sources),
+            preparation=max(self.plan.bytes_read - once, 0),
+        )
 
     def cost(self, name: str) -> int:
         """Return the bytes that the rows of the tensor read; what passes read beforehand is not counted."""
-        rows = [row for place in self._found(name) for row in place.strip.rows if row.name == name]
+        self._spec(name)
+        rows = [row for place in self._places[name] for row in place.strip.rows if row.name == name]
         return sum(item.source.cost(item.view.name) for row in rows for item in row.inputs)
 
     def locate(self, name: str) -> str:
         """Name the merge."""
-        self._found(name)
-        return f"the merge '{self._reference}'"
+        self._spec(name)
+        return f"the merge '{self.reference}'"
 
     def check_unchanged(self) -> None:
         """Verify that none of its sources has changed."""
         for source in self._resolved.sources.values():
             source.check_unchanged()
-
-    def close(self) -> None:
-        """Do nothing: the sources belong to whoever opened them."""
 
     def read_into(self, buffer: memoryview, name: str, offset: int = 0) -> None:
         """Fill `buffer` with the merged tensor's bytes from byte `offset` on. Any number of threads may do so at once.
@@ -178,12 +132,8 @@ class Merged:
             SourceError: there is no such tensor, the bytes asked for lie outside it, or an input cannot be read.
             MergeError: the merge failed.
         """
-        places, width = self._found(name), self.header[name].dtype.bits // 8
-        end, total = offset + buffer.nbytes, self.header[name].nbytes
-        if offset < 0 or end > total:
-            raise SourceError(
-                f"{self._reference}: tensor '{name}' has {total:,} bytes; bytes {offset:,} to {end:,} were asked for."
-            )
+        end = self._end(name, offset, buffer)
+        places, width = self._places[name], self.header[name].dtype.bits // 8
         target, at = np.frombuffer(buffer.cast("B"), np.uint8), offset
         while at < end:
             place = places[bisect_right(places, at // width, key=lambda each: each.start) - 1]
@@ -194,11 +144,6 @@ class Merged:
             count = min(end, (place.start + place.size) * width, at + len(data) - begin) - at
             target[at - offset : at - offset + count] = data[begin : begin + count]
             at += count
-
-    def _found(self, name: str) -> list[_Place]:
-        if name not in self._places:
-            raise SourceError(f"{self._reference} has no tensor '{name}'.{nearest(name, self._places)}")
-        return self._places[name]
 
     def _merge(self, strip: Strip, index: int) -> Bytes:
         """Merge a cell of a strip, or return it if it was the last one."""
@@ -255,6 +200,15 @@ class Merged:
         row = strips[0].joined
         self._inquiry.close(row.jobs[0], row)
         return True
+
+
+def _location(resolved: Resolved) -> Location:
+    """Return the recipe, with places that open its models again; nothing if one of them has none."""
+    recipe, places = resolved.recipe, {label: source.location for label, source in resolved.sources.items()}
+    if not all(places.values()):
+        return ""
+    content = {**recipe.to_mapping(), "models": {label: places[label] for label in recipe.labels}}
+    return content | ({"base": places[BASE]} if BASE in places else {})
 
 
 def _cell_bytes(strip: Strip) -> int:

@@ -4,21 +4,22 @@ Knows nothing of what the tensors mean.
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from cuvee.errors import SourceError, nearest
+from cuvee.errors import SourceError
 from cuvee.sources.folder import Weights, check_index, find_weights, refuse_pickle
 from cuvee.sources.local import LocalFolder
+from cuvee.sources.named import NamedTensors
 from cuvee.sources.sidecars import CODE_SUFFIX, CONFIG, find_sidecars
 from cuvee.sources.storage import Storage
 from cuvee.sources.strict_json import parse_object, shown
-from cuvee.spec import File, Header, TensorSpec
+from cuvee.spec import TensorSpec
 
 __all__ = ["Checkpoint"]
 
 
-class Checkpoint:
+class Checkpoint(NamedTensors):
     """Named tensors in safetensors files. Headers are read now, weights when asked.
 
     A folder brings its configuration and sidecars; one file by itself brings neither, whatever lies beside it.
@@ -29,6 +30,11 @@ class Checkpoint:
 
     Attributes:
         metadata: free text of each file, by file name.
+        header: every tensor's specification: file by file in order of their names, and by offset within.
+        sidecars: configuration, tokenizer and custom code, by file name.
+        paths: the folder and the weight files, links not followed; nothing where it lies on no disk of this machine.
+        identity: for each weight file its real place, size, version (time of its last change), and its header's digest.
+        memory: what is read ahead: little on a disk, more from afar.
 
     Raises:
         SourceError: nothing readable is there.
@@ -39,7 +45,6 @@ class Checkpoint:
     def __init__(self, place: str | os.PathLike[str] | Storage, reference: str | None = None) -> None:
         storage = LocalFolder(Path(place)) if isinstance(place, str | os.PathLike) else place
         self._storage = storage
-        self._reference = reference if reference is not None else storage.place
         names = storage.names() if storage.single is None else ()
         weights = find_weights(storage) if storage.single is None else _one_file(storage, storage.single)
         sidecars = find_sidecars(names)
@@ -50,67 +55,25 @@ class Checkpoint:
         headers = dict(zip(weights.files, storage.headers(weights.files), strict=True))
         check_index(storage, weights, {name: header.tensors for name, header in headers.items()})
         self.metadata: Mapping[str, Mapping[str, str]] = {name: header.metadata for name, header in headers.items()}
-        self._identity = "\n".join(
-            f"{storage.identity(name)} {header.file_bytes} {header.version} {header.digest}"
-            for name, header in headers.items()
-        )
-        self._specs: dict[str, TensorSpec] = {}
-        self._places: dict[str, tuple[str, int, int]] = {}  # file, first byte, bytes
+        specs: dict[str, TensorSpec] = {}
+        self._places: dict[str, tuple[str, int]] = {}  # file, first byte
         for file, header in headers.items():
             for name, placed in header.tensors.items():
-                self._specs[name] = placed.spec
-                self._places[name] = file, placed.begin, placed.spec.nbytes
-        self._config = config
-        self._sidecars = {name: storage.file(name) for name in sidecars}
-        self._paths = storage.paths(weights.files)
-
-    @property
-    def reference(self) -> str:
-        """What the user called it."""
-        return self._reference
-
-    @property
-    def header(self) -> Header:
-        """Every tensor's specification: file by file in order of their names, and by offset within."""
-        return self._specs
-
-    @property
-    def shared(self) -> Sequence[Sequence[str]]:
-        """Nothing: a file stores each tensor once."""
-        return ()
-
-    @property
-    def config(self) -> Mapping[str, object]:
-        """``config.json``, or an empty mapping."""
-        return self._config
-
-    @property
-    def sidecars(self) -> Mapping[str, File]:
-        """Configuration, tokenizer and custom code, by file name."""
-        return self._sidecars
-
-    @property
-    def paths(self) -> Sequence[Path]:
-        """The folder and the weight files, links not followed; nothing where it lies on no disk of this machine."""
-        return self._paths
-
-    @property
-    def memory(self) -> int:
-        """What is read ahead: little on a disk, more from afar."""
-        return self._storage.memory
-
-    @property
-    def preparation(self) -> int:
-        """Nothing."""
-        return 0
-
-    def cost(self, name: str) -> int:
-        """Return the tensor's bytes.
-
-        Raises:
-            SourceError: there is no such tensor.
-        """
-        return self._place(name)[2]
+                specs[name] = placed.spec
+                self._places[name] = file, placed.begin
+        super().__init__(
+            reference=reference if reference is not None else storage.place,
+            header=specs,
+            config=config,
+            sidecars={name: storage.file(name) for name in sidecars},
+            paths=storage.paths(weights.files),
+            identity="\n".join(
+                f"{storage.identity(name)} {header.file_bytes} {header.version} {header.digest}"
+                for name, header in headers.items()
+            ),
+            location=storage.location,
+            memory=storage.memory,
+        )
 
     def locate(self, name: str) -> str:
         """Return the path or address of the file that holds the tensor.
@@ -132,14 +95,10 @@ class Checkpoint:
             SourceError: there is no such tensor, the bytes asked for lie outside it, or the file cannot be read, has
                 changed since its header was read, or was closed.
         """
-        file, begin, nbytes = self._place(name)
-        if offset < 0 or offset + buffer.nbytes > nbytes:
-            raise SourceError(
-                f"{self.locate(name)}: tensor {shown(name)} has {nbytes:,} bytes; bytes {offset:,} to "
-                f"{offset + buffer.nbytes:,} were asked for."
-            )
+        self._end(name, offset, buffer)
         if buffer.nbytes == 0:
             return
+        file, begin = self._places[name]
         try:
             count = self._storage.read_at(file, buffer.cast("B"), begin + offset)
         except OSError as error:
@@ -161,16 +120,6 @@ class Checkpoint:
         """
         self._storage.fetch(sorted({self._place(name)[0] for name in names}))
 
-    @property
-    def identity(self) -> str:
-        """For each weight file its real place, size, version (time of its last change), and its header's digest."""
-        return self._identity
-
-    @property
-    def location(self) -> str:
-        """Its absolute path, its address, or its name on the hub with a commit."""
-        return self._storage.location
-
     def check_unchanged(self) -> None:
         """Verify that the files are still what they were when their headers were read.
 
@@ -183,11 +132,9 @@ class Checkpoint:
         """Close all files. Reading afterwards is an error."""
         self._storage.close()
 
-    def _place(self, name: str) -> tuple[str, int, int]:
-        try:
-            return self._places[name]
-        except KeyError:
-            raise SourceError(f"{self._reference} has no tensor {shown(name)}.{nearest(name, self._specs)}") from None
+    def _place(self, name: str) -> tuple[str, int]:
+        self._spec(name)
+        return self._places[name]
 
 
 def _one_file(storage: Storage, name: str) -> Weights:

@@ -6,21 +6,20 @@ tensors.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from cuvee.errors import SourceError, UnsupportedError, nearest
-from cuvee.spec import BY_TORCH_NAME, PAIRED, Header, TensorSpec
+from cuvee.errors import SourceError, UnsupportedError
+from cuvee.sources.named import NamedTensors
+from cuvee.spec import BY_TORCH_NAME, PAIRED, TensorSpec
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import torch
 
 __all__ = ["Memory"]
 
 
-class Memory:
+class Memory(NamedTensors):
     """Named torch tensors, on any device, contiguous or not.
 
     Tensors are read where they are: a tensor that is not contiguous is gathered piece by piece as it is read, and one
@@ -30,6 +29,10 @@ class Memory:
         tensors: the state dict; must not change while it is read.
         reference: what to call it in messages.
 
+    Attributes:
+        shared: groups of names that are one tensor: same memory, shape, strides and element type; overlap is not
+            enough.
+
     Raises:
         SourceError: an entry is not a named tensor.
         UnsupportedError: a tensor has no bytes (device ``meta``), is not dense, wraps others (quantised, distributed),
@@ -37,55 +40,10 @@ class Memory:
     """
 
     def __init__(self, tensors: Mapping[str, torch.Tensor], reference: str = "memory") -> None:
-        self._reference = reference
-        self._specs = {name: _spec(reference, name, tensor) for name, tensor in tensors.items()}
+        specs = {name: _spec(reference, name, tensor) for name, tensor in tensors.items()}
         self._tensors = {name: tensor.detach() for name, tensor in tensors.items()}
-        self._shared = _shared_groups(self._tensors)
+        super().__init__(reference=reference, header=specs, shared=_shared_groups(self._tensors))
         self._closed = False
-
-    @property
-    def reference(self) -> str:
-        """What to call it in messages."""
-        return self._reference
-
-    @property
-    def header(self) -> Header:
-        """Every tensor's specification, in the state dict's order."""
-        return self._specs
-
-    @property
-    def shared(self) -> Sequence[Sequence[str]]:
-        """Groups of names that are one tensor: same memory, shape, strides and element type; overlap is not enough."""
-        return self._shared
-
-    @property
-    def config(self) -> Mapping[str, object]:
-        """Empty."""
-        return {}
-
-    @property
-    def sidecars(self) -> Mapping[str, Path]:
-        """Empty."""
-        return {}
-
-    @property
-    def paths(self) -> Sequence[Path]:
-        """Empty."""
-        return ()
-
-    @property
-    def memory(self) -> int:
-        """Nothing: tensors are read where they are."""
-        return 0
-
-    @property
-    def preparation(self) -> int:
-        """Nothing."""
-        return 0
-
-    def cost(self, name: str) -> int:
-        """Return the tensor's bytes."""
-        return self._specs[name].nbytes
 
     def locate(self, name: str) -> str:
         """Return what the state dict is called.
@@ -94,7 +52,7 @@ class Memory:
             SourceError: there is no such tensor, or the source was closed.
         """
         self._tensor(name)
-        return self._reference
+        return self.reference
 
     def read_into(self, buffer: memoryview, name: str, offset: int = 0) -> None:
         """Fill `buffer` with the tensor's bytes, in row-major order, from byte `offset` on.
@@ -108,11 +66,7 @@ class Memory:
             SourceError: there is no such tensor, the bytes asked for lie outside it, or the source was closed.
         """
         tensor = self._tensor(name)
-        end, total = offset + buffer.nbytes, self._specs[name].nbytes
-        if offset < 0 or end > total:
-            raise SourceError(
-                f"{self._reference}: tensor '{name}' has {total:,} bytes; bytes {offset:,} to {end:,} were asked for."
-            )
+        end = self._end(name, offset, buffer)
         if buffer.nbytes == 0:
             return
         target, width = buffer.cast("B"), tensor.element_size()
@@ -123,19 +77,6 @@ class Memory:
             target[done : done + len(data)] = data
             skip, done = 0, done + len(data)
 
-    @property
-    def identity(self) -> str:
-        """Nothing: what is in memory may change unseen."""
-        return ""
-
-    @property
-    def location(self) -> str:
-        """Nothing: it is gone when the process ends."""
-        return ""
-
-    def check_unchanged(self) -> None:
-        """Do nothing: the caller has promised it."""
-
     def close(self) -> None:
         """Let go of the tensors. Reading afterwards is an error."""
         self._closed = True
@@ -143,11 +84,9 @@ class Memory:
 
     def _tensor(self, name: str) -> torch.Tensor:
         if self._closed:
-            raise SourceError(f"{self._reference}: tensor '{name}' cannot be read: the source was closed.")
-        try:
-            return self._tensors[name]
-        except KeyError:
-            raise SourceError(f"{self._reference} has no tensor '{name}'.{nearest(name, self._specs)}") from None
+            raise SourceError(f"{self.reference}: tensor '{name}' cannot be read: the source was closed.")
+        self._spec(name)
+        return self._tensors[name]
 
 
 def _spec(reference: str, name: object, tensor: object) -> TensorSpec:

@@ -1,15 +1,17 @@
 """Some tensors of a source, as a source. Knows nothing of why they were chosen."""
 
-from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Collection
 
-from cuvee.spec import File, Header, Location, Source
+from cuvee.sources.named import NamedTensors
+from cuvee.spec import Source
 
 __all__ = ["Part"]
 
 
-class Part:
+class Part(NamedTensors):
     """Some of the tensors of a source, which is closed by whoever opened it.
+
+    It has no configuration, which is of a whole model, and nothing opens it or keeps it by name.
 
     Args:
         whole: the source.
@@ -18,57 +20,13 @@ class Part:
 
     def __init__(self, whole: Source, names: Collection[str]) -> None:
         self._whole = whole
-        self._header = {name: spec for name, spec in whole.header.items() if name in names}
-
-    @property
-    def reference(self) -> str:
-        """The source's."""
-        return self._whole.reference
-
-    @property
-    def header(self) -> Header:
-        """The chosen tensors, in the source's order."""
-        return self._header
-
-    @property
-    def shared(self) -> Sequence[Sequence[str]]:
-        """Nothing: each is read under its own name."""
-        return ()
-
-    @property
-    def config(self) -> Mapping[str, object]:
-        """Empty: a configuration is of a whole model."""
-        return {}
-
-    @property
-    def sidecars(self) -> Mapping[str, File]:
-        """Empty, for the same reason."""
-        return {}
-
-    @property
-    def paths(self) -> Sequence[Path]:
-        """The source's."""
-        return self._whole.paths
-
-    @property
-    def identity(self) -> str:
-        """Empty: a part is not kept by name."""
-        return ""
-
-    @property
-    def location(self) -> Location:
-        """Empty: nothing opens a part."""
-        return ""
-
-    @property
-    def memory(self) -> int:
-        """The source's."""
-        return self._whole.memory
-
-    @property
-    def preparation(self) -> int:
-        """The source's."""
-        return self._whole.preparation
+        super().__init__(
+            reference=whole.reference,
+            header={name: spec for name, spec in whole.header.items() if name in names},
+            paths=whole.paths,
+            memory=whole.memory,
+            preparation=whole.preparation,
+        )
 
     def cost(self, name: str) -> int:
         """Return what the source says."""
@@ -85,6 +43,3 @@ class Part:
     def check_unchanged(self) -> None:
         """Ask the source."""
         self._whole.check_unchanged()
-
-    def close(self) -> None:
-        """Do nothing: the source belongs to whoever opened it."""

@@ -61,6 +61,10 @@ class Pickled(Memory):
         path: the file, or the index (``pytorch_model.bin.index.json``).
         reference: what the user called it; the path if not given.
 
+    Attributes:
+        paths: the index, if there is one, and the weight files, links not followed.
+        identity: each file's real path, size, and time of its last change.
+
     Raises:
         SourceError: nothing readable is there, it asks for more than tensors, or it is unclear which tensors are meant.
         FormatError: a file or the index is malformed.
@@ -74,7 +78,6 @@ class Pickled(Memory):
         weights = Weights((path.name,), None, {})
         if is_index:
             weights = read_index(folder, path.name, folder.names(), PICKLE_SUFFIX)
-        self._path = path
         files = [folder.file(name) for name in weights.files]
         self._stamps = {file: _stamp(file) for file in files}
         loaded = {file: _state_dict(file, _load(file, size)) for file, (size, _) in self._stamps.items()}
@@ -88,22 +91,9 @@ class Pickled(Memory):
             _check_stored(self._homes[name], name, tensor)
         check_stamps(self._stamps)
         self._pages = MappedPages(files)
-        self._paths = ((path,) if is_index else ()) + tuple(files)
-
-    @property
-    def paths(self) -> Sequence[Path]:
-        """The index, if there is one, and the weight files, links not followed."""
-        return self._paths
-
-    @property
-    def identity(self) -> str:
-        """Each file's real path, size, and time of its last change."""
-        return "\n".join(f"{os.path.realpath(file)} {size} {time}" for file, (size, time) in self._stamps.items())
-
-    @property
-    def location(self) -> str:
-        """Its absolute path."""
-        return os.path.abspath(self._path)  # noqa: PTH100 - Path.resolve would follow the links
+        self.paths = ((path,) if is_index else ()) + tuple(files)
+        self.identity = "\n".join(f"{os.path.realpath(file)} {size} {at}" for file, (size, at) in self._stamps.items())
+        self.location = os.path.abspath(path)  # noqa: PTH100 - Path.resolve would follow the links
 
     def locate(self, name: str) -> str:
         """Return the path of the file that holds the tensor.

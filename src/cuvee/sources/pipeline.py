@@ -7,15 +7,16 @@ called ``unet/conv_in.weight``. Knows nothing of what components do.
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
-from cuvee.errors import FormatError, SourceError, UnsupportedError, nearest
+from cuvee.errors import FormatError, UnsupportedError
 from cuvee.sources.checkpoint import Checkpoint
 from cuvee.sources.folder import STEMS, holds_weights
+from cuvee.sources.named import NamedTensors
 from cuvee.sources.sidecars import CONFIG, PIPELINE, find_sidecars
 from cuvee.sources.storage import Storage
 from cuvee.sources.strict_json import parse_object, shown
-from cuvee.spec import File, Header
+from cuvee.spec import File
 
 __all__ = ["Pipeline", "component_folders"]
 
@@ -23,12 +24,20 @@ DIFFUSERS = "diffusers"
 TRANSFORMERS_STEM, DIFFUSERS_STEM = STEMS
 
 
-class Pipeline:
+class Pipeline(NamedTensors):
     """The tensors of all components of a pipeline. Headers are read now, weights when asked.
 
     Args:
         storage: the folder with the index; closed with this source, or if it cannot be read.
         reference: what the user called it; the place if not given.
+
+    Attributes:
+        folders: what the weight files of each component with weights are called, without suffix, by its folder.
+        header: every tensor's specification, component by component in the index's order.
+        config: the configuration of each component that has one, by its name.
+        sidecars: the index, and all that travels with each component, by ``component/file``.
+        paths: the folder, those of the components and the weight files, links not followed.
+        memory: what all components read ahead.
 
     Raises:
         SourceError: a component's weights are missing, or cannot be read.
@@ -38,112 +47,55 @@ class Pipeline:
 
     def __init__(self, storage: Storage, reference: str | None = None) -> None:
         self._storage = storage
-        self._reference = reference if reference is not None else storage.place
         self._components: dict[str, Checkpoint] = {}
-        self._folders: dict[str, str] = {}
-        self._sidecars: dict[str, File] = {}
+        self.folders: dict[str, str] = {}
+        called = reference if reference is not None else storage.place
         with ExitStack() as stack:
             stack.callback(self.close)
-            self._read()
+            sidecars = self._read(called)
             stack.pop_all()
-        self._specs = {
-            f"{name}/{tensor}": spec for name, own in self._components.items() for tensor, spec in own.header.items()
-        }
+        components = self._components.items()
+        super().__init__(
+            reference=called,
+            header={f"{name}/{tensor}": spec for name, own in components for tensor, spec in own.header.items()},
+            config={name: own.config for name, own in components if own.config},
+            sidecars=sidecars,
+            paths=[*storage.paths(()), *(path for _, own in components for path in own.paths)],
+            identity="\n".join(f"{name} {own.identity}" for name, own in components),
+            location=storage.location,
+            memory=sum(own.memory for _, own in components),
+        )
 
-    def _read(self) -> None:
+    def _read(self, called: str) -> dict[str, File]:
+        """Take all components; return the files that travel with them."""
         top = find_sidecars(self._storage.names())
         self._storage.prepare([name for name in top if not name.endswith(".py")])
         where = self._storage.where(PIPELINE)
-        self._sidecars |= {name: self._storage.file(name) for name in top}
+        sidecars = {name: self._storage.file(name) for name in top}
         for name, (library, _) in _components(self._storage.small(PIPELINE), where).items():
-            self._add(name, library, where)
+            folder = self._storage.folder(name)
+            if folder is None:
+                raise FormatError(f"{where} names the component '{name}', but there is no such folder. {_REMEDY}")
+            sidecars |= {f"{name}/{each}": file for each, file in self._add(name, folder, library, called).items()}
         if not self._components:
             raise UnsupportedError(
                 f"{where}: no component has weights; expected a pipeline as saved by save_pretrained."
             )
+        return sidecars
 
-    def _add(self, name: str, library: str, where: str) -> None:
-        """Take a component's weights, if it has any, and the files beside them."""
-        folder = self._storage.folder(name)
-        if folder is None:
-            raise FormatError(f"{where} names the component '{name}', but there is no such folder. {_REMEDY}")
+    def _add(self, name: str, folder: Storage, library: str, called: str) -> Mapping[str, File]:
+        """Take a component's weights, if it has any; return the files beside them."""
         files = folder.names()
-        if CONFIG in files or holds_weights(files):
-            try:
-                own = Checkpoint(folder, f"{self._reference}/{name}")
-            except BaseException:
-                folder.close()
-                raise
-            self._components[name] = own
-            self._folders[name] = _stem(own.metadata, library)
-            beside = own.sidecars
-        else:  # a tokenizer, a scheduler
-            beside = {each: folder.file(each) for each in find_sidecars(files)}
-        self._sidecars |= {f"{name}/{each}": file for each, file in beside.items()}
-
-    @property
-    def folders(self) -> Mapping[str, str]:
-        """What the weight files of each component with weights are called, without suffix, by its folder."""
-        return self._folders
-
-    @property
-    def reference(self) -> str:
-        """What the user called it."""
-        return self._reference
-
-    @property
-    def header(self) -> Header:
-        """Every tensor's specification, component by component in the index's order."""
-        return self._specs
-
-    @property
-    def shared(self) -> Sequence[Sequence[str]]:
-        """Nothing: a file stores each tensor once."""
-        return ()
-
-    @property
-    def config(self) -> Mapping[str, object]:
-        """The configuration of each component that has one, by its name."""
-        return {name: own.config for name, own in self._components.items() if own.config}
-
-    @property
-    def sidecars(self) -> Mapping[str, File]:
-        """The index, and all that travels with each component, by ``component/file``."""
-        return self._sidecars
-
-    @property
-    def paths(self) -> Sequence[Path]:
-        """The folder, those of the components and the weight files, links not followed."""
-        return [*self._storage.paths(()), *(path for own in self._components.values() for path in own.paths)]
-
-    @property
-    def memory(self) -> int:
-        """What all components read ahead."""
-        return sum(own.memory for own in self._components.values())
-
-    @property
-    def preparation(self) -> int:
-        """Nothing."""
-        return 0
-
-    @property
-    def identity(self) -> str:
-        """That of each component."""
-        return "\n".join(f"{name} {own.identity}" for name, own in self._components.items())
-
-    @property
-    def location(self) -> str:
-        """Its absolute path, its address, or its name on the hub with a commit."""
-        return self._storage.location
-
-    def cost(self, name: str) -> int:
-        """Return the tensor's bytes.
-
-        Raises:
-            SourceError: there is no such tensor.
-        """
-        own, tensor = self._found(name)
-        return own.cost(tensor)
+        if CONFIG not in files and not holds_weights(files):  # a tokenizer, a scheduler
+            return {each: folder.file(each) for each in find_sidecars(files)}
+        try:
+            own = Checkpoint(folder, f"{called}/{name}")
+        except BaseException:
+            folder.close()
+            raise
+        self._components[name] = own
+        self.folders[name] = _stem(own.metadata, library)
+        return own.sidecars
 
     def locate(self, name: str) -> str:
         """Return the path or address of the file that holds the tensor.
@@ -174,13 +126,12 @@ class Pipeline:
         Raises:
             SourceError: there is no such tensor, or its file cannot be had.
         """
-        wanted: dict[str, list[str]] = {}
+        wanted: dict[Checkpoint, list[str]] = {}
         for name in names:
-            self._found(name)
-            component, _, tensor = name.partition("/")
-            wanted.setdefault(component, []).append(tensor)
-        for component, tensors in wanted.items():
-            self._components[component].fetch(tensors)
+            own, tensor = self._found(name)
+            wanted.setdefault(own, []).append(tensor)
+        for own, tensors in wanted.items():
+            own.fetch(tensors)
 
     def check_unchanged(self) -> None:
         """Verify that the files are still what they were when their headers were read.
@@ -198,8 +149,8 @@ class Pipeline:
         self._storage.close()
 
     def _found(self, name: str) -> tuple[Checkpoint, str]:
-        if name not in self._specs:
-            raise SourceError(f"{self._reference} has no tensor {shown(name)}.{nearest(name, self._specs)}")
+        """Return the component that has a tensor, and what it is called there."""
+        self._spec(name)
         component, _, tensor = name.partition("/")
         return self._components[component], tensor
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cuvee.errors import FormatError, SourceError, nearest
+from cuvee.errors import FormatError, SourceError
 from cuvee.sources.adapter.binding import Altered, Bound, add, replace_rows, scale
 from cuvee.sources.adapter.changes import AddProduct, Change, Magnitudes
 from cuvee.sources.adapter.experts import add_to_parameters
@@ -17,8 +17,9 @@ from cuvee.sources.adapter.ground import Ground
 from cuvee.sources.adapter.lowrank import LowRank
 from cuvee.sources.adapter.product import Product
 from cuvee.sources.adapter.recent import PRODUCTS, Recent
+from cuvee.sources.named import NamedTensors
 from cuvee.sources.strict_json import shown
-from cuvee.spec import DTYPES, Fetching, File, Header, Source, TensorSpec
+from cuvee.spec import DTYPES, Fetching, Source, TensorSpec
 from cuvee.tensors.framework import np
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ FLOAT = DTYPES["F32"]
 WIDTH = FLOAT.bits // 8
 
 
-class Adapted:
+class Adapted(NamedTensors):
     """Named tensors of a base, with an adapter merged into those that it changes.
 
     What changes is float32, whatever the base's type, so that nothing is rounded before it is merged with others;
@@ -45,6 +46,13 @@ class Adapted:
         reference: what the user called both.
         changes_only: leave out whole tensors that factors change besides: peft saves embeddings with their factors.
 
+    Attributes:
+        folder: the adapter by itself.
+        header: the base's tensors in their order, then those that only the adapter has.
+        identity: the base's, and that of the adapter's file and configuration; empty if the base has none.
+        location: BASE+ADAPTER; empty if the base has no place in words.
+        memory: the base's, the factors, and some bands of a product.
+
     Raises:
         SourceError: there is no adapter, or it does not fit the base.
         FormatError: the adapter is malformed.
@@ -52,7 +60,7 @@ class Adapted:
     """
 
     def __init__(self, base: Source, path: Path, reference: str, *, changes_only: bool = False) -> None:
-        self._base, self._reference = base, reference
+        self._base = base
         self.folder = AdapterFolder(path, reference)
         try:
             bound = _bind(base, self.folder)
@@ -68,66 +76,24 @@ class Adapted:
         self._products = Recent()
         self._altered = bound.altered
         self._changes = {name: self._change(name, each) for name, each in bound.altered.items()}
-        self._specs = {name: self._spec(name) for name in base.header}
-        self._specs |= {name: self._ground.spec(name) for name in bound.added}
         self._uses: dict[str, int] = defaultdict(int)
         for each in bound.altered.values():
             for factor in each.factors:
                 self._uses[factor] += 1
-
-    @property
-    def reference(self) -> str:
-        """What the user called base and adapter."""
-        return self._reference
-
-    @property
-    def header(self) -> Header:
-        """The base's tensors in their order, then those that only the adapter has."""
-        return self._specs
-
-    @property
-    def shared(self) -> Sequence[Sequence[str]]:
-        """The base's: a change of one name is a change of all of its group."""
-        return self._base.shared
-
-    @property
-    def config(self) -> Mapping[str, object]:
-        """The base's."""
-        return self._base.config
-
-    @property
-    def sidecars(self) -> Mapping[str, File]:
-        """The base's."""
-        return self._base.sidecars
-
-    @property
-    def paths(self) -> Sequence[Path]:
-        """What the base reads, and the adapter's folder and files."""
-        return [*self._base.paths, *self.folder.paths]
-
-    @property
-    def identity(self) -> str:
-        """The base's, and that of the adapter's file and configuration; empty if the base has none."""
-        return f"{self._base.identity}\n+ {self.folder.identity}" if self._base.identity else ""
-
-    @property
-    def location(self) -> str:
-        """BASE+ADAPTER; empty if the base has no place in words."""
-        base = self._base.location
-        return f"{base}+{self.folder.location}" if isinstance(base, str) and base else ""
-
-    @property
-    def memory(self) -> int:
-        """The base's, the factors, and some bands of a product."""
-        factors = sum(WIDTH * self.folder.header[name].size for name in self._uses)
-        kept = sorted((each.kept for each in self._changes.values() if isinstance(each, AddProduct)), reverse=True)
-        bands = max((each.memory for each in self._changes.values() if each), default=0)
-        return self._base.memory + factors + sum(kept[:PRODUCTS]) + bands
-
-    @property
-    def preparation(self) -> int:
-        """The base's."""
-        return self._base.preparation
+        place = base.location if isinstance(base.location, str) else ""
+        header = {name: self._formed(name) for name in base.header}
+        super().__init__(
+            reference=reference,
+            header=header | {name: self._ground.spec(name) for name in bound.added},
+            shared=base.shared,
+            config=base.config,
+            sidecars=base.sidecars,
+            paths=[*base.paths, *self.folder.paths],
+            identity=f"{base.identity}\n+ {self.folder.identity}" if base.identity else "",
+            location=f"{place}+{self.folder.location}" if place else "",
+            memory=base.memory + self._own_memory(),
+            preparation=base.preparation,
+        )
 
     def fetch(self, names: Iterable[str]) -> None:
         """Have at hand what holds the base's tensors.
@@ -146,7 +112,7 @@ class Adapted:
         Raises:
             SourceError: there is no such tensor.
         """
-        self._require(name)
+        self._spec(name)
         change = self._changes.get(name)
         if change is None:
             return self._ground.cost(name)
@@ -159,7 +125,7 @@ class Adapted:
         Raises:
             SourceError: there is no such tensor.
         """
-        self._require(name)
+        self._spec(name)
         ground = self._ground.locate(name)
         return ground if self._changes.get(name) is None else f"{ground} + {self.folder.file}"
 
@@ -169,13 +135,7 @@ class Adapted:
         Raises:
             SourceError: there is no such tensor, the bytes asked for lie outside it, or a file cannot be read.
         """
-        self._require(name)
-        end, total = offset + buffer.nbytes, self._specs[name].nbytes
-        if offset < 0 or end > total:
-            raise SourceError(
-                f"{self._reference}: tensor {shown(name)} has {total:,} bytes; bytes {offset:,} to {end:,} were asked "
-                "for."
-            )
+        end = self._end(name, offset, buffer)
         change = self._changes.get(name)
         if change is None:
             self._ground.read_into(buffer, name, offset)
@@ -203,11 +163,14 @@ class Adapted:
         self.folder.close()
         self._products.clear()
 
-    def _require(self, name: str) -> None:
-        if name not in self._specs:
-            raise SourceError(f"{self._reference} has no tensor {shown(name)}.{nearest(name, self._specs)}")
+    def _own_memory(self) -> int:
+        """Return the bytes that the factors take, and some bands of a product."""
+        factors = sum(WIDTH * self.folder.header[name].size for name in self._uses)
+        kept = sorted((each.kept for each in self._changes.values() if isinstance(each, AddProduct)), reverse=True)
+        bands = max((each.memory for each in self._changes.values() if each), default=0)
+        return factors + sum(kept[:PRODUCTS]) + bands
 
-    def _spec(self, name: str) -> TensorSpec:
+    def _formed(self, name: str) -> TensorSpec:
         """Return the specification of a tensor of the base with the adapter."""
         spec = self._base.header[name]
         dtype = self._ground.spec(name).dtype if self._changes.get(name) is None else FLOAT
@@ -220,7 +183,7 @@ class Adapted:
             return change
         magnitudes = None
         if change.magnitude:
-            ground, what = partial(self._ground.floats, name), f"{self._reference}: {name}"
+            ground, what = partial(self._ground.floats, name), f"{self.folder.reference}: {name}"
             magnitudes = Magnitudes(values=change.magnitude, axis=change.axis, ground=ground, what=what)
         product = partial(self._products.get, name, lambda: Product(change.left(), change.right()))
         return AddProduct(product, change.shape, change.scaling, change.rank, magnitudes)
