@@ -50,6 +50,7 @@ class HubFolder:
 
     def __init__(self, model: str, revision: str | None = None) -> None:
         self._listing = list_files(model, revision or NEWEST)
+        self.place = self.location = f"{self._listing.model}@{self._listing.commit}"
         self._sizes = self._listing.sizes
         self._snapshot = self._listing.snapshot
         # Asked for by the revision, the first file teaches the cache which commit that is, for days without network.
@@ -61,16 +62,6 @@ class HubFolder:
         self._lock = threading.Lock()
         self._fetching = threading.Lock()
         self._closed = False
-
-    @property
-    def place(self) -> str:
-        """Its name and the commit."""
-        return self.location
-
-    @property
-    def location(self) -> str:
-        """Its name and the commit."""
-        return f"{self._listing.model}@{self._listing.commit}"
 
     @property
     def remedy(self) -> str:

@@ -22,6 +22,11 @@ class LocalFolder:
     Args:
         path: the folder or file.
 
+    Attributes:
+        place: its path, as given.
+        location: its absolute path.
+        single: name of the file, if it is one.
+
     Raises:
         SourceError: nothing is there.
     """
@@ -33,25 +38,12 @@ class LocalFolder:
         if not path.exists():
             raise SourceError(f"{path} does not exist. Expected a checkpoint folder or a safetensors file.")
         self._path = path
-        self._is_folder = path.is_dir()
+        self.place = str(path)
+        self.location = os.path.abspath(path)  # noqa: PTH100 - Path.resolve would follow the links
+        self.single = None if path.is_dir() else path.name
         self._weights: dict[str, Path] = {}
         self._unchanged: dict[Path, Stamp] = {}
         self._files = OpenFiles(self._open)
-
-    @property
-    def place(self) -> str:
-        """Its path, as given."""
-        return str(self._path)
-
-    @property
-    def location(self) -> str:
-        """Its absolute path."""
-        return os.path.abspath(self._path)  # noqa: PTH100 - Path.resolve would follow the links
-
-    @property
-    def single(self) -> str | None:
-        """Name of the file, if it is one."""
-        return None if self._is_folder else self._path.name
 
     def names(self) -> Sequence[str]:
         """Return the names of the ordinary files at its top, sorted; hidden ones are left out."""
@@ -75,11 +67,11 @@ class LocalFolder:
 
     def paths(self, names: Iterable[str]) -> Sequence[Path]:
         """Return the folder and the files, links not followed."""
-        return ((self._path,) if self._is_folder else ()) + tuple(map(self.file, names))
+        return ((self._path,) if self.single is None else ()) + tuple(map(self.file, names))
 
     def file(self, name: str) -> Path:
         """Return a file's path."""
-        return self._path / name if self._is_folder else self._path
+        return self._path / name if self.single is None else self._path
 
     def small(self, name: str) -> bytes:
         """Read a JSON file whole."""

@@ -72,34 +72,17 @@ class RemoteFolder:
             safe = address.replace(f":{urlsplit(address).password}@", ":…@")
             raise SourceError(f"'{safe}' holds a password, which a merge would write to its record and its card. Give "
                               "credentials where the protocol's library looks for them.")  # fmt: skip
-        self._address = address.rstrip("/")
+        self.place = self.location = address.rstrip("/")
+        self._is_single = PurePosixPath(urlsplit(address).path).suffix.lower() in (SUFFIX, ".json", *PICKLE_SUFFIXES)
         self._local = threading.local()
         self._fs, self._root = _connected(address)
         self._shared = bool(getattr(self._fs, "async_impl", False))
         self._local.fs = self._fs
         self._closed = threading.Event()
         self._entries = self._listed()
+        self.single = next(iter(self._entries)) if self._is_single else None
         self._versions: dict[str, str] = {}
         self._ahead = ReadAhead(self._range, self._size)
-
-    @property
-    def place(self) -> str:
-        """Its address."""
-        return self._address
-
-    @property
-    def location(self) -> str:
-        """Its address."""
-        return self._address
-
-    @property
-    def single(self) -> str | None:
-        """Name of the file, if it is one."""
-        return next(iter(self._entries)) if self._is_single else None
-
-    @property
-    def _is_single(self) -> bool:
-        return PurePosixPath(urlsplit(self._address).path).suffix.lower() in (SUFFIX, ".json", *PICKLE_SUFFIXES)
 
     def names(self) -> Sequence[str]:
         """Return the names of the files at its top, sorted; hidden ones are left out."""
@@ -110,7 +93,7 @@ class RemoteFolder:
     def folder(self, name: str) -> RemoteFolder | None:
         """Return a folder at its top as a storage of its own; None if there is none."""
         entry = self._entries.get(name)
-        return RemoteFolder(f"{self._address}/{name}") if entry and entry["type"] == "directory" else None
+        return RemoteFolder(f"{self.place}/{name}") if entry and entry["type"] == "directory" else None
 
     def inner(self) -> Sequence[str]:
         """Return the names of the folders at its top that hold weights, sorted."""
@@ -120,7 +103,7 @@ class RemoteFolder:
 
     def where(self, name: str) -> str:
         """Return a file's address."""
-        return self._address if self._is_single else f"{self._address}/{name}"
+        return self.place if self._is_single else f"{self.place}/{name}"
 
     def paths(self, names: Iterable[str]) -> Sequence[Path]:  # noqa: ARG002 - it is so for all
         """Return nothing: none of it lies on this machine."""
@@ -187,13 +170,13 @@ class RemoteFolder:
             entries = self._ask(lambda fs: fs.ls(self._root, detail=True))
         except FileNotFoundError as error:
             raise SourceError(
-                f"{self._address} does not exist.{self._nearest()} Expected a checkpoint folder or a safetensors file."
+                f"{self.place} does not exist.{self._nearest()} Expected a checkpoint folder or a safetensors file."
             ) from error
         except OSError as error:
-            raise SourceError(f"{self._address} cannot be read: {error.strerror}.") from error
+            raise SourceError(f"{self.place} cannot be read: {error.strerror}.") from error
         own = self._root.strip("/")
         if [(each["name"].strip("/"), each["type"]) for each in entries] == [(own, "file")]:
-            raise SourceError(f"{self._address} is not a checkpoint folder or a {SUFFIX} file.")
+            raise SourceError(f"{self.place} is not a checkpoint folder or a {SUFFIX} file.")
         return {_name(each["name"]): each for each in entries if each["name"].strip("/") != own}
 
     def _nearest(self) -> str:
@@ -262,7 +245,7 @@ class RemoteFolder:
         if self._shared:
             return self._fs
         if getattr(self._local, "fs", None) is None:
-            self._local.fs = _connected(self._address)[0]
+            self._local.fs = _connected(self.place)[0]
         return self._local.fs
 
 

@@ -5,6 +5,7 @@ Files are known by their bare names. Knows neither tensors nor formats, apart fr
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Protocol, TypeVar
 
@@ -132,29 +133,24 @@ class Storage(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
 class StoredFile:
     """A small file that is fetched when it is read.
 
-    Args:
+    Attributes:
         where: what messages call it.
         name: its bare name.
         read: fetches it.
     """
 
-    def __init__(self, where: str, name: str, read: Callable[[], bytes]) -> None:
-        self._where = where
-        self._name = name
-        self._read = read
-
-    @property
-    def name(self) -> str:
-        """Its bare name."""
-        return self._name
+    where: str
+    name: str
+    read: Callable[[], bytes]
 
     @property
     def suffix(self) -> str:
         """What its name ends in, from the last dot on."""
-        return PurePath(self._name).suffix
+        return PurePath(self.name).suffix
 
     def read_bytes(self) -> bytes:
         """Fetch and return all of it.
@@ -162,10 +158,10 @@ class StoredFile:
         Raises:
             SourceError: it cannot be had.
         """
-        return self._read()
+        return self.read()
 
     def __str__(self) -> str:
-        return self._where
+        return self.where
 
 
 def at_once(function: Callable[[Key], Result], keys: Sequence[Key]) -> list[Result]:

@@ -20,31 +20,15 @@ class Within:
     """
 
     single = None
+    location = ""  # by itself it does not open
 
     def __init__(self, whole: Storage, name: str, files: Sequence[str]) -> None:
         self._whole = whole
         self._name = name
+        self.place = whole.where(name)
+        self.memory = whole.memory
+        self.remedy = whole.remedy
         self._files = files
-
-    @property
-    def place(self) -> str:
-        """The other's, and the folder."""
-        return self._whole.where(self._name)
-
-    @property
-    def location(self) -> str:
-        """Nothing: by itself it does not open."""
-        return ""
-
-    @property
-    def memory(self) -> int:
-        """The other's."""
-        return self._whole.memory
-
-    @property
-    def remedy(self) -> str:
-        """The other's."""
-        return self._whole.remedy
 
     def names(self) -> Sequence[str]:
         """Return the names of the files, sorted; hidden ones are left out."""
