@@ -20,6 +20,7 @@ from inputs import place
 
 from cuvee.spec import DTYPES, TensorSpec
 from cuvee.writers.safetensors import SafetensorsWriter
+from cuvee.writers.shards import Arrangement
 
 BASE, DIFFERENCE = 0.02, 0.002  # standard deviations
 BLOCK = 1 << 21  # elements drawn at a time
@@ -103,7 +104,7 @@ def expert_shapes(billions: float, num_tensors: int) -> Shapes:
 def write(folder: Path, names: Shapes, settings: Mapping[str, object], seed: int, model: int) -> None:
     """Write one checkpoint: the base (model 0), or a model that differs a little from it everywhere."""
     entries = [(name, TensorSpec(shape, DTYPES["BF16"])) for name, shape in names.items()]
-    with SafetensorsWriter(folder, entries, SHARD_BYTES) as writer:
+    with SafetensorsWriter(folder, entries, Arrangement(shard_bytes=SHARD_BYTES)) as writer:
         writer.add_file("config.json", json.dumps(settings).encode())
         for k, (name, spec) in enumerate(entries):
             for offset in range(0, spec.size, BLOCK):

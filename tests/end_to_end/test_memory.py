@@ -20,6 +20,7 @@ from cuvee.execute import forecast
 from cuvee.spec import DTYPES, TensorSpec
 from cuvee.tensors.kernels import machine_code
 from cuvee.writers.safetensors import SafetensorsWriter
+from cuvee.writers.shards import Arrangement
 
 MB = 1_000_000
 LIMIT = 600 * MB
@@ -84,7 +85,7 @@ def write_checkpoint(folder: Path, names: Mapping[str, tuple[int, ...]], expert:
     data = np.concatenate([upper, upper]).view(np.uint8)
     entries = [(name, TensorSpec(shape, DTYPES["BF16"])) for name, shape in names.items()]
     place = 0
-    with SafetensorsWriter(folder, entries, shard_bytes) as writer:
+    with SafetensorsWriter(folder, entries, Arrangement(shard_bytes=shard_bytes)) as writer:
         for name, spec in entries:
             for offset in range(0, spec.nbytes, 2 * length):
                 place = (place * 7919 + 12345) % length

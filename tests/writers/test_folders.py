@@ -7,15 +7,18 @@ from typing import Any
 import pytest
 
 from cuvee.errors import OutputError
+from cuvee.spec import DEFAULT_SHARD_BYTES
 from cuvee.writers.safetensors import SafetensorsWriter
+from cuvee.writers.shards import Arrangement
 from writers.test_safetensors_writer import DATA, ENTRIES, names, read
 
 FOLDERS = {"unet": "diffusion_pytorch_model", "text": "model"}
 IN_FOLDERS = [(f"{folder}/{name}", spec) for folder in FOLDERS for name, spec in ENTRIES]
 
 
-def write_folders(out: Path, *, stop: bool = False, **options: Any) -> None:
-    with SafetensorsWriter(out, IN_FOLDERS, folders=FOLDERS, **options) as writer:
+def write_folders(out: Path, *, stop: bool = False, shard_bytes: int = DEFAULT_SHARD_BYTES, **options: Any) -> None:
+    arrangement = Arrangement(shard_bytes=shard_bytes, folders=FOLDERS)
+    with SafetensorsWriter(out, IN_FOLDERS, arrangement, **options) as writer:
         writer.journal.add({"done": 1})
         for name, _ in IN_FOLDERS:
             writer.write_at(name, 0, memoryview(DATA[name.partition("/")[2]]))
@@ -43,7 +46,7 @@ def test_tensors_go_into_folders_without_their_prefix(tmp_path: Path) -> None:
 def test_an_output_in_folders_is_taken_over(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         write_folders(tmp_path / "out", stop=True, run="one")
-    with SafetensorsWriter(tmp_path / "out", IN_FOLDERS, folders=FOLDERS, run="one") as writer:
+    with SafetensorsWriter(tmp_path / "out", IN_FOLDERS, Arrangement(folders=FOLDERS), run="one") as writer:
         assert writer.journal.entries == [{"done": 1}]
         for name, spec in IN_FOLDERS:
             writer.keep(name, 0, spec.nbytes)
@@ -58,7 +61,7 @@ def test_an_output_in_folders_is_taken_over(tmp_path: Path) -> None:
 def test_a_file_beyond_the_folders_of_an_output_is_refused(name: str, tmp_path: Path) -> None:
     with (
         pytest.raises(OutputError, match=f"'{name}' cannot be added to .*out"),
-        SafetensorsWriter(tmp_path / "out", [], folders=FOLDERS) as writer,
+        SafetensorsWriter(tmp_path / "out", [], Arrangement(folders=FOLDERS)) as writer,
     ):
         writer.add_file(name, b"")
     assert names(tmp_path) == []
@@ -66,4 +69,4 @@ def test_a_file_beyond_the_folders_of_an_output_is_refused(name: str, tmp_path: 
 
 def test_a_file_by_itself_has_no_folders(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="several models, in the folders unet, text"):
-        SafetensorsWriter(tmp_path / "out.safetensors", IN_FOLDERS, folders=FOLDERS)
+        SafetensorsWriter(tmp_path / "out.safetensors", IN_FOLDERS, Arrangement(folders=FOLDERS))

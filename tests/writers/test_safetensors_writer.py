@@ -21,6 +21,7 @@ from cuvee.errors import OutputError
 from cuvee.sources.checkpoint import Checkpoint
 from cuvee.spec import DTYPES, TensorSpec
 from cuvee.writers.safetensors import SafetensorsWriter
+from cuvee.writers.shards import Arrangement
 
 ENTRIES = [
     ("a", TensorSpec((3, 4), DTYPES["BF16"])),
@@ -71,7 +72,7 @@ def test_one_file_is_written_and_read_by_the_reference(tmp_path: Path) -> None:
 
 
 def test_shards_and_index_are_written(tmp_path: Path) -> None:
-    write(tmp_path / "out", shard_bytes=24)
+    write(tmp_path / "out", arrangement=Arrangement(shard_bytes=24))
     files = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json"]
     assert names(tmp_path / "out") == files
     index = json.loads((tmp_path / "out" / files[2]).read_text())
@@ -113,7 +114,10 @@ def test_many_threads_write_at_once(positioned: bool, tmp_path: Path, monkeypatc
     content = {name: os.urandom(40_000) for name in ("u", "v", "w")}
     entries = [(name, TensorSpec((40_000,), DTYPES["U8"])) for name in content]
     blocks = [(name, offset) for offset in range(0, 40_000, 333) for name in content]
-    with SafetensorsWriter(tmp_path / "out", entries, 80_000) as writer, ThreadPoolExecutor(8) as pool:
+    with (
+        SafetensorsWriter(tmp_path / "out", entries, Arrangement(shard_bytes=80_000)) as writer,
+        ThreadPoolExecutor(8) as pool,
+    ):
         list(
             pool.map(
                 lambda block: writer.write_at(*block, memoryview(content[block[0]])[block[1] : block[1] + 333]), blocks
@@ -172,7 +176,7 @@ def test_sidecar_whose_name_is_taken_is_refused(name: str, tmp_path: Path) -> No
 
 def test_output_may_be_one_file_by_itself(tmp_path: Path) -> None:
     out = tmp_path / "merged.safetensors"
-    with SafetensorsWriter(out, ENTRIES, shard_bytes=1) as writer:
+    with SafetensorsWriter(out, ENTRIES, Arrangement(shard_bytes=1)) as writer:
         write_all(writer)
         with pytest.raises(OutputError, match=r"'config\.json' cannot go with it"):
             writer.add_file("config.json", b"{}")

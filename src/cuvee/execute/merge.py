@@ -25,6 +25,7 @@ from cuvee.spec import folders_of
 from cuvee.tensors.kernels.machine_code import MISSING, is_missing
 from cuvee.writers.memory import MemoryWriter
 from cuvee.writers.safetensors import SafetensorsWriter
+from cuvee.writers.shards import Arrangement
 from cuvee.writers.target import CODE, is_single_file
 
 if TYPE_CHECKING:
@@ -123,13 +124,15 @@ def merge_variants(
             writer = SafetensorsWriter(
                 out,
                 list(plan.outputs[variant].items()),
-                plan.variants[variant].recipe.output.shard_size,
+                Arrangement(
+                    shard_bytes=resolved[variant].recipe.output.shard_size,
+                    folders=folders_of(resolved[variant].sources[resolved[variant].donor]),
+                ),
                 _metadata(plan.variants[variant]),
                 overwrite=overwrite,
                 sync=sync,
                 inputs=inputs,
                 run=run,
-                folders=folders_of(resolved[variant].sources[resolved[variant].donor]),
             )
             _check_apart(writer, writers)
             writers.append(writer)

@@ -16,11 +16,10 @@ from typing import Self
 
 from cuvee.errors import CuveeError, OutputError
 from cuvee.files import OpenFiles
-from cuvee.spec import DEFAULT_SHARD_BYTES
 from cuvee.writers.account import Account
 from cuvee.writers.files import create, is_full
 from cuvee.writers.journal import Journal
-from cuvee.writers.shards import INDEX_SUFFIX, Entries, Shard, index_files, shard, shards_in_folders
+from cuvee.writers.shards import INDEX_SUFFIX, Arrangement, Entries, Shard, index_files
 from cuvee.writers.staging import Staging
 from cuvee.writers.target import check_target, is_single_file
 
@@ -28,6 +27,7 @@ __all__ = ["SafetensorsWriter"]
 
 # transformers asks for it.
 FORMAT = {"format": "pt"}
+IN_SHARDS = Arrangement()
 
 
 class SafetensorsWriter:
@@ -41,17 +41,12 @@ class SafetensorsWriter:
     Args:
         out: folder or file to make; missing parents are made too.
         entries: name and specification of every tensor, in the order in which files are filled.
-        shard_bytes: limit of the data of one file, in bytes; has no meaning for an output of one file.
+        arrangement: how they lie in files.
         metadata: free text for the header of each file; ``{"format": "pt"}`` is added.
         overwrite: replace a checkpoint that stands at `out`; anything else is refused all the same.
         sync: finish only when the output would survive a loss of power, which takes as long as the disk needs.
         inputs: files and folders that are read, which the output must not touch.
         run: names everything that the output depends on; None for a run that cannot be repeated.
-        single: name of the one file of weights in the folder, whatever their size; None divides and names them as
-            transformers does.
-        folders: what the weight files of each folder of the output are called, by the folder's name: tensors whose
-            names begin with it and a slash go there, and the file has the rest of the name. None for an output that
-            has no folders.
 
     Attributes:
         out: real path of the output.
@@ -71,21 +66,19 @@ class SafetensorsWriter:
         self,
         out: str | os.PathLike[str],
         entries: Entries,
-        shard_bytes: int = DEFAULT_SHARD_BYTES,
+        arrangement: Arrangement = IN_SHARDS,
         metadata: Mapping[str, str] | None = None,
         *,
         overwrite: bool = False,
         sync: bool = False,
         inputs: Sequence[Path] = (),
         run: str | None = None,
-        single: str | None = None,
-        folders: Mapping[str, str] | None = None,
     ) -> None:
         self.out = check_target(out, overwrite=overwrite, inputs=inputs, is_ours=lambda real: Staging(real).stands())
         self._staging = Staging(self.out)
         self._stands = False
-        self._folders = folders or {}
-        self.shards = _shards(self.out, entries, shard_bytes, single, self._folders)
+        self.shards = arrangement.shards(self.out, entries)
+        self._has_folders = bool(arrangement.folders)
         self._headers = [part.header_bytes({**FORMAT, **(metadata or {})}) for part in self.shards]
         self.nbytes = sum(part.nbytes + len(header) for part, header in zip(self.shards, self._headers, strict=True))
         self._overwrite = overwrite
@@ -194,7 +187,7 @@ class SafetensorsWriter:
                 f"{self.out} is one file by itself; '{name}' cannot go with it. Give a folder to keep both."
             )
         *folder, bare = name.split("/")
-        if len(folder) > bool(self._folders) or {"", ".", ".."} & {*folder, bare} or {"\\", "\0"} & set(name):
+        if len(folder) > self._has_folders or {"", ".", ".."} & {*folder, bare} or {"\\", "\0"} & set(name):
             raise OutputError(f"'{name}' cannot be added to {self.out}: expected a file name without folders.")
         if name.endswith(INDEX_SUFFIX) or (self._staging.folder / name).exists():
             raise OutputError(f"'{name}' cannot be added to {self.out} twice.")
@@ -299,17 +292,3 @@ def _may_go_on(error: BaseException | None) -> bool:
         error = error.__cause__
         return isinstance(error, OSError) and bool(error.errno)  # without a number it is our own: a file has changed
     return isinstance(error, KeyboardInterrupt | MemoryError | OSError | SystemExit)
-
-
-def _shards(
-    out: Path, entries: Entries, shard_bytes: int, single: str | None, folders: Mapping[str, str]
-) -> list[Shard]:
-    name = out.name if is_single_file(out) else single
-    if name is None:
-        return shards_in_folders(entries, shard_bytes, folders) if folders else shard(entries, shard_bytes)
-    if folders:
-        raise OutputError(
-            f"{out} is one file; the output has several models, in the folders {', '.join(folders)}. Name a folder."
-        )
-    everything = max(1, sum(spec.nbytes for _, spec in entries))
-    return [Shard(name, part.entries) for part in shard(entries, everything)]

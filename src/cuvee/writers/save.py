@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from cuvee.sources.memory import Memory
 from cuvee.spec import DEFAULT_SHARD_BYTES
 from cuvee.writers.safetensors import SafetensorsWriter
+from cuvee.writers.shards import Arrangement
 
 if TYPE_CHECKING:
     import torch
@@ -46,7 +47,8 @@ def save_state_dict(
     source = Memory(tensors, "the state dict")
     tied = {name: first for first, *others in source.shared for name in others}
     entries = [(name, spec) for name, spec in source.header.items() if name not in tied]
-    with SafetensorsWriter(path, entries, shard_bytes, {**tied, **(metadata or {})}, overwrite=overwrite) as writer:
+    arrangement, said = Arrangement(shard_bytes=shard_bytes), {**tied, **(metadata or {})}
+    with SafetensorsWriter(path, entries, arrangement, said, overwrite=overwrite) as writer:
         for name, spec in entries:
             for offset in range(0, spec.nbytes, BLOCK_BYTES):
                 block = memoryview(bytearray(min(BLOCK_BYTES, spec.nbytes - offset)))

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from cuvee.errors import OutputError
 from cuvee.spec import DEFAULT_SHARD_BYTES, TensorSpec
+from cuvee.writers.target import is_single_file
 
-__all__ = ["INDEX_SUFFIX", "Entries", "Shard", "index_files", "shard", "shards_in_folders"]
+__all__ = ["INDEX_SUFFIX", "Arrangement", "Entries", "Shard", "index_files", "shard"]
 
 Entries = Sequence[tuple[str, TensorSpec]]
 
@@ -120,26 +122,52 @@ def shard(entries: Entries, shard_bytes: int = DEFAULT_SHARD_BYTES, stem: str = 
     ]
 
 
-def shards_in_folders(entries: Entries, shard_bytes: int, folders: Mapping[str, str]) -> list[Shard]:
-    """Divide tensors into folders by the beginning of their names, and those of each folder into files; see `shard`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrangement:
+    """How an output lies in files: in one, in several of limited size, or in folders of such.
 
-    Args:
-        entries: name and specification of every tensor.
-        shard_bytes: limit per file, in bytes of data.
-        folders: what the files of each folder are called, by the folder's name; tensors of no folder lie at the top.
-
-    Raises:
-        OutputError: see `shard`.
+    Attributes:
+        shard_bytes: limit of the data of one file, in bytes; has no meaning where everything goes into one.
+        file: name of the one file that everything goes into; None divides and names files as transformers does.
+        folders: what the files of each folder are called, by the folder's name: tensors whose names begin with it and a
+            slash go there, and the file has the rest of the name. Tensors of no folder lie at the top.
     """
-    groups: dict[str, list[tuple[str, TensorSpec]]] = {}
-    for name, spec in entries:
-        folder, slash, _ = name.partition("/")
-        groups.setdefault(folder if slash and folder in folders else "", []).append((name, spec))
-    return [
-        part
-        for folder, group in groups.items()
-        for part in shard(group, shard_bytes, folders.get(folder, STEM), folder)
-    ]
+
+    shard_bytes: int = DEFAULT_SHARD_BYTES
+    file: str | None = None
+    folders: Mapping[str, str] = field(default_factory=dict)
+
+    def shards(self, out: Path, entries: Entries) -> list[Shard]:
+        """Return the files of an output.
+
+        Args:
+            out: where it goes: a folder, or a file, which then holds everything.
+            entries: name and specification of every tensor, in the order in which files are filled.
+
+        Raises:
+            OutputError: see `shard`; or it is to be one file and to lie in folders.
+        """
+        file = out.name if is_single_file(out) else self.file
+        if file is None:
+            return self._in_folders(entries) if self.folders else shard(entries, self.shard_bytes)
+        if self.folders:
+            raise OutputError(
+                f"{out} is one file; the output has several models, in the folders {', '.join(self.folders)}. Name a "
+                "folder."
+            )
+        everything = max(1, sum(spec.nbytes for _, spec in entries))
+        return [Shard(file, part.entries) for part in shard(entries, everything)]
+
+    def _in_folders(self, entries: Entries) -> list[Shard]:
+        groups: dict[str, list[tuple[str, TensorSpec]]] = {}
+        for name, spec in entries:
+            folder, slash, _ = name.partition("/")
+            groups.setdefault(folder if slash and folder in self.folders else "", []).append((name, spec))
+        return [
+            part
+            for folder, group in groups.items()
+            for part in shard(group, self.shard_bytes, self.folders.get(folder, STEM), folder)
+        ]
 
 
 def index_files(shards: Iterable[Shard]) -> dict[str, bytes]:

@@ -15,6 +15,7 @@ from cuvee.spec import Header
 from cuvee.writers.adapter import ADAPTER_CONFIG, ADAPTER_FILE, Adapter
 from cuvee.writers.card import Card, model_card
 from cuvee.writers.safetensors import SafetensorsWriter
+from cuvee.writers.shards import Arrangement
 from cuvee.writers.target import is_single_file
 
 __all__ = ["Origin", "adapter_digests", "write_adapter"]
@@ -67,7 +68,7 @@ def write_adapter(
         raise OutputError(f"{out}: nothing is left of the adapter: every factor is zero or left out.")
     entries = [(name, tensor.spec) for name, tensor in tensors.items()]
     with SafetensorsWriter(
-        out, entries, overwrite=overwrite, sync=sync, inputs=origin.read, single=ADAPTER_FILE
+        out, entries, Arrangement(file=ADAPTER_FILE), overwrite=overwrite, sync=sync, inputs=origin.read
     ) as writer:
         for name, tensor in tensors.items():
             writer.write_at(name, 0, tensor.data.data)
