@@ -35,6 +35,7 @@ __all__ = [
     "SourceError",
     "UnsupportedError",
     "nearest",
+    "some",
 ]
 
 
@@ -105,3 +106,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """
     close = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
     return f" Did you mean '{close[0]}'?" if close else ""
+
+
+def some(names: Iterable[str], most: int) -> str:
+    """Return the first `most` names for a message, and how many more there are."""
+    every = list(names)
+    return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")

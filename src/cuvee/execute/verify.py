@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cuvee.digest import Digests, digest_of_set
-from cuvee.errors import CuveeError, FormatError, SourceError
+from cuvee.errors import CuveeError, FormatError, SourceError, some
 from cuvee.execute.adapter.folder import adapter_digests
 from cuvee.execute.adapter.merge import merged_adapter
 from cuvee.execute.merged import Merged, open_sources
@@ -109,7 +109,7 @@ def _output(out: Path, stated: Mapping[str, Any]) -> Finding:
 def _compared(part: str, stated: Mapping[str, str], found: Mapping[str, str], where: str) -> Finding:
     """Compare digests by tensor."""
     wrong = [
-        f"{what} {_some(names)}"
+        f"{what} {some(names, SHOWN)}"
         for what, names in (
             ("other bytes in", [name for name in stated if found.get(name, stated[name]) != stated[name]]),
             ("lacks", [name for name in stated if name not in found]),
@@ -120,11 +120,6 @@ def _compared(part: str, stated: Mapping[str, str], found: Mapping[str, str], wh
     if not wrong:
         return Finding(part=part, state="same")
     return Finding(part=part, state="changed", text=f"{where}: {'; '.join(wrong)}.")
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"{', '.join(names[:SHOWN])}{more}"
 
 
 def _input(label: str, stated: Mapping[str, Any]) -> Finding:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 
-from cuvee.errors import PlanError, nearest
+from cuvee.errors import PlanError, nearest, some
 from cuvee.layouts.tile import Tile
 from cuvee.spec import Header, View
 
@@ -106,8 +106,7 @@ def _shapes_message(tiles: Sequence[Tile], wanted: Callable[[str], Sequence[str]
     first = tiles[0]
     shapes = ", ".join(f"'{label}' {first.specs[label].shape}" for label in wanted(first.name))
     others = [tile.name for tile in tiles[1:]]
-    more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
-    also = f" So do those of {', '.join(others[:SHOWN])}{more}." if others else ""
+    also = f" So do those of {some(others, SHOWN)}." if others else ""
     return (
         f"{first.name}: shapes differ: {shapes}.{also} Merge models of equal shapes only; or give a rule for "
         f"{'these tensors: copy them' if others else 'this tensor: copy it'} from one model, or skip "
@@ -123,10 +122,8 @@ def _missing_message(missing: Mapping[str, Sequence[str]], headers: Mapping[str,
             by_label.setdefault(label, []).append(name)
     lines = []
     for label, names in by_label.items():
-        said = _by_component(names, headers[label])
-        shown = ", ".join(said[:SHOWN]) + (f" and {len(said) - SHOWN} more" if len(said) > SHOWN else "")
         hint = nearest(names[0], [name for name in headers[label] if name in missing])
-        lines.append(f"'{label}' has no {shown}.{hint}")
+        lines.append(f"'{label}' has no {some(_by_component(names, headers[label]), SHOWN)}.{hint}")
     return (
         f"{len(missing)} tensor{'s are' if len(missing) > 1 else ' is'} not in every model: {' '.join(lines)} "
         "Give a rule for them: copy from a model that has them, or skip."

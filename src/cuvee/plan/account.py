@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import combinations
 
 from cuvee.architectures.roles import role_of
+from cuvee.errors import some
 from cuvee.layouts.aligned import Aligned
 from cuvee.recipe.recipe import BASE
 from cuvee.recipe.rule import Rule
 from cuvee.spec import File, Source, TensorSpec
 
-__all__ = ["differing_companions", "listed", "names_apart", "repeated", "rules_without_effect", "unlike_configuration"]
+__all__ = ["differing_companions", "names_apart", "repeated", "rules_without_effect", "unlike_configuration"]
 
 SHOWN = 5  # names in one note before it says how many more there are
 # What two saves of one model may differ in without meaning it.
@@ -23,16 +24,9 @@ RuleFor = Callable[[str], Rule | None]
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "merges.txt", "spiece.model")
 
 
-def listed(names: Iterable[str]) -> str:
-    """Return the first few names, and how many more there are."""
-    all_names = list(names)
-    more = f" and {len(all_names) - SHOWN} more" if len(all_names) > SHOWN else ""
-    return ", ".join(all_names[:SHOWN]) + more
-
-
 def _tensors(names: Sequence[str], what: str) -> str:
     """Word a fact about tensors."""
-    return f"{len(names)} tensor{'s' if len(names) > 1 else ''} {what}: {listed(names)}."
+    return f"{len(names)} tensor{'s' if len(names) > 1 else ''} {what}: {some(names, SHOWN)}."
 
 
 def names_apart(matched: Aligned, rule_for: RuleFor) -> list[str]:
@@ -111,7 +105,7 @@ def unlike_configuration(
         if names:
             notes.append(
                 f"The configuration comes from '{donor}', but the merge differs from it by {len(names)} tensor"
-                f"{'s' if len(names) > 1 else ''}, {what}: {listed(names)}. Check config.json "
+                f"{'s' if len(names) > 1 else ''}, {what}: {some(names, SHOWN)}. Check config.json "
                 "before you load the merge."
             )
     return notes
@@ -130,12 +124,14 @@ def differing_companions(sources: Mapping[str, Source], donor: str) -> list[str]
             if differing:
                 shown = [f"{key} ({theirs.get(key)!r}, not {ours.get(key)!r})" for key in differing]
                 notes.append(
-                    f"'{label}' is configured otherwise than '{donor}', which the merge follows: {listed(shown)}."
+                    f"'{label}' is configured otherwise than '{donor}', which the merge follows: {some(shown, SHOWN)}."
                 )
         tokenizers = [name for name in own.sidecars if name.rpartition("/")[2] in TOKENIZERS]
         files = [name for name in tokenizers if not _same(own.sidecars.get(name), source.sidecars.get(name))]
         if files:
-            notes.append(f"'{label}' has another tokenizer than '{donor}', whose goes with the merge: {listed(files)}.")
+            notes.append(
+                f"'{label}' has another tokenizer than '{donor}', whose goes with the merge: {some(files, SHOWN)}."
+            )
     return notes
 
 

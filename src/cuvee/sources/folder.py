@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import PurePath
 
-from cuvee.errors import FormatError, SourceError, UnsupportedError
+from cuvee.errors import FormatError, SourceError, UnsupportedError, some
 from cuvee.sources.storage import Storage
 from cuvee.sources.strict_json import parse_object, shown
 
@@ -201,9 +201,7 @@ def refuse_pickle(where: str) -> None:
 
 
 def _some(names: Iterable[str]) -> str:
-    listed = [shown(name) for name in names]
-    more = len(listed) - LISTED
-    return ", ".join(listed[:LISTED]) + (f" and {more} more" if more > 0 else "")
+    return some(map(shown, names), LISTED)
 
 
 def check_index(folder: Storage, weights: Weights, names: Mapping[str, Collection[str]]) -> None:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 import stat
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING
 
-from cuvee.errors import CuveeWarning, FormatError, MissingLibraryError, SourceError
+from cuvee.errors import CuveeWarning, FormatError, MissingLibraryError, SourceError, some
 from cuvee.sources.archive import is_archive, requests_of_archive, requests_of_old_file
 from cuvee.sources.folder import (
     PICKLE_INDEX_SUFFIX,
@@ -160,7 +160,7 @@ def _load(file: Path, size: int) -> object:
         asked = requests_of_archive(file) if can_be_mapped else requests_of_old_file(file)
         if asked:
             raise SourceError(
-                f"{file} is refused: beside tensors it asks for {_some(list(asked))}; {NO_CODE}. If you trust it, load "
+                f"{file} is refused: beside tensors it asks for {_some(asked)}; {NO_CODE}. If you trust it, load "
                 "it where it was made, and save its state dict alone."
             )
         return torch.load(os.fspath(file), map_location="cpu", weights_only=True, mmap=can_be_mapped)
@@ -223,9 +223,8 @@ def _num_tensors(content: Mapping[str, object]) -> int:
     return sum(isinstance(value, torch.Tensor) for value in content.values())
 
 
-def _some(names: Mapping[str, object] | Sequence[str], most: int = LISTED) -> str:
-    listed = [shown(name) for name in names]
-    return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "") or "nothing"
+def _some(names: Iterable[str], most: int = LISTED) -> str:
+    return some(map(shown, names), most) or "nothing"
 
 
 def _check_stored(file: Path, name: str, tensor: torch.Tensor) -> None:

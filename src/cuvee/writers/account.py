@@ -4,7 +4,7 @@ import threading
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
-from cuvee.errors import OutputError, nearest
+from cuvee.errors import OutputError, nearest, some
 from cuvee.writers.shards import Entries
 
 __all__ = ["Account"]
@@ -62,10 +62,7 @@ class Account:
             if size and self._runs.get(name, ()) != [(0, size)]
         ]
         if missing:
-            more = f" and {len(missing) - LISTED} more" if len(missing) > LISTED else ""
-            raise OutputError(
-                f"{where} is incomplete: missing from {', '.join(missing[:LISTED])}{more}. Nothing was put in place."
-            )
+            raise OutputError(f"{where} is incomplete: missing from {some(missing, LISTED)}. Nothing was put in place.")
 
 
 def _joined(runs: Sequence[Run], begin: int, end: int) -> list[Run]:
