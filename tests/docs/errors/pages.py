@@ -1,0 +1,65 @@
+"""The pages that list errors, as data."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+__all__ = ["ENTRANCE", "PAGES", "Entry", "entries"]
+
+ENTRANCE = Path(__file__).resolve().parents[3] / "docs" / "errors.md"
+PAGES = sorted((ENTRANCE.parent / "errors").glob("*.md"))
+
+SECTION = re.compile(
+    r"^### (?P<ticks>`+) ?(?P<heading>.+?) ?(?P=ticks)\n(?P<text>.*?)(?=^#|\Z)", re.DOTALL | re.MULTILINE
+)
+KIND = re.compile(r"`(\w+)`\. ")
+PLACEHOLDER = re.compile(r"(\{[^{}]*\})")
+GOES_ON = "…"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An error on a page.
+
+    Attributes:
+        page: name of the page's file.
+        heading: the message, or its beginning and an ellipsis; what differs from case to case in braces.
+        text: below it.
+    """
+
+    page: str
+    heading: str
+    text: str
+
+    @property
+    def kind(self) -> str:
+        """Name of the exception's class, with which the text begins."""
+        found = KIND.match(self.text)
+        assert found, (
+            f"{self.page}: {self.heading}: the text must begin with the exception, as in `PlanError`. Then why."
+        )
+        return found[1]
+
+    def matches(self, message: str) -> bool:
+        """Say whether this is the entry of a message."""
+        parts = PLACEHOLDER.split(self.heading.removesuffix(GOES_ON).rstrip())
+        pattern = "".join(".+" if PLACEHOLDER.fullmatch(part) else re.escape(part) for part in parts)
+        match = re.match if self.heading.endswith(GOES_ON) else re.fullmatch
+        return match(pattern, message, re.DOTALL) is not None
+
+
+@cache
+def entries() -> tuple[Entry, ...]:
+    """Return the entries of all pages."""
+    return tuple(_entries())
+
+
+def _entries() -> Iterator[Entry]:
+    for page in PAGES:
+        text = page.read_text()
+        found = list(SECTION.finditer(text))
+        assert len(found) == len(re.findall("^### ", text, re.MULTILINE)), f"{page.name}: a heading is not in backticks"
+        for section in found:
+            yield Entry(page.name, section["heading"], section["text"].strip())
