@@ -80,7 +80,7 @@ AFTER_TOP = [
     ("parameters:\n  weight: {m0: 1, m1: 99}", 5, "it must lie between -10 and 10"),
     ("parameters:\n  weight: {over_depth: 1}", 5, "expected {over_depth: [first, ..., last]}"),
     ("parameters:\n  weight: {over_depth: abc}", 5, "expected {over_depth: [first, ..., last]}"),
-    ("parameters:\n  weight: {over_depth: []}", 5, "'weight' needs at least one value"),
+    ("parameters:\n  weight: {over_depth: []}", 5, "'weight' has no values in over_depth; give at least one"),
     ("parameters:\n  weight: {over_depth: [1, 20]}", 5, "it must lie between -10 and 10"),
     ("parameters:\n  weight: {over_depth: [1, x]}", 5, "'weight' is 'x'"),
     ("parameters:\n  weight: {over_depth: [1, .nan]}", 5, "it must be a finite number"),
@@ -198,7 +198,7 @@ WHOLE = [
     ("cuvee: !!python/object/apply:os.system [true]", 1, "the tag 'tag:yaml.org,2002:python/object/apply:os.system'"),
     ("cuvee: 1\nmodels: !!set {a, b}", 2, "the tag 'tag:yaml.org,2002:set' cannot stand in a recipe"),
     ("cuvee: 1\nmodels: !mine [a, b]", 2, "the tag '!mine' cannot stand in a recipe"),
-    ("cuvee: 1\nbase: !!binary aGVsbG8=", 2, "a bytes cannot stand in a recipe"),
+    ("cuvee: 1\nbase: !!binary aGVsbG8=", 2, "a value of type bytes cannot stand in a recipe"),
 ]
 
 

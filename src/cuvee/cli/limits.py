@@ -13,10 +13,17 @@ def limits(workers: int | None, block_size: str | None, memory: str | None) -> L
     Raises:
         RecipeError: a size cannot be read, or a number is not positive.
     """
-    try:
-        block_bytes = None if block_size is None else parse_size(block_size)
-        allowed = None if memory is None else parse_size(memory)
-    except ValueError as error:
-        raise RecipeError(f"{error}.") from error
-    given = {"workers": workers, "block_bytes": block_bytes, "memory": allowed}
+    given = {
+        "workers": workers,
+        "block_bytes": _num_bytes("--block-size", block_size),
+        "memory": _num_bytes("--memory", memory),
+    }
     return Limits(**{name: value for name, value in given.items() if value is not None})
+
+
+def _num_bytes(option: str, given: str | None) -> int | None:
+    """Read the size that an option was given, if it was."""
+    try:
+        return None if given is None else parse_size(given)
+    except ValueError as error:
+        raise RecipeError(f"{option}: {error}.") from error

@@ -141,7 +141,8 @@ def _one(parameter: Parameter, value: object, where: Where) -> object:
     if not isinstance(value, OverDepth):
         return _scalar(parameter, value, where)
     if not parameter.interpolates or not value.values:
-        reason = "needs at least one value" if parameter.interpolates else "is not a number and cannot vary over depth"
+        empty = "has no values in over_depth; give at least one"
+        reason = empty if parameter.interpolates else "is not a number and cannot vary over depth; give one value"
         raise RecipeError(f"'{parameter.name}' {reason}.", where)
     return OverDepth(tuple(float(_scalar(parameter, v, where)) for v in value.values))
 

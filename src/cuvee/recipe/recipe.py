@@ -21,6 +21,10 @@ __all__ = ["BASE", "SCHEMA", "Recipe", "Reference"]
 
 SCHEMA = 1
 _KEYS = ("cuvee", "method", "models", "base", "parameters", "tensors", "seed", "output")
+_NEEDED = {
+    "method": "the name of a method (`cuvee methods` lists them)",
+    "models": "a list of paths, or label: path for each model",
+}
 _HINTS = {
     "base_model": "Did you mean 'base'?",
     "merge_method": "Did you mean 'method'?",
@@ -189,9 +193,9 @@ class Recipe:
         """
         top = keys_of(content, _KEYS, "a recipe", (), _hints(content))
         _check_version(top.get("cuvee"))
-        for key in ("method", "models"):
+        for key, needed in _NEEDED.items():
             if key not in top:
-                raise RecipeError(f"the recipe has no '{key}'.")
+                raise RecipeError(f"the recipe has no '{key}'; give it {needed}.")
         rules = []
         for i, rule in enumerate(list_of(top.get("tensors"), ("tensors",))):
             with inside("tensors", i):
@@ -257,7 +261,10 @@ def _merge_of(model: Any, where: Where) -> Any:
     with inside(*where):
         recipe = Recipe.from_mapping({"cuvee": SCHEMA, **model})
         if recipe.output != Output(dtype=recipe.output.dtype):
-            raise RecipeError("a merge that is not written has no output but its dtype.", ("output",))
+            raise RecipeError(
+                "a recipe that stands for a model writes no files; its 'output' can have a 'dtype' and nothing else.",
+                ("output",),
+            )
     return recipe
 
 

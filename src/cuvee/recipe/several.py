@@ -88,7 +88,9 @@ class _Several:
         if name not in self._made:
             if name in self._under_way:
                 circle = " uses ".join(f"'{each}'" for each in [*self._under_way[self._under_way.index(name) :], name])
-                raise RecipeError(f"recipes cannot be made of themselves: {circle}.", (RECIPES, name))
+                raise RecipeError(
+                    f"recipes cannot be made of themselves: {circle}. Give one of them other models.", (RECIPES, name)
+                )
             self._under_way.append(name)
             content = dict(mapping_of(self._written[name], (RECIPES, name)))
             for key in ("models", BASE):

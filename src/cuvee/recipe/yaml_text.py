@@ -205,7 +205,9 @@ class _Reader:
                 f"{node.value[:40]!r} cannot be read as {shown(kind)[1:-1]}; put text in quotes.", where
             ) from error
         if not isinstance(value, str | int | float | None):
-            raise RecipeError(f"a {type(value).__name__} cannot stand in a recipe; use text or numbers.", where)
+            raise RecipeError(
+                f"a value of type {type(value).__name__} cannot stand in a recipe; use text or numbers.", where
+            )
         return value
 
     def _check(self, node: Any, where: Where) -> None:
