@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-__all__ = ["ENTRANCE", "PAGES", "Entry", "entries"]
+__all__ = ["ENTRANCE", "PAGES", "Entry", "entries", "entry_of"]
 
 ENTRANCE = Path(__file__).resolve().parents[3] / "docs" / "errors.md"
 PAGES = sorted((ENTRANCE.parent / "errors").glob("*.md"))
@@ -42,10 +42,19 @@ class Entry:
         )
         return found[1]
 
+    @property
+    def parts(self) -> list[str]:
+        """What the message begins with: words, and placeholders."""
+        return PLACEHOLDER.split(self.heading.removesuffix(GOES_ON).rstrip())
+
+    @property
+    def num_letters(self) -> int:
+        """Letters of the heading that are the same in every message."""
+        return sum(len(part) for part in self.parts if not PLACEHOLDER.fullmatch(part))
+
     def matches(self, message: str) -> bool:
-        """Say whether this is the entry of a message."""
-        parts = PLACEHOLDER.split(self.heading.removesuffix(GOES_ON).rstrip())
-        pattern = "".join(".+" if PLACEHOLDER.fullmatch(part) else re.escape(part) for part in parts)
+        """Say whether the message may be one of this entry's."""
+        pattern = "".join(".+" if PLACEHOLDER.fullmatch(part) else re.escape(part) for part in self.parts)
         match = re.match if self.heading.endswith(GOES_ON) else re.fullmatch
         return match(pattern, message, re.DOTALL) is not None
 
@@ -54,6 +63,11 @@ class Entry:
 def entries() -> tuple[Entry, ...]:
     """Return the entries of all pages."""
     return tuple(_entries())
+
+
+def entry_of(message: str) -> Entry | None:
+    """Return the entry of a message: of those whose headings match, the one that has most of its words."""
+    return max((entry for entry in entries() if entry.matches(message)), key=lambda e: e.num_letters, default=None)
 
 
 def _entries() -> Iterator[Entry]:

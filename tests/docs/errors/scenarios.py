@@ -1,7 +1,7 @@
 """Scenarios: each provokes one error as a user would, and is registered under the heading of its entry.
 
-A scenario is a function of a `Place` that raises. What it must not do: call a private function with arguments that no user
-could bring about.
+A scenario is a function of a `Place` that raises. It calls no private function with arguments that no user could bring
+about.
 """
 
 import sys
