@@ -178,7 +178,7 @@ def test_output_may_be_one_file_by_itself(tmp_path: Path) -> None:
     out = tmp_path / "merged.safetensors"
     with SafetensorsWriter(out, ENTRIES, Arrangement(shard_bytes=1)) as writer:
         write_all(writer)
-        with pytest.raises(OutputError, match=r"'config\.json' cannot go with it"):
+        with pytest.raises(AssertionError, match=r"'config\.json' cannot go with it"):
             writer.add_file("config.json", b"{}")
     assert names(tmp_path) == ["merged.safetensors"]
     assert read(out) == DATA
@@ -187,9 +187,9 @@ def test_output_may_be_one_file_by_itself(tmp_path: Path) -> None:
 
 
 def test_incomplete_output_is_refused_by_tensor(tmp_path: Path) -> None:
-    message = "is incomplete: missing from 'a' (8 of 24 bytes), 'b' (20 of 20 bytes). Nothing was put in place"
+    message = "is incomplete: missing from 'a' (8 of 24 bytes), 'b' (20 of 20 bytes)"
     blocks = [("a", 0, 8), ("a", 4, 4), ("a", 16, 8)]  # bytes written again do not make up for others
-    with pytest.raises(OutputError, match=re.escape(message)):
+    with pytest.raises(AssertionError, match=re.escape(message)):
         write_blocks(tmp_path / "out", blocks)
     assert names(tmp_path) == []
 
@@ -197,7 +197,7 @@ def test_incomplete_output_is_refused_by_tensor(tmp_path: Path) -> None:
 def test_long_list_of_incomplete_tensors_is_cut(tmp_path: Path) -> None:
     entries = [(f"w{number}", TensorSpec((1,), DTYPES["U8"])) for number in range(9)]
     with (
-        pytest.raises(OutputError, match=r"'w2' \(1 of 1 bytes\) and 6 more"),
+        pytest.raises(AssertionError, match=r"'w2' \(1 of 1 bytes\) and 6 more"),
         SafetensorsWriter(tmp_path / "out", entries),
     ):
         pass
@@ -206,27 +206,27 @@ def test_long_list_of_incomplete_tensors_is_cut(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "offset", "count", "message"),
     [
-        ("a", -1, 1, "Tensor 'a' has 24 bytes; bytes -1 to 0 cannot be written"),
-        ("a", 20, 5, "Tensor 'a' has 24 bytes; bytes 20 to 25 cannot be written"),
-        ("aa", 0, 1, "The output has no tensor 'aa'. Did you mean 'a'?"),
+        ("a", -1, 1, "tensor 'a' has 24 bytes; bytes -1 to 0 lie outside"),
+        ("a", 20, 5, "tensor 'a' has 24 bytes; bytes 20 to 25 lie outside"),
+        ("aa", 0, 1, "the output has no tensor 'aa'"),
     ],
 )
 def test_writing_outside_a_tensor_is_refused(name: str, offset: int, count: int, message: str, tmp_path: Path) -> None:
     with SafetensorsWriter(tmp_path / "out", ENTRIES) as writer:
-        with pytest.raises(OutputError, match=re.escape(message)):
+        with pytest.raises(AssertionError, match=re.escape(message)):
             writer.write_at(name, offset, memoryview(bytes(count)))
         write_all(writer)
 
 
 def test_writer_takes_bytes_only_while_it_is_open(tmp_path: Path) -> None:
     writer = SafetensorsWriter(tmp_path / "out", ENTRIES)
-    with pytest.raises(OutputError, match="is not being written"):
+    with pytest.raises(AssertionError, match="is not being written"):
         writer.write_at("a", 0, memoryview(b"x"))
     with writer:
         write_all(writer)
         writer.finish()
         writer.finish()
-        with pytest.raises(OutputError, match="is not being written"):
+        with pytest.raises(AssertionError, match="is not being written"):
             writer.add_file("config.json", b"{}")
     assert read(tmp_path / "out") == DATA
 

@@ -4,7 +4,7 @@ import threading
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
-from cuvee.errors import OutputError, nearest, some
+from cuvee.errors import some
 from cuvee.writers.shards import Entries
 
 __all__ = ["Account"]
@@ -31,14 +31,13 @@ class Account:
         """Verify that bytes lie within a tensor of the output.
 
         Raises:
-            OutputError: they do not, or there is no such tensor.
+            AssertionError: they do not, or there is no such tensor; a mistake of the caller's.
         """
         if name not in self._sizes:
-            raise OutputError(f"The output has no tensor '{name}'.{nearest(name, self._sizes)}")
+            raise AssertionError(f"the output has no tensor '{name}'")
         if offset < 0 or offset + nbytes > self._sizes[name]:
-            raise OutputError(
-                f"Tensor '{name}' has {self._sizes[name]:,} bytes; bytes {offset:,} to {offset + nbytes:,} cannot be "
-                f"written."
+            raise AssertionError(
+                f"tensor '{name}' has {self._sizes[name]:,} bytes; bytes {offset:,} to {offset + nbytes:,} lie outside"
             )
 
     def enter(self, name: str, offset: int, nbytes: int) -> None:
@@ -54,7 +53,7 @@ class Account:
             where: the output, to begin a message with.
 
         Raises:
-            OutputError: some have not; names the tensors.
+            AssertionError: some have not; names the tensors. A mistake of the caller's.
         """
         missing = [
             f"'{name}' ({size - sum(end - begin for begin, end in self._runs.get(name, ())):,} of {size:,} bytes)"
@@ -62,7 +61,7 @@ class Account:
             if size and self._runs.get(name, ()) != [(0, size)]
         ]
         if missing:
-            raise OutputError(f"{where} is incomplete: missing from {some(missing, LISTED)}. Nothing was put in place.")
+            raise AssertionError(f"{where} is incomplete: missing from {some(missing, LISTED)}")
 
 
 def _joined(runs: Sequence[Run], begin: int, end: int) -> list[Run]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cuvee.errors import OutputError
 from cuvee.spec import PAIRED
 from cuvee.writers.account import Account
 from cuvee.writers.shards import Entries
@@ -24,7 +23,7 @@ class MemoryWriter:
         entries: name and specification of every tensor.
 
     Raises:
-        OutputError: torch has no such element type.
+        AssertionError: torch has no such element type; nothing of that kind is merged.
     """
 
     def __init__(self, entries: Entries) -> None:
@@ -42,7 +41,7 @@ class MemoryWriter:
         """Store `buffer` at byte `offset` of the tensor. Any number of threads may do so at once.
 
         Raises:
-            OutputError: there is no such tensor, or the bytes lie outside it.
+            AssertionError: there is no such tensor, or the bytes lie outside it.
         """
         self._account.check(name, offset, buffer.nbytes)
         if buffer.nbytes:
@@ -51,7 +50,7 @@ class MemoryWriter:
 
     def keep(self, name: str, offset: int, nbytes: int) -> None:  # noqa: ARG002 - as every sink
         """Refuse: there is no earlier attempt in memory."""
-        raise OutputError(f"Tensor '{name}' was not written before: an output in memory begins empty.")
+        raise AssertionError(f"tensor '{name}' was not written before: an output in memory begins empty")
 
     def read_back(self, buffer: memoryview, name: str, offset: int) -> None:
         """Fill `buffer` with bytes of a tensor from byte `offset` on."""
@@ -61,7 +60,7 @@ class MemoryWriter:
         """Return the tensors, in the order of the entries; not copied.
 
         Raises:
-            OutputError: some bytes were never written; names the tensors.
+            AssertionError: some bytes were never written; names the tensors.
         """
         self._account.close("The output in memory")
         return self._tensors
@@ -77,7 +76,5 @@ def _seen_as(raw: torch.Tensor, name: str, spec: TensorSpec) -> torch.Tensor:
     if is_paired and shape:
         shape = (*shape[:-1], shape[-1] // 2)
     if dtype is None or (is_paired and (not shape or spec.shape[-1] % 2)):
-        raise OutputError(
-            f"Tensor '{name}': torch cannot hold {spec.dtype} of shape {spec.shape}. Write it to files instead."
-        )
+        raise AssertionError(f"tensor '{name}': torch cannot hold {spec.dtype} of shape {spec.shape}")
     return raw.view(dtype).reshape(shape)

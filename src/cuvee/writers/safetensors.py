@@ -131,7 +131,7 @@ class SafetensorsWriter:
         """Count bytes of a tensor as stored: an earlier attempt has written them.
 
         Raises:
-            OutputError: there is no such tensor, or they lie outside it.
+            AssertionError: there is no such tensor, or they lie outside it.
         """
         self._account.check(name, offset, nbytes)
         self._account.enter(name, offset, nbytes)
@@ -156,7 +156,8 @@ class SafetensorsWriter:
             buffer: contiguous bytes.
 
         Raises:
-            OutputError: there is no such tensor, the bytes lie outside it, the disk is full, or the writer is not open.
+            OutputError: the disk is full, or the system refuses.
+            AssertionError: there is no such tensor, the bytes lie outside it, or the writer is not open.
         """
         self._check_open()
         self._account.check(name, offset, buffer.nbytes)
@@ -176,16 +177,14 @@ class SafetensorsWriter:
             data: all of it.
 
         Raises:
-            OutputError: the name is taken or not bare, it does not go with the one file that the output is, or it
-                cannot be written.
+            OutputError: the name is taken or not bare, or it cannot be written.
+            AssertionError: it does not go with the one file that the output is, or the writer is not open.
         """
         self._check_open()
         if self._stands:
             return
         if is_single_file(self.out) and not name.startswith(f"{self.out.stem}."):
-            raise OutputError(
-                f"{self.out} is one file by itself; '{name}' cannot go with it. Give a folder to keep both."
-            )
+            raise AssertionError(f"{self.out} is one file by itself; '{name}' cannot go with it")
         *folder, bare = name.split("/")
         if len(folder) > self._has_folders or {"", ".", ".."} & {*folder, bare} or {"\\", "\0"} & set(name):
             raise OutputError(f"'{name}' cannot be added to {self.out}: expected a file name without folders.")
@@ -200,7 +199,8 @@ class SafetensorsWriter:
         able to go on.
 
         Raises:
-            OutputError: something is missing or cannot be written; nothing of the output is left.
+            OutputError: something cannot be written; nothing of the output is left.
+            AssertionError: something is missing; nothing of the output is left.
         """
         if not self._is_open:
             return
@@ -269,7 +269,7 @@ class SafetensorsWriter:
 
     def _check_open(self) -> None:
         if not self._is_open:
-            raise OutputError(f"{self.out} is not being written: the writer was not entered, or has finished.")
+            raise AssertionError(f"{self.out} is not being written: the writer was not entered, or has finished")
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

@@ -97,11 +97,10 @@ def shard(entries: Entries, shard_bytes: int = DEFAULT_SHARD_BYTES, stem: str = 
         folder: folder that they lie in; all names begin with it and a slash, which files and index leave out.
 
     Raises:
-        OutputError: a name is given twice or cannot be stored, elements do not fill whole bytes, or `shard_bytes` is
-            below 1.
+        OutputError: the format keeps a name for itself.
+        AssertionError: a name is given twice, elements do not fill whole bytes, or `shard_bytes` is below 1.
     """
-    if shard_bytes < 1:
-        raise OutputError(f"The shard size is {shard_bytes} bytes; expected at least 1.")
+    assert shard_bytes >= 1, f"the shard size is {shard_bytes} bytes"
     prefix = f"{folder}/" if folder else ""
     _check(entries, prefix)
     groups: list[list[tuple[str, TensorSpec]]] = [[]]
@@ -200,8 +199,6 @@ def _check(entries: Entries, prefix: str) -> None:
             raise OutputError(
                 f"A tensor cannot be called '{METADATA}': the safetensors format keeps that name for itself."
             )
-        if name in seen:
-            raise OutputError(f"Tensor '{name}' would be written twice.")
-        if spec.size * spec.dtype.bits % 8:
-            raise OutputError(f"Tensor '{name}': {spec.size} elements of {spec.dtype} do not fill whole bytes.")
+        assert name not in seen, f"tensor '{name}' would be written twice"
+        assert spec.size * spec.dtype.bits % 8 == 0, f"tensor '{name}': {spec.size} elements of {spec.dtype}"
         seen.add(name)
