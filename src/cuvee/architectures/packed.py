@@ -76,7 +76,8 @@ def refuse_packed(header: Header, config: Mapping[str, object], reference: str) 
     if cause == "adapter":
         raise UnsupportedError(
             f"{reference}: {name}: this is an adapter, not a model: its factors only have a meaning together; averaged "
-            "one by one they give noise. Merge it into its base model first (PEFT: merge_and_unload)."
+            "one by one they give noise. Name it with its base, BASE+ADAPTER, or merge it into that first (PEFT: "
+            "merge_and_unload)."
         )
     if cause:
         raise UnsupportedError(

@@ -135,7 +135,7 @@ class Answers:
         if self._asked.kind != "running":
             if (self._total is None) == (not self._parts):
                 raise MergeError(
-                    "a method asked its cells different questions; passes may not depend on the elements of a cell"
+                    "a method asked its cells different questions; passes may not depend on the elements of a cell."
                 )
             summed = self._total if self._total is not None else _sum([self._parts[p] for p in sorted(self._parts)])
         known = len(self._known)

@@ -107,7 +107,7 @@ def merge_variants(
         CuveeError: see `merge`. None of the outputs appears, unless putting a later one in its place fails.
     """
     if not recipes:
-        raise RecipeError("there is no recipe to merge; give at least one output with its recipe")
+        raise RecipeError("there is no recipe to merge; give at least one output with its recipe.")
     made = [Recipe.of(recipe) for recipe in recipes.values()]
     if any(recipe.output.adapter for recipe in made):
         raise RecipeError(
@@ -261,7 +261,7 @@ def merge_tensors(
     whole = [tensor.dtype for tensor in named.values() if not tensor.is_floating_point()]
     if whole and not find_method(method).any_dtype:
         raise PlanError(
-            f"a tensor of {whole[0]} is copied, not averaged; convert the tensors, or use the method 'copy'"
+            f"a tensor of {whole[0]} is copied, not averaged; convert the tensors, or use the method 'copy'."
         )
     models = {label: {"tensor": tensor} for label, tensor in named.items()}
     return merge_state_dicts(method, models, None if base is None else {"tensor": base}, **parameters)["tensor"]

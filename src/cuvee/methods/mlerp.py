@@ -80,6 +80,6 @@ def mean_factor(gram: Array) -> Array:
     longest = np.sqrt(np.diagonal(gram, axis1=1, axis2=2).max(1))
     mean = np.sqrt(np.maximum(gram.sum((1, 2)), 0.0)) / gram.shape[1]
     if ((mean <= CANCELLED * longest) & (longest > 0)).any():
-        raise MergeError("mlerp: the models cancel out and their mean has no direction; use linear for this tensor")
+        raise MergeError("mlerp: the models cancel out and their mean has no direction; use linear for this tensor.")
     factor: Array = np.divide(longest, mean * gram.shape[1], out=np.zeros_like(mean), where=longest > 0)
     return factor

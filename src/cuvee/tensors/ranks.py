@@ -181,7 +181,7 @@ class _Search:
         is_open = self.high - self.low > 1
         from_top = histogram[:, ::-1].cumsum(1)
         if (is_open & (from_top[:, -1] < self.rank)).any():
-            raise MergeError("its elements have changed from one reading to the next; nothing may write to an input")
+            raise MergeError("its elements have changed from one reading to the next; nothing may write to an input.")
         place = np.argmax(from_top >= self.rank[:, None], axis=1)
         larger = from_top[rows, place] - histogram[rows, BINS - 1 - place]
         low = self.low + ((BINS - 1 - place) << shift)

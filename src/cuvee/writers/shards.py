@@ -197,7 +197,7 @@ def _check(entries: Entries, prefix: str) -> None:
     for name, spec in entries:
         if name.removeprefix(prefix) == METADATA:
             raise OutputError(
-                f"A tensor cannot be called '{METADATA}': the safetensors format keeps that name for itself."
+                f"A tensor cannot be called '{METADATA}': the safetensors format keeps that name for itself. Rename it."
             )
         assert name not in seen, f"tensor '{name}' would be written twice"
         assert spec.size * spec.dtype.bits % 8 == 0, f"tensor '{name}': {spec.size} elements of {spec.dtype}"

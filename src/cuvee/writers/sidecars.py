@@ -21,6 +21,8 @@ PART_SUFFIX = "_config"
 # warned of.
 UNTYPED = "_class_name"
 NOT_A_PART = "quantization_config"
+# A source has read it when it was opened, and would have refused it.
+CHANGED = "It has changed while the merge ran; merge again when nothing writes to it."
 
 
 def sidecar_files(
@@ -61,9 +63,9 @@ def _updated(raw: bytes, path: File, dtype: DType | None, updates: Mapping[str, 
     try:
         config = json.loads(raw)
     except (ValueError, RecursionError) as error:
-        raise OutputError(f"{path} is not valid JSON: {error}.") from error
+        raise OutputError(f"{path} is not valid JSON any more: {error}. {CHANGED}") from error
     if not isinstance(config, dict):
-        raise OutputError(f"{path} is JSON of type {type(config).__name__}; expected an object.")
+        raise OutputError(f"{path} is not an object any more but JSON of type {type(config).__name__}. {CHANGED}")
     changes = dict(updates)
     if dtype is not None and dtype.name in BUILDABLE:
         changes |= dict.fromkeys(DTYPE_KEYS, dtype.torch_name)

@@ -57,7 +57,9 @@ def check_target(
     try:
         real = Path(os.path.realpath(Path(out).expanduser()))
     except (RuntimeError, ValueError) as error:  # ~nobody, a zero byte
-        raise OutputError(f"{os.fspath(out)!r} is not a path that can be written ({error}).") from error
+        raise OutputError(
+            f"{os.fspath(out)!r} is not a path that can be written: {error} Choose another one."
+        ) from error
     try:
         for path in inputs:
             _check_apart(real, Path(path))
