@@ -22,7 +22,12 @@ import cuvee
 from cuvee.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs/errors").glob("*.md")),
+]
 FENCE = re.compile(
     r"(?:<!-- (?P<comment>[^\n]*) -->\n)?```(?P<language>\w*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE
 )
@@ -38,9 +43,14 @@ WHOLE = {
 # What CONTRIBUTING shows are files and parts of files; test_examples runs them.
 ELSEWHERE = {"toml", "markdown"}
 
-each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+def name_of(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=name_of)
 each_page_that_runs = pytest.mark.parametrize(
-    "page", [page for page in PAGES if page.name != "CONTRIBUTING.md"], ids=lambda page: page.name
+    "page", [page for page in PAGES if page.name != "CONTRIBUTING.md"], ids=name_of
 )
 
 
