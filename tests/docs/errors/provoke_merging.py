@@ -64,7 +64,7 @@ def state_dict_that_changes_while_it_is_merged(place: Place) -> None:
     merge("out", "ties", models=[{"w": weights}], base={"w": torch.zeros(50_000)}, progress=progress, limits=limits)
 
 
-@provokes("{out} has no cuvee.json, the record that a merge to a folder leaves: nothing to compare with.")
+@provokes("{out} has no record, which a merge leaves as {file}: there is nothing to compare with.")
 def verification_of_a_model(place: Place) -> None:
     models(place)
     place.command("verify", "a")
