@@ -15,7 +15,8 @@ from cuvee.execute.run import execute
 from cuvee.plan.limits import Limits, budget_of
 from cuvee.plan.planner import make_plan
 from cuvee.recipe.recipe import SCHEMA, Recipe
-from cuvee.sources.open import open_source
+from cuvee.sources.adapter.folder import AdapterFolder
+from cuvee.sources.open import open_adapter, open_source
 from cuvee.sources.strict_json import read_object, shown
 from cuvee.spec import Location, Source
 from cuvee.writers.adapter import ADAPTER_FILE
@@ -87,10 +88,11 @@ def _is_input(value: object) -> bool:
         return False
     unused, location = value.get("unused"), value.get("location")
     are_names = isinstance(unused, list) and all(isinstance(name, str) for name in unused)
-    return are_names and isinstance(location, str | dict | None)
+    places = str if value.get("adapter") else str | dict | None
+    return are_names and isinstance(location, places)
 
 
-def _digests(source: Source, names: list[str]) -> Mapping[str, str]:
+def _digests(source: Source | AdapterFolder, names: list[str]) -> Mapping[str, str]:
     """Read tensors and return their digests."""
     return Digests(source.header).complete(names, source.read_into)
 
@@ -130,7 +132,7 @@ def _input(label: str, stated: Mapping[str, Any]) -> Finding:
             part=label, state="unknown", text=f"model {shown(label)} was held in memory and cannot be read again."
         )
     try:
-        source = _open(location)
+        source = open_adapter(location, location) if stated.get("adapter") else _open(location)
         unused = set(stated["unused"])
         names = [name for name in source.header if name not in unused]
         digest = digest_of_set(source.header, _digests(source, names))

@@ -27,6 +27,7 @@ class Checkpoint(NamedTensors):
     Args:
         place: path of a folder or of one safetensors file, or what reads one that lies elsewhere.
         reference: what the user called it; the place if not given.
+        only: bare name of the one file of a folder that is read, whatever else lies there.
 
     Attributes:
         metadata: free text of each file, by file name.
@@ -42,11 +43,13 @@ class Checkpoint(NamedTensors):
         UnsupportedError: the folder holds something other than a whole model.
     """
 
-    def __init__(self, place: str | os.PathLike[str] | Storage, reference: str | None = None) -> None:
+    def __init__(
+        self, place: str | os.PathLike[str] | Storage, reference: str | None = None, *, only: str | None = None
+    ) -> None:
         storage = LocalFolder(Path(place)) if isinstance(place, str | os.PathLike) else place
         self._storage = storage
-        names = storage.names() if storage.single is None else ()
-        weights = find_weights(storage) if storage.single is None else _one_file(storage, storage.single)
+        names = storage.names() if storage.single is None and only is None else ()
+        weights = _weights(storage) if only is None else Weights((only,), None, {})
         sidecars = find_sidecars(names)
         storage.prepare([name for name in sidecars if not name.endswith(CODE_SUFFIX)])
         config = (
@@ -135,6 +138,10 @@ class Checkpoint(NamedTensors):
     def _place(self, name: str) -> tuple[str, int]:
         self._spec(name)
         return self._places[name]
+
+
+def _weights(storage: Storage) -> Weights:
+    return find_weights(storage) if storage.single is None else _one_file(storage, storage.single)
 
 
 def _one_file(storage: Storage, name: str) -> Weights:

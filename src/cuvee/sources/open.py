@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cuvee.errors import SourceError, UnsupportedError
 from cuvee.sources.adapter.adapted import Adapted
+from cuvee.sources.adapter.folder import AdapterFolder
 from cuvee.sources.checkpoint import Checkpoint
 from cuvee.sources.find import find_storage
 from cuvee.sources.memory import Memory
@@ -20,7 +21,7 @@ from cuvee.spec import Source
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["open_source"]
+__all__ = ["open_adapter", "open_source"]
 
 
 def open_source(reference: str | os.PathLike[str] | Mapping[str, torch.Tensor] | Source) -> Source:
@@ -53,6 +54,26 @@ def open_source(reference: str | os.PathLike[str] | Mapping[str, torch.Tensor] |
     raise SourceError(f"A {type(reference).__name__} is no source; expected a path, a state dict or a source.")
 
 
+def open_adapter(place: str, reference: str) -> AdapterFolder:
+    """Open an adapter by itself, wherever it lies; its header is read, weights are not.
+
+    Args:
+        place: path, address or name on the hub of its folder.
+        reference: what the user called it.
+
+    Raises:
+        SourceError: no adapter is there.
+        FormatError: it is malformed.
+        UnsupportedError: it is of a kind that is not read; says what to do.
+    """
+    storage = find_storage(place)
+    try:
+        return AdapterFolder(storage, reference)
+    except BaseException:
+        storage.close()
+        raise
+
+
 def _plain(reference: str) -> Source:
     """Open a model without adapters, wherever it lies."""
     if not is_address(reference) and is_pickled(path := usable_path(reference)) and path.exists():
@@ -79,8 +100,8 @@ def _adapted(source: Source, adapters: Sequence[str], name: str) -> Source:
     for adapter in adapters:
         name = f"{name}+{adapter}"
         try:
-            source = Adapted(source, usable_path(adapter), name)
-        except SourceError:
+            source = Adapted(source, open_adapter(adapter, name), name)
+        except BaseException:
             source.close()
             raise
     return source

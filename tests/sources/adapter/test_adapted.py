@@ -13,6 +13,7 @@ from transformers import BertModel, LlamaModel
 import cuvee
 from cuvee.errors import SourceError
 from cuvee.sources.adapter.adapted import Adapted
+from cuvee.sources.adapter.folder import AdapterFolder
 from cuvee.sources.memory import Memory
 from sources.adapter.adapters import MODELS, make, opened, read, reconfigure, rewrite
 
@@ -60,7 +61,7 @@ def test_identity_and_the_check_follow_the_configuration(llama: Path) -> None:
 
 def test_without_identity_and_place_of_the_base_there_is_none(llama: Path) -> None:
     base = Memory(safetensors.torch.load_file(llama / "base" / "model.safetensors"))
-    source = Adapted(base, llama / "adapter", "both")
+    source = Adapted(base, AdapterFolder(llama / "adapter", "both"), "both")
     assert (source.identity, source.location) == ("", "")
 
 
@@ -97,7 +98,7 @@ def test_a_closed_source_is_not_read(llama: Path) -> None:
 def test_one_storage_under_two_names_changes_under_both(llama: Path) -> None:
     tensors = safetensors.torch.load_file(llama / "base" / "model.safetensors")
     base = Memory({**tensors, "lm_head.weight": tensors[EMBEDDING]})
-    source = Adapted(base, llama / "adapter", "both")
+    source = Adapted(base, AdapterFolder(llama / "adapter", "both"), "both")
     assert torch.equal(read(source, "lm_head.weight"), read(source, EMBEDDING))
     assert not torch.equal(read(source, EMBEDDING), tensors[EMBEDDING])
 

@@ -244,7 +244,7 @@ def test_whatever_the_configuration_says_it_is_read_or_refused(fields: dict[str,
         path = Path(folder) / "adapter_config.json"
         path.write_text(json.dumps({"peft_type": kind, **fields}))
         with contextlib.suppress(CuveeError):
-            found = read_configuration(path)
+            found = read_configuration(path.read_bytes(), str(path))
             found.scaling("model.layers.0.q_proj")
             found.scales_inputs("model.layers.0.q_proj")
             found.tokens("embed")
@@ -308,7 +308,7 @@ def test_a_file_instead_of_the_folder_is_refused(llama: Path) -> None:
 def test_what_is_no_adapter_is_refused(llama: Path) -> None:
     with pytest.raises(SourceError, match="merged holds no adapter"):
         open_source(f"{llama}/base+{llama}/merged")
-    with pytest.raises(SourceError, match="nowhere is not the folder of an adapter"):
+    with pytest.raises(SourceError, match=r"nowhere. is not a local folder or file"):
         open_source(f"{llama}/base+{llama}/nowhere")
     with pytest.raises(UnsupportedError, match="holds an adapter"):
         open_source(f"{llama}/adapter+{llama}/base")

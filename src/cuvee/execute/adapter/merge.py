@@ -1,6 +1,5 @@
 """The line for adapters: a recipe of adapters in, an adapter out."""
 
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -163,7 +162,8 @@ def _input(opened: Opened) -> Mapping[str, Any]:
     digests = Digests(folder.header).complete(list(folder.header), folder.read_into)
     return {
         "reference": opened.reference,
-        "location": os.path.join(folder.location, Path(folder.file).name),  # noqa: PTH118 - beside an absolute path
+        "location": folder.location,
+        "adapter": True,
         "licence": None,
         "digest": digest_of_set(folder.header, digests),
         "unused": [],

@@ -12,9 +12,9 @@ from cuvee.errors import PlanError, RecipeError, UnsupportedError
 from cuvee.recipe.recipe import Recipe
 from cuvee.sources.adapter.adapted import Adapted
 from cuvee.sources.adapter.folder import AdapterFolder, Factors
-from cuvee.sources.open import open_source
-from cuvee.sources.reference import located, parts_of, usable_path
-from cuvee.sources.strict_json import read_object, shown
+from cuvee.sources.open import open_adapter, open_source
+from cuvee.sources.reference import located, parts_of
+from cuvee.sources.strict_json import shown
 from cuvee.sources.zeros import Zeros
 from cuvee.spec import DTYPES, Source, TensorSpec
 
@@ -30,18 +30,19 @@ class Opened:
     Attributes:
         label: the model's label.
         reference: what the user called it.
-        path: the adapter's folder.
         folder: its tensors.
         adapted: base and adapter, or None where no base is named.
-        options: its configuration, as it is written.
     """
 
     label: str
     reference: str
-    path: str
     folder: AdapterFolder
     adapted: Adapted | None
-    options: Mapping[str, Any]
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """Its configuration, as it is written."""
+        return self.folder.configuration.options
 
     @property
     def factors(self) -> Mapping[str, Factors]:
@@ -111,7 +112,7 @@ def task_vectors(opened: Sequence[Opened], stack: ExitStack) -> tuple[Mapping[st
                     ("models",),
                 )
     zeros = Zeros(header, "a base of zeros")
-    found = {each.label: Adapted(zeros, usable_path(each.path), each.reference, changes_only=True) for each in opened}
+    found = {each.label: Adapted(zeros, each.folder, each.reference, changes_only=True) for each in opened}
     for source in found.values():
         stack.callback(source.close)
     return found, zeros
@@ -133,7 +134,7 @@ def _place(label: str, reference: object, recipe: Recipe) -> tuple[str, str]:
 def _open(label: str, base: str | None, path: str, recipe: Recipe, stack: ExitStack) -> Opened:
     """Open one adapter and verify it, against the base if there is one."""
     reference = str(recipe.models[label])
-    folder = AdapterFolder(usable_path(path), reference)
+    folder = open_adapter(path, reference)
     stack.callback(folder.close)
     _refuse_others(folder, label)
     adapted = None
@@ -141,8 +142,7 @@ def _open(label: str, base: str | None, path: str, recipe: Recipe, stack: ExitSt
         source = open_source(f"{base}+{path}")
         stack.callback(source.close)
         adapted = source if isinstance(source, Adapted) else None
-    options = read_object(folder.configuration.path)
-    return Opened(label=label, reference=reference, path=path, folder=folder, adapted=adapted, options=options)
+    return Opened(label=label, reference=reference, folder=folder, adapted=adapted)
 
 
 def _refuse_others(folder: AdapterFolder, label: str) -> None:

@@ -42,7 +42,7 @@ class Adapted(NamedTensors):
 
     Args:
         base: the base; closed with this source.
-        path: folder of the adapter.
+        folder: the adapter; closed with this source.
         reference: what the user called both.
         changes_only: leave out whole tensors that factors change besides: peft saves embeddings with their factors.
 
@@ -51,17 +51,17 @@ class Adapted(NamedTensors):
         header: the base's tensors in their order, then those that only the adapter has.
         identity: the base's, and that of the adapter's file and configuration; empty if the base has none.
         location: BASE+ADAPTER; empty if the base has no place in words.
-        memory: the base's, the factors, and some bands of a product.
+        memory: the base's, what reading the adapter takes, the factors, and some bands of a product.
 
     Raises:
-        SourceError: there is no adapter, or it does not fit the base.
-        FormatError: the adapter is malformed.
+        SourceError: the adapter does not fit the base.
+        FormatError: it is malformed.
         UnsupportedError: it is of a kind that is not read; says what to do.
     """
 
-    def __init__(self, base: Source, path: Path, reference: str, *, changes_only: bool = False) -> None:
+    def __init__(self, base: Source, folder: AdapterFolder, reference: str, *, changes_only: bool = False) -> None:
         self._base = base
-        self.folder = AdapterFolder(path, reference)
+        self.folder = folder
         try:
             bound = _bind(base, self.folder)
         except SourceError:
@@ -91,16 +91,17 @@ class Adapted(NamedTensors):
             paths=[*base.paths, *self.folder.paths],
             identity=f"{base.identity}\n+ {self.folder.identity}" if base.identity else "",
             location=f"{place}+{self.folder.location}" if place else "",
-            memory=base.memory + self._own_memory(),
+            memory=base.memory + folder.memory + self._own_memory(),
             preparation=base.preparation,
         )
 
     def fetch(self, names: Iterable[str]) -> None:
-        """Have at hand what holds the base's tensors.
+        """Have the adapter at hand, and what holds the base's tensors.
 
         Raises:
             SourceError: it cannot be had.
         """
+        self.folder.fetch()
         if isinstance(self._base, Fetching):
             self._base.fetch(name for name in names if name in self._base.header)
 

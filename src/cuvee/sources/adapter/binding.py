@@ -233,7 +233,7 @@ def replace_rows(bound: Bound, part: Tokens) -> None:
     shape = bound.base.header[name].shape
     if len(shape) != 2 or max(part.indices) >= shape[0]:
         raise FormatError(
-            f"{bound.folder.configuration.path}: token {max(part.indices)} is trained, and {shown(name)} in "
+            f"{bound.folder.configuration.where}: token {max(part.indices)} is trained, and {shown(name)} in "
             f"{bound.base.reference} has shape {shape}. The adapter is another base's."
         )
     bound.require(part.values, name, (len(part.indices), shape[1]))

@@ -9,11 +9,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 from cuvee.errors import FormatError, UnsupportedError
 from cuvee.sources.adapter.patterns import names_end, names_whole
-from cuvee.sources.strict_json import read_object, shown
+from cuvee.sources.strict_json import parse_object, shown
 
 __all__ = ["MERGE_FIRST", "Configuration", "read_configuration"]
 
@@ -44,7 +43,7 @@ class Configuration:
     """A verified configuration.
 
     Attributes:
-        path: the file.
+        where: the file, for messages.
         kind: ``"LORA"`` or ``"IA3"``.
         rank: of modules that no pattern names.
         alpha: of modules that no pattern names.
@@ -58,9 +57,10 @@ class Configuration:
         modules_to_save: ends of the names of modules that are there as a whole.
         feedforward: ends of the names of modules whose inputs (IA)^3 scales, or one expression.
         base: what the adapter was made for, as its author called it; may be empty.
+        options: all of it, as it is written.
     """
 
-    path: Path
+    where: str
     kind: str
     rank: int
     alpha: float
@@ -74,6 +74,7 @@ class Configuration:
     modules_to_save: Sequence[str]
     feedforward: Sequence[str] | str
     base: str
+    options: Mapping[str, object]
 
     def scaling(self, name: str) -> tuple[int, float]:
         """Return rank and scaling of a module or parameter, by its full name.
@@ -87,7 +88,7 @@ class Configuration:
     def scales_inputs(self, module: str) -> bool:
         """Say whether (IA)^3 scales the inputs of a module, or else its outputs."""
         if isinstance(self.feedforward, str):
-            return bool(names_whole(self.feedforward, self.path).match(module))
+            return bool(names_whole(self.feedforward, self.where).match(module))
         return any(module.endswith(end) for end in self.feedforward)
 
     def saves(self, name: str) -> bool:
@@ -108,31 +109,34 @@ class Configuration:
 
     @cached_property
     def _ranks(self) -> list[tuple[re.Pattern[str], int]]:
-        return [(names_end(pattern, self.path), rank) for pattern, rank in self.rank_pattern.items()]
+        return [(names_end(pattern, self.where), rank) for pattern, rank in self.rank_pattern.items()]
 
     @cached_property
     def _alphas(self) -> list[tuple[re.Pattern[str], float]]:
-        return [(names_end(pattern, self.path), alpha) for pattern, alpha in self.alpha_pattern.items()]
+        return [(names_end(pattern, self.where), alpha) for pattern, alpha in self.alpha_pattern.items()]
 
 
-def read_configuration(path: Path) -> Configuration:
+def read_configuration(raw: bytes, where: str) -> Configuration:
     """Read and verify the configuration of an adapter.
 
+    Args:
+        raw: the file's content.
+        where: the file, for messages.
+
     Raises:
-        SourceError: the file cannot be read.
         FormatError: it is not such a configuration.
         UnsupportedError: it asks for what is not read here; names the option and says what to do.
     """
-    fields = read_object(path)
+    fields = parse_object(raw, where)
     kind = fields.get("peft_type")
     if kind not in KINDS:
         raise UnsupportedError(
-            f"{path}: 'peft_type' is {shown(kind)}; only {' and '.join(KINDS)} are read. {MERGE_FIRST}"
+            f"{where}: 'peft_type' is {shown(kind)}; only {' and '.join(KINDS)} are read. {MERGE_FIRST}"
         )
-    _refuse_options(path, fields)
-    get = _Fields(path, fields)
+    _refuse_options(where, fields)
+    get = _Fields(where, fields)
     found = Configuration(
-        path=path,
+        where=where,
         kind=str(kind),
         rank=get.rank("r", fields.get("r", 8)),
         alpha=get.number("lora_alpha", fields.get("lora_alpha", 8)),
@@ -146,21 +150,22 @@ def read_configuration(path: Path) -> Configuration:
         modules_to_save=get.words("modules_to_save"),
         feedforward=get.words("feedforward_modules", or_text=True),
         base=str(fields.get("base_model_name_or_path") or ""),
+        options=fields,
     )
     found.scaling("")  # patterns are compiled now: what is wrong with them is said before anything else
     found.scales_inputs("")
     return found
 
 
-def _refuse_options(path: Path, fields: Mapping[str, object]) -> None:
+def _refuse_options(where: str, fields: Mapping[str, object]) -> None:
     """Refuse options that change what an adapter does and are not read here."""
     for key, value in fields.items():
         if key not in WITHOUT_EFFECT and key not in READ and value not in (None, False, "", [], {}):
-            raise UnsupportedError(f"{path}: the option '{key}' ({shown(value)}) is not read. {MERGE_FIRST}")
+            raise UnsupportedError(f"{where}: the option '{key}' ({shown(value)}) is not read. {MERGE_FIRST}")
     start = fields.get("init_lora_weights")
     if (start.lower() if isinstance(start, str) else start) not in BEGINNINGS:
         raise UnsupportedError(
-            f"{path}: 'init_lora_weights' is {shown(start)}: the adapter was trained on a base that this way to begin "
+            f"{where}: 'init_lora_weights' is {shown(start)}: the adapter was trained on a base that this way to begin "
             "had changed, and does not fit the base as it is. Convert it first (peft: save_pretrained with "
             "path_initial_model_for_weight_conversion), or merge it with peft."
         )
@@ -169,12 +174,12 @@ def _refuse_options(path: Path, fields: Mapping[str, object]) -> None:
 class _Fields:
     """Values of a configuration, each of the type that is expected."""
 
-    def __init__(self, path: Path, fields: Mapping[str, object]) -> None:
-        self._path = path
+    def __init__(self, where: str, fields: Mapping[str, object]) -> None:
+        self._where = where
         self._fields = fields
 
     def _wrong(self, key: str, expected: str) -> FormatError:
-        return FormatError(f"{self._path}: '{key}' is {shown(self._fields.get(key))}; expected {expected}.")
+        return FormatError(f"{self._where}: '{key}' is {shown(self._fields.get(key))}; expected {expected}.")
 
     def rank(self, key: str, value: object) -> int:
         """Return a rank."""

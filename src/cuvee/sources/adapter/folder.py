@@ -20,6 +20,8 @@ from cuvee.sources.adapter.configuration import Configuration, read_configuratio
 from cuvee.sources.adapter.names import Role, role_of
 from cuvee.sources.checkpoint import Checkpoint
 from cuvee.sources.folder import ADAPTER, ADAPTER_CONFIG, refuse_pickle
+from cuvee.sources.local import LocalFolder
+from cuvee.sources.storage import Storage
 from cuvee.sources.strict_json import shown
 from cuvee.spec import TensorSpec
 from cuvee.tensors.framework import np
@@ -102,7 +104,7 @@ class AdapterFolder:
     """A folder as `save_pretrained` of peft writes it. The header is read now, tensors when asked.
 
     Args:
-        path: the folder.
+        place: path of the folder, or what reads one that lies elsewhere; closed with this.
         reference: what the user called it.
 
     Attributes:
@@ -117,17 +119,18 @@ class AdapterFolder:
         UnsupportedError: the adapter is of a kind that is not read.
     """
 
-    def __init__(self, path: Path, reference: str) -> None:
+    def __init__(self, place: str | os.PathLike[str] | Storage, reference: str) -> None:
         self.reference = reference
-        self._path = path
-        self._location = os.path.abspath(path)  # noqa: PTH100 - Path.resolve would follow the links
-        file = _file_of(path)
-        self.configuration: Configuration = read_configuration(path / ADAPTER_CONFIG)
-        self._configuration_digest = _digest(path / ADAPTER_CONFIG)
-        self._file = Checkpoint(file, str(file))
+        self._storage = storage = LocalFolder(Path(place)) if isinstance(place, str | os.PathLike) else place
+        _require_adapter(storage)
+        storage.prepare([ADAPTER_CONFIG])
+        raw = storage.small(ADAPTER_CONFIG)
+        self.configuration: Configuration = read_configuration(raw, storage.where(ADAPTER_CONFIG))
+        self._configuration_digest = xxhash.xxh3_128_hexdigest(raw)
+        self._file = Checkpoint(storage, self.file, only=ADAPTER)
         roles = {name: self._role(name) for name in self._file.header}
         self._refuse_two_adapters(roles)
-        self.parts: Sequence[Part] = _parts(self.configuration, roles, str(file))
+        self.parts: Sequence[Part] = _parts(self.configuration, roles, self.file)
         self.whole: Mapping[str, str] = self._whole(roles)
         self._kept: dict[str, NDArray[np.float32]] = {}
         self._lock = threading.Lock()
@@ -139,13 +142,13 @@ class AdapterFolder:
 
     @property
     def file(self) -> str:
-        """Path of the file that holds the tensors."""
-        return str(self._path / ADAPTER)
+        """Path or address of the file that holds the tensors."""
+        return self._storage.where(ADAPTER)
 
     @property
     def paths(self) -> Sequence[Path]:
-        """The folder and its two files."""
-        return self._path, self._path / ADAPTER_CONFIG, self._path / ADAPTER
+        """The folder and its two files; nothing where it lies on no disk of this machine."""
+        return self._storage.paths([ADAPTER_CONFIG, ADAPTER])
 
     @property
     def identity(self) -> str:
@@ -154,8 +157,13 @@ class AdapterFolder:
 
     @property
     def location(self) -> str:
-        """The folder's absolute path."""
-        return self._location
+        """The folder's absolute path, its address, or its name on the hub with a commit."""
+        return self._storage.location
+
+    @property
+    def memory(self) -> int:
+        """What each thread that reads takes: little on a disk, more from afar."""
+        return self._storage.memory
 
     def floats(self, name: str) -> NDArray[np.float32]:
         """Return a small tensor of the file as float32, in its shape; read once, and kept. Not to be changed.
@@ -175,6 +183,14 @@ class AdapterFolder:
         """Fill `buffer` with bytes of a tensor of the file. See `cuvee.spec.Source.read_into`."""
         self._file.read_into(buffer, name, offset)
 
+    def fetch(self) -> None:
+        """Bring the file to this machine, where it is read from there and is not there yet.
+
+        Raises:
+            SourceError: it cannot be had.
+        """
+        self._storage.fetch([ADAPTER])
+
     def check_unchanged(self) -> None:
         """Verify that file and configuration are what they were.
 
@@ -182,9 +198,9 @@ class AdapterFolder:
             SourceError: one is not; names it.
         """
         self._file.check_unchanged()
-        path = self._path / ADAPTER_CONFIG
-        if _digest(path) != self._configuration_digest:
-            raise SourceError(f"{path} was changed during the merge. Merge again when nothing writes to it.")
+        if xxhash.xxh3_128_hexdigest(self._storage.small(ADAPTER_CONFIG)) != self._configuration_digest:
+            where = self._storage.where(ADAPTER_CONFIG)
+            raise SourceError(f"{where} was changed during the merge. Merge again when nothing writes to it.")
 
     def close(self) -> None:
         """Close the file and let go of what was read."""
@@ -237,29 +253,24 @@ class AdapterFolder:
         return data
 
 
-def _file_of(path: Path) -> Path:
-    """Return the file that holds the tensors."""
-    if not path.is_dir():
-        hint = f" Name its folder, {path.parent}." if path.name == ADAPTER else ""
-        raise SourceError(f"{path} is not the folder of an adapter.{hint}")
-    file = path / ADAPTER
-    if not file.exists():
-        if (path / OLD_FORM).exists():
-            refuse_pickle(str(path / OLD_FORM))
+def _require_adapter(storage: Storage) -> None:
+    """Refuse what holds no adapter."""
+    place = storage.place
+    if storage.single is not None:
+        folder = place.removesuffix(ADAPTER).rstrip("/") or "."
+        hint = f" Name its folder, {folder}." if storage.single == ADAPTER else ""
+        raise SourceError(f"{place} is not the folder of an adapter.{hint}")
+    names = storage.names()
+    if ADAPTER not in names:
+        if OLD_FORM in names:
+            refuse_pickle(storage.where(OLD_FORM))
         raise SourceError(
-            f"{path} holds no adapter: {ADAPTER} is missing. In BASE+ADAPTER, adapters come after the base."
+            f"{place} holds no adapter: {ADAPTER} is missing. In BASE+ADAPTER, adapters come after the base."
         )
-    if not (path / ADAPTER_CONFIG).exists():
-        raise SourceError(f"{path} holds {ADAPTER} but no {ADAPTER_CONFIG}, which says how to scale it. Download both.")
-    return file
-
-
-def _digest(path: Path) -> str:
-    """Return a digest of a small file."""
-    try:
-        return xxhash.xxh3_128_hexdigest(path.read_bytes())
-    except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror}.") from error
+    if ADAPTER_CONFIG not in names:
+        raise SourceError(
+            f"{place} holds {ADAPTER} but no {ADAPTER_CONFIG}, which says how to scale it. Download both."
+        )
 
 
 def _parts(configuration: Configuration, roles: Mapping[str, Role], file: str) -> list[Part]:

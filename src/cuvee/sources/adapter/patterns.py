@@ -6,7 +6,6 @@ is a stranger. Expressions of that kind are refused; those that people write for
 
 import re
 import warnings
-from pathlib import Path
 
 from cuvee.errors import FormatError
 from cuvee.sources.strict_json import shown
@@ -19,33 +18,33 @@ REPEAT = re.compile(r"(?<!\\)[*+]|\{\d*,\d*\}")
 NESTED = re.compile(r"[*+}][^()]*\)[*+{]|[*+}][?+]?\)+[*+{]")
 
 
-def names_end(pattern: str, path: Path) -> re.Pattern[str]:
+def names_end(pattern: str, where: str) -> re.Pattern[str]:
     """Return what matches names that end in `pattern`, beginning at a dot: keys of ``rank_pattern``.
 
     Args:
         pattern: regular expression.
-        path: the file it is from, for messages.
+        where: the file it is from, for messages.
 
     Raises:
         FormatError: it is none, or one that could take very long.
     """
-    return _compiled(pattern, rf"(.*\.)?({pattern})$", path)
+    return _compiled(pattern, rf"(.*\.)?({pattern})$", where)
 
 
-def names_whole(pattern: str, path: Path) -> re.Pattern[str]:
+def names_whole(pattern: str, where: str) -> re.Pattern[str]:
     """Return what matches names as a whole: ``feedforward_modules`` given as text. As `names_end` otherwise."""
-    return _compiled(pattern, rf"({pattern})\Z", path)
+    return _compiled(pattern, rf"({pattern})\Z", where)
 
 
-def _compiled(pattern: str, whole: str, path: Path) -> re.Pattern[str]:
+def _compiled(pattern: str, whole: str, where: str) -> re.Pattern[str]:
     """Compile `whole`, which holds `pattern`."""
     if len(pattern) > MOST_CHARACTERS or len(REPEAT.findall(pattern)) > MOST_REPEATS or NESTED.search(pattern):
         raise FormatError(
-            f"{path}: the expression {shown(pattern)} could take very long to match; expected at most {MOST_REPEATS} "
+            f"{where}: the expression {shown(pattern)} could take very long to match; expected at most {MOST_REPEATS} "
             "repetitions, none within another. Write it in simpler terms."
         )
     try:
         with warnings.catch_warnings(action="ignore"):  # of what another Python may read otherwise
             return re.compile(whole)
     except (re.error, OverflowError, RecursionError) as error:
-        raise FormatError(f"{path}: {shown(pattern)} is not a regular expression: {error}.") from error
+        raise FormatError(f"{where}: {shown(pattern)} is not a regular expression: {error}.") from error
