@@ -78,6 +78,11 @@ class Sources(AbstractContextManager["Sources"]):
     def _get(self, reference: Reference, folder: Path | None) -> Source:
         """Open a reference, or return the source it is open as."""
         if isinstance(reference, Recipe):
+            if reference.output.adapter:
+                raise PlanError(
+                    "it is a merge to an adapter, which is no model by itself. Merge it beforehand, and name "
+                    "BASE+FOLDER, with the folder that it makes."
+                )
             if id(reference) not in self._open:
                 resolved = self.resolve(reference if reference.folder else replace(reference, folder=folder))
                 models = ", ".join(source.reference for source in resolved.sources.values())

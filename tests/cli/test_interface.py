@@ -27,7 +27,17 @@ INTERFACE: dict[str, set[str]] = {
     "inspect": {"path", "--json", "--tensors"},
     "verify": {"out", "--replay", "--json", "--memory", "--workers"},
     "diff": {"a", "b", "--json", "--tensors"},
-    "extract": {"base", "finetuned", "--out", "--rank", "--error", "--save-others", "--overwrite"},
+    "extract": {
+        "base",
+        "finetuned",
+        "--out",
+        "--rank",
+        "--error",
+        "--save-others",
+        "--overwrite",
+        "--memory",
+        "--workers",
+    },
     "demo": {"--out", "--seed"},
 }
 HEAVY = {"torch", "numpy", "numba", "rich", "yaml", "transformers", "sklearn"}

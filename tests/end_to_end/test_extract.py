@@ -1,7 +1,9 @@
 """Adapters extracted from two models: the best of their rank, and nothing lost in silence."""
 
 import json
+import re
 import sys
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,11 @@ from peft import LoraConfig
 from safetensors.torch import load_file, save_file
 
 import cuvee
+from cuvee import Limits
 from cuvee.cli import main
 from cuvee.errors import PlanError, RecipeError
+from cuvee.execute.adapter import difference
+from cuvee.execute.verify import verify
 from sources.adapter.adapters import MODELS, make
 
 MODULES = {"llama": ["q_proj", "down_proj", "up_proj"], "gpt2": ["c_attn", "c_proj"]}
@@ -113,3 +118,95 @@ def test_the_command_prints_the_error_of_every_matrix(
     assert [line[0] for line in printed if line[0].startswith("l.0.")] == ["l.0.a", "l.0.b"]
     assert all(float(line[3]) <= 0.5 for line in printed if line[0].startswith("l.0."))
     assert ["norm.weight", "no"] in [[line[0], line[-1]] for line in printed]
+
+
+@pytest.mark.parametrize("settings", [{"rank": 5}, {"error": 0.4}, {"rank": 2, "save_others": True}], ids=str)
+def test_the_same_bytes_come_of_any_number_of_workers(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(difference, "PIECE", 8)  # tensors in several pieces, and several of these at a time
+    monkeypatch.setattr(difference, "PIECES", 3)
+    pair(tmp_path)
+    found = {}
+    for workers in (1, 2, 8):
+        out = tmp_path / f"out{workers}"
+        limits = Limits(workers=workers)
+        found[workers] = cuvee.extract(tmp_path / "base", tmp_path / "tuned", out, limits=limits, **settings)
+    first, *others = ((tmp_path / f"out{workers}" / "adapter_model.safetensors").read_bytes() for workers in found)
+    assert others == [first, first]
+    assert found[1].modules == found[8].modules
+    assert found[1].others == found[8].others
+    records = [json.loads((tmp_path / f"out{workers}" / "cuvee.json").read_text()) for workers in found]
+    assert records[0]["inputs"] == records[1]["inputs"] == records[2]["inputs"]
+
+
+def test_progress_tells_of_all_bytes_from_workers(tmp_path: Path) -> None:
+    pair(tmp_path)
+    told: list[tuple[int, int]] = []
+    threads = set()
+
+    def progress(moved: int, total: int) -> None:
+        told.append((moved, total))
+        threads.add(threading.current_thread().name)
+
+    found = cuvee.extract(
+        tmp_path / "base", tmp_path / "tuned", tmp_path / "out", rank=3, save_others=True, progress=progress
+    )
+    moved = sum(moved for moved, _ in told)
+    assert moved == told[-1][1] == found.report.bytes_read + found.report.bytes_written
+    assert any(name.startswith("cuvee-") for name in threads)
+    sizes = {name: tensor.nbytes for name, tensor in load_file(tmp_path / "base" / "model.safetensors").items()}
+    # All of both once; the tall matrix three times more, the wide one in one block likewise; what is saved once more.
+    matrices = sizes["l.0.a.weight"] + sizes["l.0.b.weight"]
+    assert found.report.bytes_read == (
+        2 * sum(sizes.values()) + 2 * 3 * matrices + sizes["embed.weight"] + sizes["norm.weight"]
+    )
+
+
+def test_too_little_memory_is_refused_by_the_largest_matrix(tmp_path: Path) -> None:
+    for number, name in enumerate(("base", "tuned")):
+        (tmp_path / name).mkdir()
+        tensors = {"small.weight": torch.full((4, 4), 1.0 + number), "large.weight": torch.full((3000, 1200), number)}
+        save_file({n: x.bfloat16() for n, x in tensors.items()}, tmp_path / name / "model.safetensors")
+    places = tmp_path / "base", tmp_path / "tuned"
+    before = set(tmp_path.iterdir())
+    with pytest.raises(PlanError, match=r"^large: this needs [\d,]+ MB of memory") as refused:
+        cuvee.extract(*places, tmp_path / "out", rank=4, limits=Limits(memory=1 << 20))
+    assert set(tmp_path.iterdir()) == before
+    (allowed,) = re.findall(r"Allow (\d+) MB", str(refused.value))
+    limits = Limits(memory=int(allowed) * 1_000_000 + (64 << 20))  # what the process holds changes a little
+    assert cuvee.extract(*places, tmp_path / "out", rank=4, limits=limits).modules
+
+
+@pytest.mark.parametrize("settings", [{"rank": 5}, {"error": 0.4}, {"rank": 2, "save_others": True}], ids=str)
+def test_an_extraction_is_verified_and_done_again(settings: dict[str, Any], tmp_path: Path) -> None:
+    pair(tmp_path)
+    cuvee.extract(tmp_path / "base", tmp_path / "tuned", tmp_path / "out", **settings)
+    states = {each.part: each.state for each in verify(tmp_path / "out", replay=True)}
+    assert states == dict.fromkeys(["output", "base", "finetuned", "replay"], "same")
+    record = json.loads((tmp_path / "out" / "cuvee.json").read_text())
+    assert record["recipe"]["extract"] == {
+        "base": str(tmp_path / "base"), "finetuned": str(tmp_path / "tuned"), "save_others": False, **settings
+    }  # fmt: skip
+    tensors = load_file(tmp_path / "tuned" / "model.safetensors")
+    save_file({n: x + x.abs().max() * torch.eye(*x.shape) if x.ndim == 2 else x for n, x in tensors.items()},
+              tmp_path / "tuned" / "model.safetensors")  # fmt: skip
+    states = {each.part: each.state for each in verify(tmp_path / "out", replay=True)}
+    assert states == {"output": "same", "base": "same", "finetuned": "changed", "replay": "changed"}
+
+
+def test_a_record_of_an_extraction_that_was_changed_is_refused(tmp_path: Path) -> None:
+    pair(tmp_path)
+    cuvee.extract(tmp_path / "base", tmp_path / "tuned", tmp_path / "out", rank=2)
+    path = tmp_path / "out" / "cuvee.json"
+    record = json.loads(path.read_text())
+    for change, said in (
+        ({"base": 7}, "expected the places of base and model"),
+        ({"rank": "many"}, "rank is 'many'"),
+        ({"rank": None}, "needs a rank or an error"),
+        ({"finetuned": str(tmp_path / "gone")}, "is not a local folder"),
+    ):
+        path.write_text(json.dumps({**record, "recipe": {"extract": {**record["recipe"]["extract"], **change}}}))
+        (finding,) = [each for each in verify(tmp_path / "out", replay=True) if each.part == "replay"]
+        assert finding.state == "missing"
+        assert said in finding.text

@@ -242,6 +242,7 @@ def test_description_is_plain_and_complete(checkpoints: Path) -> None:
         "keep_bytes",
         "warnings",
         "merges",
+        "adapters",
     }
     assert described["workers"] == 3
     assert described["block_bytes"] == Limits().block_bytes

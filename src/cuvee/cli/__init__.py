@@ -154,11 +154,15 @@ def extract(
         bool, typer.Option("--save-others", help="Save what else differs as a whole (embeddings, norms).")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an adapter that is there.")] = False,
+    memory: Memory = None,
+    workers: Workers = None,
 ) -> None:
     """Extract a LoRA adapter from a base and a fine-tuned model."""
     from cuvee.cli.extract import run
+    from cuvee.cli.limits import limits
 
-    run(base, finetuned, out, rank=rank, error=error, save_others=save_others, overwrite=overwrite)
+    asked = limits(workers, None, memory)
+    run(base, finetuned, out, rank=rank, error=error, save_others=save_others, overwrite=overwrite, limits=asked)
 
 
 @app.command()

@@ -54,7 +54,7 @@ def _cost(out: Path, report: Report) -> str:
 
 
 @contextmanager
-def progress_bar(console: Console) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(console: Console, what: str = "merging") -> Iterator[Callable[[int, int], None]]:
     """Show bytes moved, bytes per second and the time left while the block runs, if somebody can see it.
 
     Downloads have lines of their own.
@@ -70,7 +70,7 @@ def progress_bar(console: Console) -> Iterator[Callable[[int, int], None]]:
     )
     progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
     with progress as bar, show_downloads(bar):
-        task = bar.add_task("merging", total=None)
+        task = bar.add_task(what, total=None)
         lock = threading.Lock()
         known = 0
 

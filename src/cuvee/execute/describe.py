@@ -2,13 +2,16 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from cuvee.errors import RecipeError
+from cuvee.execute.adapter.merge import AdapterMerge
 from cuvee.execute.forecast import Forecast, forecast
 from cuvee.execute.merged import Merged, merges_in, open_sources
-from cuvee.plan.limits import Limits
+from cuvee.plan.limits import Limits, Share
+from cuvee.plan.modules import AdapterPlan
 from cuvee.plan.planner import Plan, make_plan
 from cuvee.plan.rows import Job, Row
 from cuvee.recipe.recipe import Recipe
@@ -31,8 +34,11 @@ def plan(recipe: Recipe | str | Path | Mapping[str, Any]) -> Plan:
         SourceError: a model cannot be opened.
         PlanError: the recipe and its models do not fit together.
     """
-    with open_sources() as sources:
-        return make_plan([sources.resolve(each) for each in _planned(recipe)])
+    recipes = recipes_of(recipe).values()
+    with open_sources() as sources, ExitStack() as stack:
+        adapters = [_adapter(each, stack).plan for each in recipes if each.output.adapter]
+        planned = make_plan([sources.resolve(each) for each in recipes if not each.output.adapter])
+        return replace(planned, adapters=adapters)
 
 
 def predict(
@@ -52,21 +58,21 @@ def predict(
         SourceError: a model cannot be opened.
         PlanError: the recipe and its models do not fit together, or the memory does not suffice.
     """
-    with open_sources() as sources:
-        planned = make_plan([sources.resolve(each) for each in _planned(recipe)])
+    recipes, limits = recipes_of(recipe).values(), limits or Limits()
+    with open_sources() as sources, ExitStack() as stack:
+        adapters = [_adapter(each, stack) for each in recipes if each.output.adapter]
+        planned = make_plan([sources.resolve(each) for each in recipes if not each.output.adapter])
+        planned = replace(planned, adapters=[each.plan for each in adapters])
         told = _about_the_machine(planned, folder)
-        return describe(planned, forecast(planned, limits or Limits(), folder), told)
+        shares = [each.share(limits) for each in adapters]
+        return describe(planned, forecast(planned, limits, folder), told, shares)
 
 
-def _planned(recipe: Recipe | str | Path | Mapping[str, Any]) -> Sequence[Recipe]:
-    """Return the recipes to plan; refuse those whose output is an adapter."""
-    recipes = list(recipes_of(recipe).values())
-    if any(each.output.adapter for each in recipes):
-        raise RecipeError(
-            "a merge of adapters to an adapter has no plan: it reads the adapters once, and nothing else. Merge it.",
-            ("output", "adapter"),
-        )
-    return recipes
+def _adapter(recipe: Recipe, stack: ExitStack) -> AdapterMerge:
+    """Open a merge of adapters."""
+    merge = AdapterMerge(recipe)
+    stack.callback(merge.close)
+    return merge
 
 
 def _about_the_machine(plan: Plan, folder: Path | None) -> list[str]:
@@ -78,40 +84,63 @@ def _about_the_machine(plan: Plan, folder: Path | None) -> list[str]:
     return notes
 
 
-def describe(plan: Plan, expected: Forecast, told: Sequence[str] = ()) -> dict[str, object]:
+def describe(
+    plan: Plan, expected: Forecast, told: Sequence[str] = (), shares: Sequence[Share] = ()
+) -> dict[str, object]:
     """Return what a plan says.
 
     Args:
         plan: the plan.
         expected: what it will cost.
         told: more that the user should know.
+        shares: how the work on each of the plan's adapters is shared out.
 
     Returns:
         Keys ``variants`` (recipes, without paths), ``rows`` (one per row and variant), ``bytes_read`` (usually),
-        ``bytes_read_at_most`` and ``bytes_written`` (of tensors), ``seconds`` (of the run), ``compute_seconds`` (of
-        them, arithmetic, all workers together), ``read_rate`` and ``write_rate`` (bytes per second and thread, as
-        measured), ``peak_memory`` (resident bytes), ``workers``, ``block_bytes``, ``keep_bytes``, ``warnings``, and
-        ``merges``: for each merge that is a source of this one, ``reference``, ``rows`` (without lanes) and
-        ``bytes_read`` to prepare it.
+        ``bytes_read_at_most`` and ``bytes_written`` (of tensors), ``seconds`` (of the run; None where adapters are
+        made), ``compute_seconds`` (of them, arithmetic, all workers together), ``read_rate`` and ``write_rate`` (bytes
+        per second and thread, as measured), ``peak_memory`` (resident bytes), ``workers``, ``block_bytes``,
+        ``keep_bytes``, ``warnings``, ``merges``: for each merge that is a source of this one, ``reference``, ``rows``
+        (without lanes) and ``bytes_read`` to prepare it; and ``adapters``: for each that is made, ``recipe``,
+        ``modules``, ``whole`` (tensors), ``bytes_read``, ``bytes_written`` (at most), ``peak_memory`` and ``workers``.
     """
     lanes = [lane for own in expected.lanes for lane in own]
     jobs = [(row, job) for row in plan.rows for job in row.jobs]
+    used = [each.workers for each in shares] + ([expected.budget.workers] if plan.rows or not shares else [])
+    notes = [*plan.warnings, *(note for each in plan.adapters for note in each.warnings)]
     return {
         "variants": [resolved.recipe.canonical() for resolved in plan.variants],
         "rows": [_row(plan, row, job, lane) for (row, job), lane in zip(jobs, lanes, strict=True)],
-        "bytes_read": expected.bytes_read,
-        "bytes_read_at_most": expected.bytes_read_at_most,
-        "bytes_written": expected.bytes_written,
-        "seconds": expected.seconds,
+        "bytes_read": expected.bytes_read + sum(each.bytes_read for each in plan.adapters),
+        "bytes_read_at_most": plan.bytes_read_at_most,
+        "bytes_written": plan.bytes_written,
+        "seconds": None if plan.adapters else expected.seconds,
         "compute_seconds": expected.compute_seconds,
         "read_rate": _per_second(expected.reading.seconds),
         "write_rate": _per_second(expected.writing.seconds),
-        "peak_memory": expected.budget.peak_memory,
-        "workers": expected.budget.workers,
+        "peak_memory": max([expected.budget.peak_memory, *(each.peak_memory for each in shares)]),
+        "workers": max(used),
         "block_bytes": expected.budget.block_bytes,
         "keep_bytes": expected.budget.keep_bytes,
-        "warnings": [*told, *(note for each in merges_in(plan) for note in each.plan.warnings), *plan.warnings],
+        "warnings": [*told, *(note for each in merges_in(plan) for note in each.plan.warnings), *notes],
         "merges": [_merge(each) for each in merges_in(plan)],
+        "adapters": [_described(each, share) for each, share in zip(plan.adapters, shares, strict=True)],
+    }
+
+
+def _described(adapter: AdapterPlan, share: Share) -> Mapping[str, object]:
+    """Describe an adapter that is made."""
+    return {
+        "recipe": adapter.recipe.canonical(),
+        "modules": [{**asdict(each), "bytes_written": each.bytes_written} for each in adapter.modules],
+        "whole": [
+            {"tensor": name, "shape": list(spec.shape), "dtype": str(spec.dtype)}
+            for name, spec in adapter.whole.items()
+        ],
+        "bytes_read": adapter.bytes_read,
+        "bytes_written": adapter.bytes_written,
+        "peak_memory": share.peak_memory,
+        "workers": share.workers,
     }
 
 

@@ -17,11 +17,11 @@ import numpy as np
 from cuvee.execute.merged import Merged, merges_in
 from cuvee.execute.reading import Bytes, read_pieces
 from cuvee.execute.rehearsal import Rehearsal, Rehearsals
-from cuvee.plan.limits import Budget, Limits, budget_of, cells_per_block, resident_memory, sizes_to_keep
+from cuvee.plan.limits import Budget, InTorch, Limits, budget_of, cells_per_block, resident_memory, sizes_to_keep
 from cuvee.plan.planner import Plan, used
 from cuvee.plan.strips import Strip
 
-__all__ = ["Forecast", "Rate", "forecast"]
+__all__ = ["Forecast", "Rate", "forecast", "torch_jobs"]
 
 READS = 24  # blocks of the inputs that are read to see how fast that is
 READ_SECONDS = 0.25  # after which no more are read: the inputs lie on a slow disk
@@ -86,8 +86,7 @@ def forecast(plan: Plan, limits: Limits, folder: Path | None = None) -> Forecast
     resident = resident_memory()  # before rehearsals load what the run will have loaded
     rehearsals = Rehearsals()
     tried = _tried(rehearsals, plan)
-    in_torch = {id(job) for strip, own in tried
-                for job, one in zip(strip.joined.jobs, own, strict=True) if one.lane == "tensors"}  # fmt: skip
+    in_torch = _in_torch(tried)
     budget = budget_of(plan, limits, lambda _, job: id(job) in in_torch, resident)
     compute = sum(
         one.per_cell * strip.joined.cells + one.per_element * strip.joined.size
@@ -114,6 +113,22 @@ def forecast(plan: Plan, limits: Limits, folder: Path | None = None) -> Forecast
         writing=writing,
         lanes=[lanes[id(row)] for row in plan.rows],
     )
+
+
+def torch_jobs(plan: Plan) -> InTorch:
+    """Return what says which jobs of a plan's strips compute on torch tensors, as a rehearsal shows."""
+    jobs = _in_torch(_tried(Rehearsals(), plan))
+    return lambda _, job: id(job) in jobs
+
+
+def _in_torch(tried: Sequence[tuple[Strip, Sequence[Rehearsal]]]) -> set[int]:
+    """Return the ids of the jobs that compute on torch tensors."""
+    return {
+        id(job)
+        for strip, own in tried
+        for job, one in zip(strip.joined.jobs, own, strict=True)
+        if one.lane == "tensors"
+    }
 
 
 def _tried(rehearsals: Rehearsals, plan: Plan) -> list[tuple[Strip, list[Rehearsal]]]:

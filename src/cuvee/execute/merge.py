@@ -4,20 +4,21 @@ import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from itertools import combinations
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cuvee.errors import CuveeWarning, OutputError, PlanError, RecipeError
-from cuvee.execute.adapter.merge import merge_adapters
+from cuvee.execute.adapter.outputs import AdapterOutputs
 from cuvee.execute.companions import companions
 from cuvee.execute.forecast import Forecast, forecast
 from cuvee.execute.history import run_name
 from cuvee.execute.merged import merges_in, open_sources
-from cuvee.execute.report import Report
+from cuvee.execute.report import Progress, Report, together
 from cuvee.execute.run import execute
 from cuvee.methods.registry import find_method
 from cuvee.plan.limits import Limits, budget_of
-from cuvee.plan.planner import make_plan
+from cuvee.plan.planner import Plan, make_plan
 from cuvee.recipe.recipe import Recipe
 from cuvee.recipe.several import recipes_of
 from cuvee.resolve import Resolved
@@ -77,8 +78,6 @@ def merge(
     outs = {Path(out) / name if len(recipes) > 1 else Path(out): each for name, each in recipes.items()}
     if len(recipes) > 1 and is_single_file(Path(out)):
         raise OutputError(f"{out} is one file; the recipes make {len(recipes)} results. Give a folder.")
-    if len(recipes) == 1 and recipes[next(iter(recipes))].output.adapter:
-        return merge_adapters(recipes[next(iter(recipes))], Path(out), overwrite=overwrite, sync=sync)
     return merge_variants(outs, overwrite=overwrite, sync=sync, limits=limits, progress=progress)
 
 
@@ -108,64 +107,61 @@ def merge_variants(
     """
     if not recipes:
         raise RecipeError("there is no recipe to merge; give at least one output with its recipe.")
-    made = [Recipe.of(recipe) for recipe in recipes.values()]
-    if any(recipe.output.adapter for recipe in made):
-        raise RecipeError(
-            "an adapter is merged by itself: give its recipe to cuvee.merge alone.", ("output", "adapter")
-        )
+    made = [(number, Path(out), Recipe.of(recipe)) for number, (out, recipe) in enumerate(recipes.items())]
+    limits = limits or Limits()
     with open_sources() as sources, ExitStack() as stack:
-        resolved = [sources.resolve(recipe) for recipe in made]
+        adapters = AdapterOutputs([each for each in made if each[2].output.adapter], limits, stack)
+        others = [each for each in made if not each[2].output.adapter]
+        resolved = [sources.resolve(recipe) for _, _, recipe in others]
         plan = make_plan(resolved)
         read = [own.recipe.origin.path for own in resolved if own.recipe.origin is not None]
-        inputs = [*sources.paths, *read]
-        writers: list[SafetensorsWriter] = []
+        inputs = [*sources.paths, *adapters.paths, *read]
         run = run_name(plan)
-        for variant, out in enumerate(recipes):
-            writer = SafetensorsWriter(
+        writers = [
+            SafetensorsWriter(
                 out,
                 list(plan.outputs[variant].items()),
                 Arrangement(
-                    shard_bytes=resolved[variant].recipe.output.shard_size,
+                    shard_bytes=recipe.output.shard_size,
                     folders=folders_of(resolved[variant].sources[resolved[variant].donor]),
                 ),
-                _metadata(plan.variants[variant]),
+                _metadata(resolved[variant]),
                 overwrite=overwrite,
                 sync=sync,
                 inputs=inputs,
                 run=run,
             )
-            _check_apart(writer, writers)
-            writers.append(writer)
-        expected = forecast(plan, limits or Limits(), writers[0].out.parent)
+            for variant, (_, out, recipe) in enumerate(others)
+        ]
+        _check_apart([*(writer.out for writer in writers), *adapters.check_places(inputs, overwrite=overwrite)])
+        told = Progress(progress, adapters.nbytes)
+        expected = forecast(plan, limits, writers[0].out.parent) if writers else None
         for writer in writers:
             stack.enter_context(writer)
-        journals = [writer.journal for writer in writers]
-        report = execute(plan, writers, expected.budget, _toward(expected, progress), journals)
-        report.expected = expected
-        report.notes[:0] = [*(note for each in merges_in(plan) for note in each.plan.warnings), *plan.warnings]
-        for variant, writer in enumerate(writers):
-            for name, data in companions(plan, variant, writer.out, report).items():
-                writer.add_file(name, data)
-        for writer in writers:
-            writer.finish()
+        if expected is not None:
+            told.total += expected.bytes_read + expected.bytes_written
+        reports = adapters.write(stack, told, inputs, overwrite=overwrite, sync=sync)
+        if expected is not None:
+            numbers = tuple(number for number, _, _ in others)
+            reports[numbers] = _carry_out(plan, writers, expected, told)
+    return together(reports)
+
+
+def _carry_out(
+    plan: Plan, writers: Sequence[SafetensorsWriter], expected: Forecast, progress: Callable[[int], None]
+) -> Report:
+    """Make checkpoints, and put them in place."""
+    report = execute(plan, writers, expected.budget, progress, [writer.journal for writer in writers])
+    report.expected = expected
+    report.notes[:0] = [*(note for each in merges_in(plan) for note in each.plan.warnings), *plan.warnings]
+    for variant, writer in enumerate(writers):
+        for name, data in companions(plan, variant, writer.out, report).items():
+            writer.add_file(name, data)
+    for writer in writers:
+        writer.finish()
     if is_missing():  # of no interest to those who get the model
         report.notes.append(MISSING)
     return report
-
-
-def _toward(expected: Forecast, progress: Callable[[int, int], None] | None) -> Callable[[int], None]:
-    """Tell of bytes moved, and how many there will be; where a guess was wrong there are more."""
-    if progress is None:
-        return lambda _: None
-    moved = 0
-    tell = progress
-
-    def count(nbytes: int) -> None:
-        nonlocal moved
-        moved += nbytes
-        tell(nbytes, max(expected.bytes_read + expected.bytes_written, moved))
-
-    return count
 
 
 def _metadata(resolved: Resolved) -> dict[str, str]:
@@ -177,12 +173,12 @@ def _metadata(resolved: Resolved) -> dict[str, str]:
     return written | ({CODE: "/".join(code)} if recipe.output.custom_code and code else {})
 
 
-def _check_apart(writer: SafetensorsWriter, others: Sequence[SafetensorsWriter]) -> None:
+def _check_apart(outs: Sequence[Path]) -> None:
     """Refuse an output that is another one, or lies in it or around it."""
-    for other in others:
-        if writer.out in (other.out, *other.out.parents) or other.out in writer.out.parents:
+    for other, out in combinations(outs, 2):
+        if out in (other, *other.parents) or other in out.parents:
             raise OutputError(
-                f"The outputs {other.out} and {writer.out} would touch each other. Give each recipe a place of its own."
+                f"The outputs {other} and {out} would touch each other. Give each recipe a place of its own."
             )
 
 

@@ -2,15 +2,16 @@
 
 import resource
 import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cuvee.execute.forecast import Forecast
 
-__all__ = ["Meter", "Report"]
+__all__ = ["Meter", "Progress", "Report", "together"]
 
 MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, others kilobytes
 
@@ -66,6 +67,53 @@ class Meter:
             inputs=digests[0],
             outputs=digests[1],
         )
+
+
+class Progress:
+    """Tells of bytes moved, and how many there will be; where a guess was wrong there are more. For any thread.
+
+    Args:
+        tell: called with the bytes moved since its last call and the bytes to move in all; None tells nobody.
+        total: bytes to move in all.
+
+    Attributes:
+        total: the same; may change when more is known.
+    """
+
+    def __init__(self, tell: Callable[[int, int], None] | None, total: int) -> None:
+        self._tell = tell
+        self._moved = 0
+        self._lock = threading.Lock()
+        self.total = total
+
+    def __call__(self, nbytes: int) -> None:
+        """Tell of bytes that were moved."""
+        if self._tell is not None:
+            with self._lock:
+                self._moved += nbytes
+                total = max(self.total, self._moved)
+            self._tell(nbytes, total)
+
+
+def together(reports: Mapping[Sequence[int], Report]) -> Report:
+    """Return what runs cost that were made one after the other; of one, what it says itself.
+
+    Args:
+        reports: by the numbers of the outputs that each made.
+    """
+    if len(reports) == 1:
+        return next(iter(reports.values()))
+    outputs = {n: each for numbers, own in reports.items() for n, each in zip(numbers, own.outputs, strict=True)}
+    return Report(
+        seconds=sum(each.seconds for each in reports.values()),
+        cpu_seconds=sum(each.cpu_seconds for each in reports.values()),
+        bytes_read=sum(each.bytes_read for each in reports.values()),
+        bytes_written=sum(each.bytes_written for each in reports.values()),
+        peak_memory=max(each.peak_memory for each in reports.values()),
+        notes=list(dict.fromkeys(note for each in reports.values() for note in each.notes)),
+        inputs={key: digests for each in reports.values() for key, digests in each.inputs.items()},
+        outputs=[outputs[number] for number in sorted(outputs)],
+    )
 
 
 def _peak_memory() -> int:

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from cuvee.digest import Digests, digest_of_set
 from cuvee.errors import CuveeError, FormatError, SourceError, some
-from cuvee.execute.adapter.folder import adapter_digests
-from cuvee.execute.adapter.merge import merged_adapter
+from cuvee.execute.adapter.extract import extracted_digests
+from cuvee.execute.adapter.merge import merged_digests
 from cuvee.execute.merged import Merged, open_sources
 from cuvee.execute.provenance import FORMAT, record_of
 from cuvee.execute.run import execute
@@ -169,16 +169,19 @@ class _Nowhere:
 def _replay(record: Mapping[str, Any], limits: Limits) -> Finding:
     """Merge as recorded, and compare the digests of the result."""
     try:
-        found = _again(Recipe.of(record["recipe"]), limits)
+        found = _again(record["recipe"], limits)
     except CuveeError as error:
         return Finding(part="replay", state="missing", text=f"the merge cannot be done again: {error}")
     return _compared("replay", record["output"]["tensors"], found, "merging again gives another result")
 
 
-def _again(recipe: Recipe, limits: Limits) -> Mapping[str, str]:
-    """Merge once more, writing nothing; return the digests of the result."""
+def _again(recorded: Mapping[str, Any], limits: Limits) -> Mapping[str, str]:
+    """Merge, or extract, once more, writing nothing; return the digests of the result."""
+    if isinstance(recorded.get("extract"), dict):
+        return extracted_digests(recorded["extract"], limits)
+    recipe = Recipe.of(recorded)
     if recipe.output.adapter:
-        return adapter_digests(merged_adapter(recipe).adapter)
+        return merged_digests(recipe, limits)
     with open_sources() as sources:
         plan = make_plan([sources.resolve(recipe)])
         return execute(plan, [_Nowhere()], budget_of(plan, limits)).outputs[0]

@@ -16,7 +16,20 @@ from cuvee.plan.strips import Strip
 from cuvee.tensors.passes import PIECE
 from cuvee.tensors.ranks import FEW, most_candidates
 
-__all__ = ["PLACE", "Budget", "Limits", "budget_of", "cells_per_block", "resident_memory", "sizes_to_keep"]
+__all__ = [
+    "PLACE",
+    "Budget",
+    "InTorch",
+    "Limits",
+    "Share",
+    "budget_of",
+    "cells_per_block",
+    "memory_of_process",
+    "resident_memory",
+    "share_out",
+    "sizes_to_keep",
+    "strip_memory",
+]
 
 INTERPRETER = 112 << 20  # resident bytes of Python, numpy, the compiled kernels and this package
 LOADED = 40 << 20  # of them, what is loaded or made after the plan, whatever else the process holds by then
@@ -85,6 +98,21 @@ class Budget:
     peak_memory: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """How pieces of work that take much memory are shared out, within limits.
+
+    Attributes:
+        workers: threads.
+        room: bytes that the pieces under way may take together; None sets no limit.
+        peak_memory: resident bytes in all, interpreter included, at most.
+    """
+
+    workers: int
+    room: int | None
+    peak_memory: int
+
+
 def resident_memory() -> int:
     """Return the bytes that this process holds in memory now; 0 where the system does not tell."""
     with suppress(OSError), Path("/proc/self/statm").open() as status:
@@ -122,16 +150,58 @@ def budget_of(plan: Plan, limits: Limits, in_torch: InTorch = lambda _row, _job:
         elif workers > 1:
             workers -= 1
         else:
-            held = f", of which this process holds {resident / 1e6:,.0f} MB already" if resident > INTERPRETER else ""
-            limit = f"{limits.memory / 1e6:,.{0 if limits.memory >= 1_000_000 else 3}f}"
-            raise PlanError(
-                f"{row}: this tensor needs {peak / 1e6:,.0f} MB of memory in all, with one worker and the smallest "
-                f"blocks{held}; the limit is {limit} MB. Allow {-(-peak // 1_000_000)} MB or more."
-            )
+            raise _too_little(f"{row}: this tensor", "with one worker and the smallest blocks", peak, limits, resident)
     usual = KEPT + max(resident + LOADED - INTERPRETER, 0)
     spare = max((usual if limits.memory is None else limits.memory) - peak, 0)
     keep = _kept(plan, workers, spare)
     return Budget(workers=workers, block_bytes=block_bytes, keep_bytes=keep, peak_memory=peak + keep)
+
+
+def _too_little(what: str, how: str, peak: int, limits: Limits, resident: int) -> PlanError:
+    """Make the error about a limit on memory that does not suffice."""
+    held = f", of which this process holds {resident / 1e6:,.0f} MB already" if resident > INTERPRETER else ""
+    memory = limits.memory or 0
+    limit = f"{memory / 1e6:,.{0 if memory >= 1_000_000 else 3}f}"
+    return PlanError(
+        f"{what} needs {peak / 1e6:,.0f} MB of memory in all, {how}{held}; the limit is {limit} MB. Allow "
+        f"{-(-peak // 1_000_000)} MB or more."
+    )
+
+
+def share_out(needs: Sequence[tuple[str, int]], limits: Limits, fixed: int, resident: int = 0) -> Share:
+    """Decide how many pieces of work are done at once.
+
+    Args:
+        needs: for each piece what messages call it, and the bytes it takes.
+        limits: what all may use.
+        fixed: bytes that are taken whatever runs.
+        resident: bytes that the process held in memory before.
+
+    Raises:
+        PlanError: a piece by itself takes more memory than the limit; names it, and what would do.
+    """
+    name, most = max(needs, key=lambda need: need[1], default=("", 0))
+    workers = max(1, min(limits.workers, len(needs)))
+    together = sum(sorted((memory for _, memory in needs), reverse=True)[:workers])
+    if limits.memory is None:
+        return Share(workers=workers, room=None, peak_memory=fixed + workers * WORKER + together)
+    if fixed + WORKER + most > limits.memory:
+        raise _too_little(f"{name}: this", "with one worker", fixed + WORKER + most, limits, resident)
+    while fixed + workers * WORKER + most > limits.memory:
+        workers -= 1
+    room = limits.memory - fixed - workers * WORKER
+    return Share(workers=workers, room=room, peak_memory=fixed + workers * WORKER + min(together, room))
+
+
+def memory_of_process(resident: int, *, torch: bool = False) -> int:
+    """Return the resident bytes of the process itself while it runs: interpreter, libraries, and what it held before.
+
+    Args:
+        resident: bytes that it holds in memory already; 0 if that is not known.
+        torch: it will load torch.
+    """
+    is_there = resident and "torch" in sys.modules
+    return max(INTERPRETER, resident + LOADED) + (FRAMEWORK if torch and not is_there else 0)
 
 
 def cells_per_block(row: Row, block_bytes: int) -> int:
@@ -175,18 +245,16 @@ def _fixed_memory(plan: Plan, in_torch: InTorch, resident: int) -> int:
         sampled = max(sampled, SAMPLED * PIECE * num_pieces(size) * num_models)
     num_jobs = sum(len(row.jobs) for row in plan.rows)
     known = ROW * len(plan.rows) + JOB * num_jobs + max(counts, default=0) + sampled
-    process = max(INTERPRETER, resident + LOADED)
-    is_there = resident and "torch" in sys.modules
-    return process + (FRAMEWORK if torch and not is_there else 0) + known
+    return memory_of_process(resident, torch=torch) + known
 
 
 def _largest(plan: Plan, block_bytes: int, in_torch: InTorch) -> tuple[int, str]:
     """Return what one worker needs for the strip that takes most, and that one's name."""
-    needed = ((_strip_memory(strip, block_bytes, in_torch), strip.joined.name) for strip in plan.strips)
+    needed = ((strip_memory(strip, block_bytes, in_torch), strip.joined.name) for strip in plan.strips)
     return max(needed, default=(0, ""))
 
 
-def _strip_memory(strip: Strip, block_bytes: int, in_torch: InTorch) -> int:
+def strip_memory(strip: Strip, block_bytes: int, in_torch: InTorch) -> int:
     """Predict what one worker needs for a strip: its buffers, and what the job that needs most takes to compute."""
     row = strip.joined
     elements = min(row.size, row.cell * cells_per_block(row, block_bytes))

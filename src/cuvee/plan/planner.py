@@ -26,6 +26,7 @@ from cuvee.plan.account import (
     rules_without_effect,
     unlike_configuration,
 )
+from cuvee.plan.modules import AdapterPlan
 from cuvee.plan.pools import Pools
 from cuvee.plan.rows import CELL, Domain, Input, Job, Row
 from cuvee.plan.strips import Strip, strips_of
@@ -50,6 +51,7 @@ class Plan:
         outputs: for each variant, name and specification of every output tensor, in the donor's order.
         config: for each variant, what has to change in the donor's configuration.
         warnings: what the user should know, once per fact.
+        adapters: merges of adapters to adapters that are made besides.
     """
 
     variants: Sequence[Resolved]
@@ -58,6 +60,7 @@ class Plan:
     outputs: Sequence[Mapping[str, TensorSpec]]
     config: Sequence[Mapping[str, object]]
     warnings: Sequence[str]
+    adapters: Sequence[AdapterPlan] = ()
 
     def readings(self, job: Job, *, most: bool = False) -> int:
         """Return how often a job usually reads its row, or at most: once per pass and once to merge."""
@@ -83,12 +86,17 @@ class Plan:
     @cached_property
     def bytes_read(self) -> int:
         """Bytes usually read from the inputs."""
-        return self.preparation + sum(self.row_bytes_read(row) for row in self.rows)
+        return self._besides + sum(self.row_bytes_read(row) for row in self.rows)
 
     @cached_property
     def bytes_read_at_most(self) -> int:
         """Bytes read from the inputs where no guess is right."""
-        return self.preparation + sum(self.row_bytes_read(row, most=True) for row in self.rows)
+        return self._besides + sum(self.row_bytes_read(row, most=True) for row in self.rows)
+
+    @property
+    def _besides(self) -> int:
+        """Bytes read that no row reads."""
+        return self.preparation + sum(each.bytes_read for each in self.adapters)
 
     def row_bytes_read(self, row: Row, *, most: bool = False) -> int:
         """Return the bytes that a row usually reads, or at most; jobs share what they read at the same time."""
@@ -101,8 +109,9 @@ class Plan:
 
     @property
     def bytes_written(self) -> int:
-        """Bytes of tensors written, all variants together."""
-        return sum(spec.nbytes for outputs in self.outputs for spec in outputs.values())
+        """Bytes of tensors written, all variants together; of adapters whose ranks an error decides, at most."""
+        written = sum(spec.nbytes for outputs in self.outputs for spec in outputs.values())
+        return written + sum(each.bytes_written for each in self.adapters)
 
 
 def used(job: Job) -> list[int]:

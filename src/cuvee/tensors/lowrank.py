@@ -22,7 +22,15 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["BLOCK_BYTES", "LowRankFactors", "factor_product", "factor_rows", "memory_of"]
+__all__ = [
+    "BLOCK_BYTES",
+    "LowRankFactors",
+    "factor_product",
+    "factor_rows",
+    "memory_of",
+    "memory_of_product",
+    "readings_of",
+]
 
 BLOCK_BYTES = 1 << 25
 """Bytes of a block of rows in float64."""
@@ -49,7 +57,7 @@ class LowRankFactors:
 def factor_product(
     left: Floats, right: Floats, *, rank: int | None = None, error: float | None = None
 ) -> LowRankFactors:
-    """Return the best factors of some rank of a product. Takes the memory of the factors in float64, twice.
+    """Return the best factors of some rank of a product. Takes the memory of `memory_of_product`.
 
     Args:
         left: (rows, r), finite.
@@ -99,7 +107,7 @@ def factor_rows(
         The factors; the error is measured on them, as they are rounded to float32.
     """
     rows, width = shape
-    step = max(block_bytes // (8 * max(width, 1)), 1)
+    step = _block_of(shape, block_bytes) // (8 * max(width, 1))
     spans = [(first, min(first + step, rows)) for first in range(0, rows, step)]
     tall = rows >= width
     squares, vectors = _spectrum(_gram_of_columns(read, spans, width) if tall else _gram_of_rows(read, spans, rows))
@@ -122,12 +130,43 @@ def factor_rows(
     return LowRankFactors(left, right, norm, missing / norm if norm else 0.0)
 
 
-def memory_of(shape: tuple[int, int], block_bytes: int = BLOCK_BYTES) -> int:
-    """Return the bytes that `factor_rows` takes at most, beside the factors: the Gram matrix, its vectors, blocks.
+def memory_of(shape: tuple[int, int], rank: int, reading: int = 1, block_bytes: int = BLOCK_BYTES) -> int:
+    """Return the bytes that `factor_rows` takes at most, its result included.
 
-    The solver holds the Gram matrix three times over.
+    While the Gram matrix grows, a block is added to it. Then the solver holds it four times over. Afterwards there are
+    its vectors, the factors with what they are made of, and blocks of matrix and product.
+
+    Args:
+        shape: (rows, width) of the matrix.
+        rank: of the result, at most.
+        reading: blocks' memory that reading a block takes, that block included.
+        block_bytes: bytes of a block, at most, unless one row is larger.
     """
-    return 4 * 8 * min(shape) ** 2 + 3 * max(block_bytes, 8 * shape[1])
+    rows, width = shape
+    short, block = min(shape), _block_of(shape, block_bytes)
+    factors = 20 * width * rank + 4 * rows * rank if rows >= width else 12 * rows * rank + 32 * width * rank
+    return max(
+        2 * 8 * short**2 + (1 + reading) * block,
+        4 * 8 * short**2,
+        8 * short**2 + factors + max(2 + reading, 4) * block,
+    )
+
+
+def memory_of_product(rows: int, width: int, rank: int) -> int:
+    """Return the bytes that `factor_product` takes at most, its arguments (in float64) and result included."""
+    return 40 * (rows + width) * rank + 64 * rank**2
+
+
+def readings_of(shape: tuple[int, int], block_bytes: int = BLOCK_BYTES) -> float:
+    """Return how many times over `factor_rows` reads a matrix."""
+    blocks = -(-8 * shape[0] * shape[1] // _block_of(shape, block_bytes)) if shape[0] * shape[1] else 0
+    return 3.0 if shape[0] >= shape[1] else 2 + (blocks + 1) / 2
+
+
+def _block_of(shape: tuple[int, int], block_bytes: int) -> int:
+    """Return the bytes of a block: whole rows, one at least, and no more than there are."""
+    row = 8 * max(shape[1], 1)
+    return row * min(max(block_bytes // row, 1), max(shape[0], 1))
 
 
 def _kept(squares: Floats, rank: int | None, error: float | None) -> int:

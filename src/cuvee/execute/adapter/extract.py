@@ -1,38 +1,43 @@
 """From a base and a fine-tuned model to a low-rank adapter of what they differ by.
 
-Matrices of linear layers become factors. All else that differs (embeddings, norms, biases, kernels of convolutions,
-packed experts) is listed with the norm of its difference, and saved as a whole where that is asked for.
+Matrices of linear layers become factors; the biases of these layers go with them. All else that differs (embeddings,
+norms, kernels of convolutions, packed experts) is listed with the norm of its difference, and saved as a whole where
+that is asked for.
 """
 
 import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from cuvee.digest import Digests, digest_of_set
-from cuvee.errors import MergeError, PlanError, RecipeError
-from cuvee.execute.adapter.folder import Origin, check_folder, write_adapter
-from cuvee.execute.report import Meter, Report
+from cuvee.digest import digest_of_set
+from cuvee.errors import FormatError, RecipeError
+from cuvee.execute.adapter.difference import READING, Difference
+from cuvee.execute.adapter.folder import Made, Origin, require_folder, write_adapter
+from cuvee.execute.adapter.tasks import Count, Task, carry_out
+from cuvee.execute.adapter.whole import WholeTensor
+from cuvee.execute.report import Meter, Progress, Report
+from cuvee.plan.limits import Limits, Share, memory_of_process, resident_memory, share_out
 from cuvee.recipe.licence import licence_of
 from cuvee.recipe.rule import Output
 from cuvee.sources.adapter.lowrank import is_transposed
 from cuvee.sources.open import open_source
 from cuvee.sources.strict_json import shown
 from cuvee.spec import Source
-from cuvee.tensors.lowrank import factor_rows
-from cuvee.tensors.widen import widened
-from cuvee.writers.adapter import ROOT, Adapter, ModuleFactors, Whole
+from cuvee.tensors.lowrank import factor_rows, memory_of, readings_of
+from cuvee.writers.adapter import ROOT, Adapter, ModuleFactors
+from cuvee.writers.spool import Spool
+from cuvee.writers.target import check_target
 
-__all__ = ["Extracted", "Extraction", "Remainder", "extract"]
+__all__ = ["Extracted", "Extraction", "Remainder", "extract", "extracted_digests"]
 
 EMBEDDING = re.compile(r"(?!embed_out).*embed.*|wte|wpe|shared|\w*_?emb|relative_attention_bias", re.IGNORECASE)
-PIECE = 1 << 20  # elements read at a time where shapes do not matter
+RECORDED = "base", "finetuned", "rank", "error", "save_others"
+SPARE = 32 << 20  # bytes for digests and what is copied
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,11 +98,13 @@ def extract(
     error: float | None = None,
     save_others: bool = False,
     overwrite: bool = False,
+    limits: Limits | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Extraction:
     """Extract a low-rank adapter from a base and a fine-tuned model.
 
-    Reads rows of both a block at a time. Takes the memory of the adapter and, for the largest matrix, that of
-    `cuvee.tensors.lowrank.memory_of`: four float64 matrices of its shorter side, and some blocks of 32 MiB.
+    Both are read a block at a time; matrices are worked on several at once. A matrix takes four float64 matrices of its
+    shorter side, its factors, and some blocks of 32 MiB.
 
     Args:
         base: reference of the base; see `cuvee.open_source`.
@@ -107,102 +114,236 @@ def extract(
         error: instead of a rank, the relative error (Frobenius) that each matrix may have.
         save_others: put other tensors that differ into the adapter as a whole, where PEFT can (``modules_to_save``).
         overwrite: replace a checkpoint or adapter that stands at `out`.
+        limits: workers and memory; they do not change the result.
+        progress: called from workers with the bytes moved since its last call and the bytes to move in all.
 
     Raises:
         RecipeError: not one of rank and error is given, or it is out of range.
-        PlanError: the models differ in names or shapes.
+        PlanError: the models differ in names or shapes, or a matrix takes more memory than the limit.
         MergeError: a weight is not finite.
         OutputError: the output cannot be written.
     """
-    settings = Output(adapter=True, rank=rank, error=error)
+    meter = Meter()
+    require_folder(Path(out))
+    with ExitStack() as stack:
+        work = _Extract(base, finetuned, _settings(rank, error), stack, save_others=save_others)
+        check_target(out, overwrite=overwrite, inputs=work.paths)
+        told = Progress(progress, 0)
+        work.run(Path(out), work.share(limits or Limits()), told)
+        report = write_adapter(work.made(), Path(out), meter, told, stack, overwrite=overwrite, inputs=work.paths)
+    unchanged = sum(norm == 0 for norm in work.norms.values())
+    return Extraction(modules=work.modules, others=work.others(), unchanged=unchanged, report=report)
+
+
+def extracted_digests(recorded: Mapping[str, Any], limits: Limits) -> Mapping[str, str]:
+    """Extract once more as a record says, keeping nothing; return the digests of the result.
+
+    Args:
+        recorded: what an adapter's record has under ``extract``.
+        limits: workers and memory.
+
+    Raises:
+        FormatError: it is not what an extraction records.
+        CuveeError: see `extract`.
+    """
+    base, finetuned, rank, error, save_others = (recorded.get(key) for key in RECORDED)
+    if not isinstance(base, str) or not isinstance(finetuned, str) or not isinstance(save_others, bool):
+        raise FormatError(
+            f"the record says of the extraction {shown(dict(recorded))}; expected the places of base and model, and "
+            "what was asked for."
+        )
+    with ExitStack() as stack:
+        work = _Extract(base, finetuned, _settings(rank, error), stack, save_others=save_others)
+        work.run(None, work.share(limits), lambda _: None)
+        return work.made().digests()
+
+
+def _settings(rank: int | None, error: float | None) -> Output:
+    """Verify what is asked for."""
     if rank is None and error is None:
         raise RecipeError("an adapter to extract needs a rank or an error: --rank 16, or --error 0.1.")
-    check_folder(Path(out))
-    meter = Meter()
-    with closing(open_source(base)) as first, closing(open_source(finetuned)) as second:
-        pair = _Pair(first, second)
-        norms = pair.norms()
-        adapter = Adapter(settings={"base_model_name_or_path": os.fspath(base)})
-        modules = _factors(pair, norms, settings, adapter)
-        if save_others:
-            _save(pair, norms, adapter)
-        saved = {name.removeprefix(ROOT) for name in adapter.whole}
-        done = {f"{each.module}.weight" for each in modules}
-        others = [
-            Remainder(name=n, norm=norm, saved=n in saved) for n, norm in norms.items() if norm != 0 and n not in done
+    return Output(adapter=True, rank=rank, error=error)
+
+
+class _Extract:
+    """An extraction: opened, then carried out.
+
+    Attributes:
+        paths: files and folders that are read.
+        modules: the matrices that became factors.
+        norms: of every tensor's difference.
+    """
+
+    def __init__(
+        self, base: str | Path, finetuned: str | Path, settings: Output, stack: ExitStack, *, save_others: bool
+    ) -> None:
+        self._settings, self._stack, self._save_others = settings, stack, save_others
+        sources = []
+        for place in (base, finetuned):
+            sources.append(open_source(place))
+            stack.callback(sources[-1].close)
+        self._pair = Difference(*sources)
+        self._named = os.fspath(base)
+        self._matrices = [name for name in self._pair.base.header if _is_linear(name, self._pair.base)]
+        self._adapter: Adapter | None = None
+        self._saved: set[str] = set()
+        self._moved = 0
+        self.paths: Sequence[Path] = [path for source in sources for path in source.paths]
+        self.modules: list[Extracted] = []
+        self.norms: Mapping[str, float] = {}
+
+    def share(self, limits: Limits) -> Share:
+        """Decide how the work is shared out, as if every matrix differed.
+
+        Raises:
+            PlanError: a matrix by itself takes more memory than the limit; names it, and what would do.
+        """
+        resident = resident_memory()
+        tasks = [(each.name, each.memory) for each in self._pair.measures()]
+        tasks += [(_module(name), self._memory(name)) for name in self._matrices]
+        return share_out(tasks, limits, memory_of_process(resident) + SPARE, resident)
+
+    def run(self, out: Path | None, share: Share, progress: Count) -> None:
+        """Extract; what is made waits in a spool.
+
+        Args:
+            out: where it will go; None keeps only digests.
+            share: how the work is shared out.
+            progress: called from workers with the bytes moved since the last call.
+        """
+        pair = self._pair
+        pair.fetch()
+        total = sum(map(pair.cost, pair.base.header))
+        _expect(progress, total + sum(map(self._cost, self._matrices)))
+        carry_out(pair.measures(), share, progress)
+        self.norms = pair.norms()
+        changed = [name for name in self._matrices if self.norms[name] != 0]
+        self._moved = total + sum(map(self._cost, changed))
+        spool = Spool(out)
+        self._stack.callback(spool.close)
+        modules = {_module(name): is_transposed(_module(name), False, pair.base.config) for name in changed}
+        self._adapter = Adapter(list(modules), spool, {})
+        found: dict[str, Extracted] = {}
+        tasks = [
+            Task(name=_module(name), memory=self._memory(name), do=partial(self._factor, name, found, modules))
+            for name in changed
         ]
-        notes = [*map(_said, modules), *map(_told, others)]
-        origin = _origin(pair, settings, notes)
+        tasks += self._wholes(modules)
+        written = sum(4 * sum(pair.base.header[name].shape) * self._rank(name) for name in changed)
+        _expect(progress, self._moved + written + sum(spec.nbytes for spec in spool.header.values()))
+        carry_out(tasks, share, progress)
+        self.modules = [found[module] for module in modules]
         pair.check_unchanged()
-    report = write_adapter(adapter, origin, Path(out), meter, overwrite=overwrite)
-    unchanged = sum(norm == 0 for norm in norms.values())
-    return Extraction(modules=modules, others=others, unchanged=unchanged, report=report)
+
+    def made(self) -> Made:
+        """Return what was made."""
+        assert self._adapter is not None
+        notes = [*map(_said, self.modules), *map(_told, self.others())]
+        return Made(adapter=self._adapter, origin=self._origin(notes))
+
+    def others(self) -> Sequence[Remainder]:
+        """Return all else that differs."""
+        done = {f"{each.module}.weight" for each in self.modules}
+        return [
+            Remainder(name=name, norm=norm, saved=name in self._saved)
+            for name, norm in self.norms.items()
+            if norm != 0 and name not in done
+        ]
+
+    def _cost(self, name: str) -> int:
+        """Return the bytes that factoring a matrix reads."""
+        rows, width = self._pair.base.header[name].shape
+        return int(self._pair.cost(name) * readings_of((rows, width)))
+
+    def _rank(self, name: str) -> int:
+        """Return the rank that a matrix has at most."""
+        most = min(self._pair.base.header[name].shape)
+        return min(self._settings.rank or most, most)
+
+    def _memory(self, name: str) -> int:
+        """Return the bytes that factoring a matrix takes."""
+        rows, width = self._pair.base.header[name].shape
+        written = 4 * (rows + width) * self._rank(name)
+        return memory_of((rows, width), self._rank(name), READING) + written + self._pair.memory
+
+    def _factor(self, name: str, found: dict[str, Extracted], crossed: Mapping[str, bool], count: Count) -> None:
+        """Factor the difference of a matrix, and hand it on."""
+        assert self._adapter is not None
+        pair, module = self._pair, _module(name)
+        rows, width = pair.base.header[name].shape
+
+        def read(first: int, last: int) -> Any:
+            return pair.rows(name, first, last, count)
+
+        made = factor_rows(read, (rows, width), rank=self._settings.rank, error=self._settings.error)
+        b, a = (made.right.T, made.left.T) if crossed[module] else (made.left, made.right)
+        self._adapter.put(module, ModuleFactors(a, b))
+        found[module] = Extracted(module=module, rank=made.right.shape[0], norm=made.norm, error=made.error)
+
+    def _wholes(self, modules: Mapping[str, bool]) -> Sequence[Task]:
+        """Put biases of layers that have factors into the adapter and, where asked for, modules that have none."""
+        assert self._adapter is not None
+        changed = [name for name, norm in self.norms.items() if norm != 0]
+        biases = [name for name in changed if name.endswith(".bias") and name.removesuffix(".bias") in modules]
+        wanted = dict.fromkeys(name.rpartition(".")[0] for name in changed) if self._save_others else {}
+        saved = [module for module in wanted if module and module not in modules]
+        of_saved = [name for name in self._pair.finetuned.header if name.rpartition(".")[0] in saved]
+        tasks: list[Task] = []
+        for name in [*biases, *of_saved]:
+            # PEFT loads what it finds by its name, and wraps layers that have factors.
+            stored = f"{ROOT}{name.removesuffix('bias')}base_layer.bias" if name in biases else f"{ROOT}{name}"
+            source = self._pair.finetuned
+            whole = WholeTensor(
+                name=stored, spec=replace(source.header[name], stored=None), inner=name, read_into=source.read_into,
+                cost=source.cost(name), memory=self._pair.memory,
+            )  # fmt: skip
+            self._adapter.put_whole(stored, whole.spec)
+            self._saved.add(name)
+            self._moved += whole.cost
+            tasks += whole.tasks(self._adapter.spool)
+        self._adapter.settings = {
+            "base_model_name_or_path": self._named,
+            "fan_in_fan_out": any(modules.values()),
+            "modules_to_save": saved or None,
+            "bias": "lora_only" if biases else "none",
+        }
+        return tasks
+
+    def _origin(self, notes: Sequence[str]) -> Origin:
+        """Say where an extracted adapter comes from."""
+        inputs: dict[str, dict[str, Any]] = {}
+        for label, source in (("base", self._pair.base), ("finetuned", self._pair.finetuned)):
+            digests = self._pair.digests[label].complete(list(source.header), source.read_into)
+            inputs[label] = {
+                "reference": source.reference,
+                "location": source.location,
+                "licence": licence_of(source),
+                "digest": digest_of_set(source.header, digests),
+                "unused": [],
+            }
+        rank, error = self._settings.rank, self._settings.error
+        asked = {"rank": rank} if rank is not None else {"error": error}
+        places = {label: stated["location"] for label, stated in inputs.items()}
+        kept = " ".join(f"--{key} {value}" for key, value in asked.items())
+        return Origin(
+            method="extract",
+            recipe={"extract": {**places, **asked, "save_others": self._save_others}},
+            text=f"# cuvee extract BASE FINETUNED {kept}{' --save-others' if self._save_others else ''}\n",
+            inputs=inputs,
+            citations=[],
+            bytes_read=self._moved,
+            notes=notes,
+        )
 
 
-class _Pair:
-    """A base and a fine-tuned model, of equal names and shapes."""
-
-    def __init__(self, base: Source, finetuned: Source) -> None:
-        self.base, self.finetuned = base, finetuned
-        self.digests = {"base": Digests(base.header), "finetuned": Digests(finetuned.header)}
-        self.bytes_read = 0
-        for one, other in ((base, finetuned), (finetuned, base)):
-            for name, spec in one.header.items():
-                if name not in other.header or other.header[name].shape != spec.shape:
-                    found = other.header[name].shape if name in other.header else "nothing"
-                    raise PlanError(
-                        f"{shown(name)} has shape {spec.shape} in {one.reference}, and {found} in {other.reference}; "
-                        "expected a base and a model that was trained from it."
-                    )
-
-    def norms(self) -> dict[str, float]:
-        """Read both once; return the norm of each tensor's difference, exactly 0 where it is equal."""
-        return {name: self._norm(name) for name in self.base.header}
-
-    def rows(self, name: str, first: int, last: int) -> NDArray[np.float64]:
-        """Return rows of the difference of a matrix."""
-        width = self.base.header[name].shape[1]
-        ours, theirs = (self._floats(each, name, first * width, last * width) for each in (self.base, self.finetuned))
-        difference = (theirs.astype(np.float64) - ours).reshape(last - first, width)
-        if not np.isfinite(difference).all():
-            raise MergeError(f"{name}: a weight is NaN or infinite; see which with cuvee diff.")
-        return difference
-
-    def check_unchanged(self) -> None:
-        """Verify that neither has changed since."""
-        self.base.check_unchanged()
-        self.finetuned.check_unchanged()
-
-    def _norm(self, name: str) -> float:
-        spec, total, equal = self.base.header[name], 0.0, True
-        are_floats = spec.dtype.kind == self.finetuned.header[name].dtype.kind == "float"
-        for start, stop in _pieces(spec.size):
-            ours = self._read(self.base, name, start, stop, "base")
-            theirs = self._read(self.finetuned, name, start, stop, "finetuned")
-            if are_floats:
-                wide = widened(theirs, self.finetuned.header[name].dtype).astype(np.float64)
-                total += float(np.sum((wide - widened(ours, spec.dtype)) ** 2))
-            else:
-                equal &= bool(np.array_equal(ours, theirs))
-        return total**0.5 if are_floats else 0.0 if equal else float("nan")
-
-    def _floats(self, source: Source, name: str, start: int, stop: int) -> NDArray[np.float32]:
-        return widened(self._read(source, name, start, stop), source.header[name].dtype)
-
-    def _read(self, source: Source, name: str, start: int, stop: int, label: str = "") -> NDArray[np.uint8]:
-        bits = source.header[name].dtype.bits
-        data = np.empty((stop - start) * bits // 8, np.uint8)
-        source.read_into(data.data, name, start * bits // 8)
-        self.bytes_read += data.nbytes
-        if label:
-            self.digests[label].add(name, start * bits // 8, data.data)
-        return data
+def _expect(progress: Count, total: int) -> None:
+    """Say how many bytes will be moved, where somebody wants to know."""
+    if isinstance(progress, Progress):
+        progress.total = total
 
 
-def _pieces(size: int) -> Iterator[tuple[int, int]]:
-    """Yield runs of elements that make up a tensor."""
-    for start in range(0, size, PIECE):
-        yield start, min(start + PIECE, size)
+def _module(name: str) -> str:
+    return name.removesuffix(".weight")
 
 
 def _is_linear(name: str, base: Source) -> bool:
@@ -214,40 +355,6 @@ def _is_linear(name: str, base: Source) -> bool:
     return is_matrix and bool(module) and not tied and not EMBEDDING.fullmatch(last)
 
 
-def _factors(pair: _Pair, norms: dict[str, float], settings: Output, adapter: Adapter) -> Sequence[Extracted]:
-    """Factor the difference of every matrix of a linear layer that has one."""
-    found, crossed_any = [], False
-    for name, norm in norms.items():
-        if norm == 0 or not _is_linear(name, pair.base):
-            continue
-        module = name.removesuffix(".weight")
-        rows, width = pair.base.header[name].shape
-
-        def read(first: int, last: int, name: str = name) -> NDArray[np.float64]:
-            return pair.rows(name, first, last)
-
-        made = factor_rows(read, (rows, width), rank=settings.rank, error=settings.error)
-        crossed = is_transposed(module, False, pair.base.config)
-        b, a = (made.right.T, made.left.T) if crossed else (made.left, made.right)
-        adapter.modules[module] = ModuleFactors(a, b)
-        crossed_any |= crossed
-        found.append(Extracted(module=module, rank=made.right.shape[0], norm=made.norm, error=made.error))
-    adapter.settings = {**adapter.settings, "fan_in_fan_out": crossed_any}
-    return found
-
-
-def _save(pair: _Pair, norms: dict[str, float], adapter: Adapter) -> None:
-    """Put modules that differ and have no factors into the adapter, with all of their tensors."""
-    changed = [n.rpartition(".")[0] for n, norm in norms.items() if norm != 0]
-    modules = [m for m in dict.fromkeys(changed) if m and m not in adapter.modules]
-    for name, spec in pair.finetuned.header.items():
-        if name.rpartition(".")[0] in modules:
-            data = np.empty(spec.nbytes, np.uint8)
-            pair.finetuned.read_into(data.data, name)
-            adapter.whole[f"{ROOT}{name}"] = Whole(replace(spec, stored=None), data)
-    adapter.settings = {**adapter.settings, "modules_to_save": modules or None}
-
-
 def _said(each: Extracted) -> str:
     return f"{each.module}: rank {each.rank}, norm of the difference {each.norm:.4g}, relative error {each.error:.3g}."
 
@@ -255,28 +362,3 @@ def _said(each: Extracted) -> str:
 def _told(each: Remainder) -> str:
     where = "saved as a whole" if each.saved else "not in the adapter"
     return f"{each.name}: no matrix of a linear layer, {where}; norm of the difference {each.norm:.4g}."
-
-
-def _origin(pair: _Pair, settings: Output, notes: Sequence[str]) -> Origin:
-    """Say where an extracted adapter comes from."""
-    inputs: dict[str, dict[str, Any]] = {}
-    for label, source in (("base", pair.base), ("finetuned", pair.finetuned)):
-        digests = pair.digests[label].complete(list(source.header), source.read_into)
-        inputs[label] = {
-            "reference": source.reference,
-            "location": source.location,
-            "licence": licence_of(source),
-            "digest": digest_of_set(source.header, digests),
-            "unused": [],
-        }
-    kept = f"rank {settings.rank}" if settings.rank is not None else f"error {settings.error}"
-    return Origin(
-        method="extract",
-        recipe={"extract": {label: stated["location"] for label, stated in inputs.items()}, **settings.to_mapping()},
-        text=f"# cuvee extract BASE FINETUNED, {kept}\n",
-        inputs=inputs,
-        citations=[],
-        read=[*pair.base.paths, *pair.finetuned.paths],
-        bytes_read=pair.bytes_read,
-        notes=notes,
-    )

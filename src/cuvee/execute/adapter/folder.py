@@ -1,24 +1,25 @@
 """The files of an adapter that was made here: weights, configuration, card and record."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from cuvee.digest import Digests, digest_of_set
+from cuvee.digest import digest_of_set
 from cuvee.errors import OutputError
+from cuvee.execute.adapter.tasks import Count
 from cuvee.execute.provenance import SIDECAR, recorded, written
 from cuvee.execute.report import Meter, Report
-from cuvee.spec import Header
 from cuvee.writers.adapter import ADAPTER_CONFIG, ADAPTER_FILE, Adapter
 from cuvee.writers.card import Card, model_card
 from cuvee.writers.safetensors import SafetensorsWriter
 from cuvee.writers.shards import Arrangement
 from cuvee.writers.target import is_single_file
 
-__all__ = ["Origin", "adapter_digests", "write_adapter"]
+__all__ = ["Made", "Origin", "require_folder", "write_adapter"]
+
+BLOCK = 4 << 20  # bytes copied at a time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +32,6 @@ class Origin:
         text: the recipe as people read it.
         inputs: what the record says of each input; see `cuvee.execute.provenance`.
         citations: references of the methods used.
-        read: files and folders that were read.
         bytes_read: from all inputs.
         notes: what the user should know.
     """
@@ -41,55 +41,86 @@ class Origin:
     text: str
     inputs: Mapping[str, Mapping[str, Any]]
     citations: Sequence[str]
-    read: Sequence[Path]
     bytes_read: int
     notes: Sequence[str]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """An adapter that is made and not yet written.
+
+    Attributes:
+        adapter: its tensors wait in a spool.
+        origin: where it comes from.
+    """
+
+    adapter: Adapter
+    origin: Origin
+
+    def digests(self) -> Mapping[str, str]:
+        """Return the digest of each of its tensors."""
+        return self.adapter.spool.digests()
+
+
 def write_adapter(
-    adapter: Adapter, origin: Origin, out: Path, meter: Meter, *, overwrite: bool = False, sync: bool = False
+    made: Made,
+    out: Path,
+    meter: Meter,
+    count: Count,
+    stack: ExitStack,
+    *,
+    overwrite: bool = False,
+    sync: bool = False,
+    inputs: Sequence[Path] = (),
 ) -> Report:
-    """Write an adapter as a folder that PEFT loads; it appears when it is complete.
+    """Write an adapter as a folder that PEFT loads.
 
     Args:
-        adapter: what to write.
-        origin: where it comes from.
+        made: what to write.
         out: the folder.
         meter: has taken the time since the beginning.
+        count: called with the bytes written since the last call.
+        stack: puts the folder in place when it is closed.
         overwrite: replace a checkpoint or adapter that stands there.
         sync: return only when the output would survive a loss of power.
+        inputs: files and folders that were read.
 
     Raises:
         OutputError: it cannot be written there.
     """
-    check_folder(out)
-    tensors = adapter.tensors()
-    if not tensors:
+    adapter, origin = made.adapter, made.origin
+    entries = adapter.entries()
+    if not entries:
         raise OutputError(f"{out}: nothing is left of the adapter: every factor is zero or left out.")
-    entries = [(name, tensor.spec) for name, tensor in tensors.items()]
-    with SafetensorsWriter(
-        out, entries, Arrangement(file=ADAPTER_FILE), overwrite=overwrite, sync=sync, inputs=origin.read
-    ) as writer:
-        for name, tensor in tensors.items():
-            writer.write_at(name, 0, tensor.data.data)
-        nbytes, digests = sum(spec.nbytes for _, spec in entries), adapter_digests(adapter)
-        report = meter.report(origin.bytes_read, nbytes, list(origin.notes), ({}, [digests]))
-        output = {"digest": digest_of_set(dict(entries), digests), "tensors": dict(digests)}
-        record = recorded(origin.recipe, origin.inputs, output, report)
-        card = Card(
-            title=writer.out.name, method=origin.method, recipe=origin.text, record=record, citations=origin.citations
-        )
-        files = {
-            ADAPTER_CONFIG: adapter.configuration(),
-            "README.md": model_card(replace(card, library="peft")),
-            SIDECAR: written(record),
-        }
-        for name, data in files.items():
-            writer.add_file(name, data)
+    writer = stack.enter_context(
+        SafetensorsWriter(out, entries, Arrangement(file=ADAPTER_FILE), overwrite=overwrite, sync=sync, inputs=inputs)
+    )
+    buffer = memoryview(bytearray(BLOCK))
+    for name, spec in entries:
+        for offset in range(0, spec.nbytes, BLOCK):
+            part = buffer[: min(BLOCK, spec.nbytes - offset)]
+            adapter.spool.read_into(part, name, offset)
+            writer.write_at(name, offset, part)
+            count(len(part))
+    digests = made.digests()
+    nbytes = sum(spec.nbytes for _, spec in entries)
+    report = meter.report(origin.bytes_read, nbytes, list(origin.notes), ({}, [digests]))
+    output = {"digest": digest_of_set(dict(entries), digests), "tensors": dict(digests)}
+    record = recorded(origin.recipe, origin.inputs, output, report)
+    card = Card(
+        title=writer.out.name, method=origin.method, recipe=origin.text, record=record, citations=origin.citations
+    )
+    files = {
+        ADAPTER_CONFIG: adapter.configuration(),
+        "README.md": model_card(replace(card, library="peft")),
+        SIDECAR: written(record),
+    }
+    for name, data in files.items():
+        writer.add_file(name, data)
     return report
 
 
-def check_folder(out: Path) -> None:
+def require_folder(out: Path) -> None:
     """Refuse an output that is one file.
 
     Raises:
@@ -97,13 +128,3 @@ def check_folder(out: Path) -> None:
     """
     if is_single_file(out):
         raise OutputError(f"{out} is one file; an adapter is a folder, with its configuration. Give a folder.")
-
-
-def adapter_digests(adapter: Adapter) -> Mapping[str, str]:
-    """Return the digest of each of an adapter's tensors."""
-    tensors = adapter.tensors()
-    header: Header = {name: tensor.spec for name, tensor in tensors.items()}
-    digests = Digests(header)
-    for name, tensor in tensors.items():
-        digests.add(name, 0, np.ascontiguousarray(tensor.data).data)
-    return digests.complete(list(header), lambda *_: None)

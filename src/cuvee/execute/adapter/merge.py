@@ -2,95 +2,186 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cuvee.digest import Digests, digest_of_set
+from cuvee.digest import digest_of_set
 from cuvee.errors import RecipeError
-from cuvee.execute.adapter.folder import Origin, check_folder, write_adapter
-from cuvee.execute.adapter.merging import Cut, merge_modules
-from cuvee.execute.adapter.opening import Opened, open_adapters, task_vectors
-from cuvee.execute.adapter.whole import merge_whole
-from cuvee.execute.merged import Merged, open_sources
-from cuvee.execute.report import Meter, Report
+from cuvee.execute.adapter.folder import Made, Origin
+from cuvee.execute.adapter.merging import Cut, ModuleMerge, module_merges
+from cuvee.execute.adapter.opening import Opened, open_adapters
+from cuvee.execute.adapter.tasks import Count, Task, carry_out
+from cuvee.execute.adapter.vectors import memory_of_factors, vectors_of
+from cuvee.execute.adapter.whole import whole_tensors
 from cuvee.methods.registry import find_method
-from cuvee.recipe.recipe import BASE, Recipe
-from cuvee.recipe.rule import Output
-from cuvee.sources.adapter.adapted import Adapted
+from cuvee.plan.limits import Limits, Share, memory_of_process, resident_memory, share_out
+from cuvee.plan.modules import AdapterPlan
+from cuvee.recipe.recipe import Recipe
 from cuvee.sources.strict_json import shown
-from cuvee.sources.zeros import Zeros
+from cuvee.spec import Fetching
 from cuvee.writers.adapter import Adapter
+from cuvee.writers.spool import Spool
 
-__all__ = ["MergedAdapter", "merge_adapters", "merged_adapter"]
+__all__ = ["AdapterMerge", "merged_digests"]
 
 KEPT_IF_EQUAL = ("task_type", "auto_mapping", "revision")
-MUST_AGREE = ("bias", "fan_in_fan_out")
+MUST_AGREE = {"bias": "none", "fan_in_fan_out": False}  # and what they are where they are not said
+READ_AHEAD = 32 << 20  # bytes that digests of what was not read yet are taken in, and to spare
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MergedAdapter:
-    """A merge of adapters, in memory.
-
-    Attributes:
-        adapter: what is written.
-        origin: where it comes from.
-    """
-
-    adapter: Adapter
-    origin: Origin
-
-
-def merge_adapters(recipe: Recipe, out: Path, *, overwrite: bool = False, sync: bool = False) -> Report:
-    """Merge adapters into an adapter.
-
-    Takes the memory of the adapters and of the result, and, where the method is no weighted sum, that of
-    `cuvee.tensors.lowrank.memory_of` for the largest module.
+class AdapterMerge:
+    """A merge of adapters to an adapter: opened and planned from headers, then carried out. Close it.
 
     Args:
         recipe: its output says adapter: true.
-        out: folder to write.
-        overwrite: replace a checkpoint or adapter that stands there.
-        sync: return only when the output would survive a loss of power.
 
-    Raises:
-        CuveeError: see `cuvee.merge`.
-    """
-    check_folder(out)
-    meter = Meter()
-    made = merged_adapter(recipe)
-    return write_adapter(made.adapter, made.origin, out, meter, overwrite=overwrite, sync=sync)
-
-
-def merged_adapter(recipe: Recipe) -> MergedAdapter:
-    """Merge adapters into an adapter in memory.
+    Attributes:
+        plan: what will be done.
+        paths: files and folders that are read.
 
     Raises:
         RecipeError: the adapters are not of one base, or the method needs a rank that is not given.
         UnsupportedError: an adapter cannot be merged as one.
+        SourceError: one cannot be opened.
     """
-    with ExitStack() as stack:
-        opened, base = open_adapters(recipe, stack)
-        sources, zeros = task_vectors(opened, stack)
-        vectors = _merge_of(recipe, sources, zeros)
-        modules, cuts = merge_modules(opened, vectors, recipe.output)
-        whole = merge_whole(recipe, opened, base, vectors)
-        place = "" if base is None else str(base.location)
-        adapter = Adapter(modules=modules, whole=whole, settings=_settings(opened, place))
-        notes = [*vectors.plan.warnings, *(f"{name}: {text}." for name, text in sorted(vectors.notes)), *_lost(cuts)]
-        origin = _origin(recipe, opened, place, notes)
-        for each in opened:
-            each.folder.check_unchanged()
-    return MergedAdapter(adapter=adapter, origin=origin)
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+        self._stack = ExitStack()
+        try:
+            self._opened, self._base = open_adapters(recipe, self._stack)
+            self._vectors = vectors_of(recipe, self._opened, self._stack)
+            self._merges = module_merges(self._opened, self._vectors, recipe.output)
+            self._place = "" if self._base is None else str(self._base.location)
+            self._settings = _settings(self._opened, self._place)
+            modules = [each.module for each in self._merges]
+            self._wholes = whole_tensors(recipe, self._opened, self._base, self._vectors, modules)
+        except BaseException:
+            self._stack.close()
+            raise
+        self.plan = self._planned()
+        read = [path for each in self._opened for path in (each.adapted or each.folder).paths]
+        self.paths: Sequence[Path] = [*read, *([recipe.origin.path] if recipe.origin is not None else [])]
+
+    def share(self, limits: Limits) -> Share:
+        """Decide how the work is shared out.
+
+        Raises:
+            PlanError: a module by itself takes more memory than the limit; names it, and what would do.
+        """
+        resident = resident_memory()
+        through = [each.module for each in self._merges if each.is_factored or each.has_bias]
+        names = [f"{module}.{leaf}" for module in through for leaf in ("weight", "bias")]
+        torch = bool(through) and self._vectors.needs_torch(names)
+        fixed = memory_of_process(resident, torch=torch) + READ_AHEAD + memory_of_factors(self._opened, through)[0]
+        needs = [(each.module, each.plan.memory) for each in self._merges]
+        needs += [(each.name, each.memory) for each in self._wholes.checks]
+        needs += [(task.name, task.memory) for each in self._wholes.tensors for task in each.tasks(Spool(None))]
+        return share_out(needs, limits, fixed, resident)
+
+    def run(self, out: Path | None, share: Share, progress: Count) -> Made:
+        """Merge; what is made waits in a spool.
+
+        Args:
+            out: where it will go; None keeps only digests.
+            share: how the work is shared out.
+            progress: called from workers with the bytes moved since the last call.
+
+        Raises:
+            MergeError: a number is not finite.
+            SourceError: an adapter cannot be read, or has changed.
+        """
+        self._fetch()
+        spool = Spool(out)
+        self._stack.callback(spool.close)
+        adapter = Adapter([each.module for each in self._merges], spool, self._settings)
+        cuts: dict[str, Cut] = {}
+        for each in self._wholes.tensors:
+            adapter.put_whole(each.name, each.spec)
+        tasks = [
+            *self._wholes.checks,
+            *(
+                Task(name=each.module, memory=each.plan.memory, do=partial(_merge_module, each, adapter, cuts))
+                for each in self._merges
+            ),
+            *(task for each in self._wholes.tensors for task in each.tasks(spool)),
+        ]
+        carry_out(tasks, share, progress)
+        adapter.complete()
+        origin = self._origin([cuts[each.module] for each in self._merges if each.module in cuts], progress)
+        for own in self._opened:
+            own.folder.check_unchanged()
+        if self._base is not None:
+            self._base.check_unchanged()
+        return Made(adapter=adapter, origin=origin)
+
+    def close(self) -> None:
+        """Let go of the adapters, and of what was made."""
+        self._stack.close()
+
+    def _fetch(self) -> None:
+        """Have at hand what lies elsewhere."""
+        for each in self._opened:
+            each.folder.fetch()
+        if isinstance(self._base, Fetching) and self._wholes.tensors:
+            header = self._base.header
+            self._base.fetch(each.inner for each in self._wholes.tensors if each.inner in header)
+
+    def _planned(self) -> AdapterPlan:
+        """Put together what will be done."""
+        plans = [each.plan for each in self._merges]
+        merges = [self._vectors, *self._wholes.sources]
+        files = sum(spec.nbytes for each in self._opened for spec in each.folder.header.values())
+        again = sum(each.bytes_read for each in plans if each.way == "factored")
+        return AdapterPlan(
+            recipe=self._recipe,
+            modules=plans,
+            whole={each.name: each.spec for each in self._wholes.tensors},
+            bytes_read=files + again + self._wholes.cost + sum(each.cost for each in self._wholes.tensors),
+            warnings=list(dict.fromkeys(text for each in merges for text in each.plan.warnings)),
+        )
+
+    def _origin(self, cuts: Sequence[Cut], count: Count) -> Origin:
+        """Say where the merge comes from."""
+        recipe, base = self._recipe, self._place
+        folders = {each.label: each.folder.location for each in self._opened}
+        places = {label: f"{base}+{folder}" if base else folder for label, folder in folders.items()}
+        names = dict.fromkeys([recipe.method, *(rule.method for rule in recipe.tensors if rule.method)])
+        inputs = {each.label: _input(each, count) for each in self._opened}
+        merges = {id(each): each.merged for each in [self._vectors, *self._wholes.sources]}
+        said = sorted({note for each in merges.values() for note in each.notes})
+        return Origin(
+            method=recipe.method,
+            recipe={**recipe.to_mapping(), "models": places, **({"base": base} if recipe.base is not None else {})},
+            text=recipe.to_yaml(),
+            inputs=inputs,
+            citations=[m.paper.bibtex(m.name) for m in map(find_method, names) if m.paper is not None],
+            bytes_read=self.plan.bytes_read,
+            notes=[*self.plan.warnings, *(f"{name}: {text}." for name, text in said), *_lost(cuts)],
+        )
 
 
-def _merge_of(recipe: Recipe, sources: Mapping[str, Adapted], zeros: Zeros) -> Merged:
-    """Return the merge of task vectors: that of the adapters on a base of zeros."""
-    rules = [rule for rule in recipe.tensors if not rule.skip]
-    methods = [find_method(recipe.method), *(find_method(rule.method) for rule in rules if rule.method)]
-    needs = any(method.operands != "weights" for method in methods) or any(rule.copy == BASE for rule in rules)
-    inner = replace(recipe, models=sources, base=zeros if needs else None, output=Output())
-    return Merged(open_sources().resolve(inner), "the merge of the adapters")
+def merged_digests(recipe: Recipe, limits: Limits) -> Mapping[str, str]:
+    """Merge adapters, keeping nothing; return the digests of the result.
+
+    Raises:
+        CuveeError: see `AdapterMerge`.
+    """
+    merge = AdapterMerge(recipe)
+    try:
+        return merge.run(None, merge.share(limits), lambda _: None).digests()
+    finally:
+        merge.close()
+
+
+def _merge_module(merge: ModuleMerge, adapter: Adapter, cuts: dict[str, Cut], count: Count) -> None:
+    """Merge a module, and hand it on."""
+    factors, cut = merge.run()
+    if cut is not None:
+        cuts[merge.module] = cut
+    adapter.put(merge.module, factors)
+    count(merge.plan.bytes_read)
 
 
 def _settings(opened: Sequence[Opened], base: str) -> Mapping[str, Any]:
@@ -99,8 +190,8 @@ def _settings(opened: Sequence[Opened], base: str) -> Mapping[str, Any]:
     Raises:
         RecipeError: they contradict each other.
     """
-    for key in MUST_AGREE:
-        values = {each.label: each.options.get(key) or None for each in opened}
+    for key, usual in MUST_AGREE.items():
+        values = {each.label: each.options.get(key) or usual for each in opened}
         if len(set(map(str, values.values()))) > 1:
             listed = ", ".join(f"'{label}' {shown(value)}" for label, value in values.items())
             raise RecipeError(f"the adapters differ in '{key}': {listed}; expected adapters of one kind.", ("models",))
@@ -137,29 +228,15 @@ def _lost(cuts: Sequence[Cut]) -> Sequence[str]:
     )
 
 
-def _origin(recipe: Recipe, opened: Sequence[Opened], base: str, notes: Sequence[str]) -> Origin:
-    """Say where a merge of adapters comes from."""
-    places = {each.label: f"{base}+{each.folder.location}" if base else each.folder.location for each in opened}
-    used = [
-        find_method(name) for name in dict.fromkeys([recipe.method, *(r.method for r in recipe.tensors if r.method)])
-    ]
-    read = [path for each in opened for path in (each.adapted or each.folder).paths]
-    return Origin(
-        method=recipe.method,
-        recipe={**recipe.to_mapping(), "models": places, **({"base": base} if recipe.base is not None else {})},
-        text=recipe.to_yaml(),
-        inputs={each.label: _input(each) for each in opened},
-        citations=[method.paper.bibtex(method.name) for method in used if method.paper is not None],
-        read=[*read, *([recipe.origin.path] if recipe.origin is not None else [])],
-        bytes_read=sum(spec.nbytes for each in opened for spec in each.folder.header.values()),
-        notes=notes,
-    )
-
-
-def _input(opened: Opened) -> Mapping[str, Any]:
-    """Describe an adapter: what was read is all of its file."""
+def _input(opened: Opened, count: Count) -> Mapping[str, Any]:
+    """Describe an adapter; what of its file was not read yet is read for its digest."""
     folder = opened.folder
-    digests = Digests(folder.header).complete(list(folder.header), folder.read_into)
+
+    def read_into(buffer: memoryview, name: str, offset: int) -> None:
+        folder.read_into(buffer, name, offset)
+        count(len(buffer))
+
+    digests = opened.digests.complete(list(folder.header), read_into)
     return {
         "reference": opened.reference,
         "location": folder.location,

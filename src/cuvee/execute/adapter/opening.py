@@ -6,9 +6,12 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cuvee.errors import PlanError, RecipeError, UnsupportedError
+import numpy as np
+
+from cuvee.digest import Digests
+from cuvee.errors import PlanError, RecipeError, SourceError, UnsupportedError
 from cuvee.recipe.recipe import Recipe
 from cuvee.sources.adapter.adapted import Adapted
 from cuvee.sources.adapter.folder import AdapterFolder, Factors
@@ -16,7 +19,11 @@ from cuvee.sources.open import open_adapter, open_source
 from cuvee.sources.reference import located, parts_of
 from cuvee.sources.strict_json import shown
 from cuvee.sources.zeros import Zeros
-from cuvee.spec import DTYPES, Source, TensorSpec
+from cuvee.spec import DTYPES, Source, TensorSpec, folders_of
+from cuvee.tensors.widen import widened
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["Opened", "open_adapters", "task_vectors"]
 
@@ -32,12 +39,14 @@ class Opened:
         reference: what the user called it.
         folder: its tensors.
         adapted: base and adapter, or None where no base is named.
+        digests: of what was read of its file.
     """
 
     label: str
     reference: str
     folder: AdapterFolder
     adapted: Adapted | None
+    digests: Digests
 
     @property
     def options(self) -> Mapping[str, Any]:
@@ -58,6 +67,18 @@ class Opened:
     def whole(self) -> Mapping[str, str]:
         """Whole tensors that nothing else changes, to the file's names."""
         return {n: stored for n, stored in self.folder.whole.items() if n not in self.grounds}
+
+    def floats(self, name: str) -> NDArray[np.float32]:
+        """Read a tensor of the file as float32, in its shape; it is not kept.
+
+        Raises:
+            SourceError: it cannot be read.
+        """
+        spec = self.folder.header[name]
+        data = np.empty(spec.nbytes, np.uint8)
+        self.folder.read_into(data.data, name, 0)
+        self.digests.add(name, 0, data.data)
+        return widened(data, spec.dtype).reshape(spec.shape)
 
 
 def open_adapters(recipe: Recipe, stack: ExitStack) -> tuple[Sequence[Opened], Source | None]:
@@ -83,13 +104,14 @@ def open_adapters(recipe: Recipe, stack: ExitStack) -> tuple[Sequence[Opened], S
             "Merge the models themselves: leave out adapter: true.",
             ("models",),
         )
-    base = next(iter(bases), None)
-    opened = [_open(label, base, path, recipe, stack) for label, (_, path) in places.items()]
-    if base is None:
+    source = None
+    if bases:
+        source = open_source(next(iter(bases)))
+        stack.callback(source.close)
+        _refuse_pipeline(source)
+    opened = [_open(label, source, path, recipe, stack) for label, (_, path) in places.items()]
+    if source is None:
         _refuse_two_bases(opened)
-        return opened, None
-    source = open_source(base)
-    stack.callback(source.close)
     return opened, source
 
 
@@ -120,6 +142,12 @@ def task_vectors(opened: Sequence[Opened], stack: ExitStack) -> tuple[Mapping[st
 
 def _place(label: str, reference: object, recipe: Recipe) -> tuple[str, str]:
     """Return the base, if there is one, and the adapter that a reference names."""
+    if isinstance(reference, Recipe):
+        raise RecipeError(
+            f"model '{label}' is a merge, and adapters are merged as adapters from folders. Merge it by itself (with "
+            "output: {adapter: true}), and name the folder that it makes.",
+            ("models", label),
+        )
     if not isinstance(reference, str | os.PathLike):
         raise RecipeError(f"model '{label}' must be named by a path to be merged as an adapter.", ("models", label))
     parts = parts_of(located(os.fspath(reference), recipe.folder))
@@ -131,21 +159,29 @@ def _place(label: str, reference: object, recipe: Recipe) -> tuple[str, str]:
     return ("", parts[0]) if len(parts) == 1 else (parts[0], parts[1])
 
 
-def _open(label: str, base: str | None, path: str, recipe: Recipe, stack: ExitStack) -> Opened:
+def _open(label: str, base: Source | None, path: str, recipe: Recipe, stack: ExitStack) -> Opened:
     """Open one adapter and verify it, against the base if there is one."""
     reference = str(recipe.models[label])
-    folder = open_adapter(path, reference)
-    stack.callback(folder.close)
-    _refuse_others(folder, label)
-    adapted = None
-    if base is not None:
-        source = open_source(f"{base}+{path}")
-        stack.callback(source.close)
-        adapted = source if isinstance(source, Adapted) else None
-    return Opened(label=label, reference=reference, folder=folder, adapted=adapted)
+    try:
+        folder = open_adapter(path, reference)
+        stack.callback(folder.close)
+        _refuse_others(folder)
+        adapted = None if base is None else Adapted(base, folder, reference)
+    except SourceError as error:
+        raise type(error)(f"model '{label}': {error}") from error
+    return Opened(label=label, reference=reference, folder=folder, adapted=adapted, digests=Digests(folder.header))
 
 
-def _refuse_others(folder: AdapterFolder, label: str) -> None:
+def _refuse_pipeline(base: Source) -> None:
+    """Refuse a base of several models."""
+    if folders := folders_of(base):
+        raise UnsupportedError(
+            f"{base.reference} is a pipeline of several models; an adapter is for one of them. Name the component's "
+            f"folder as the base, such as {base.reference}/{next(iter(folders))}."
+        )
+
+
+def _refuse_others(folder: AdapterFolder) -> None:
     """Refuse what is not a plain low-rank adapter; names what it is."""
     for part in folder.parts:
         kind = f"({type(part).__name__.lower()})"
@@ -155,7 +191,7 @@ def _refuse_others(folder: AdapterFolder, label: str) -> None:
             kind = "(magnitudes, DoRA)" if part.magnitude else "" if plain else "(of several experts or groups)"
         if kind:
             raise UnsupportedError(
-                f"model '{label}': {folder.file} changes {shown(part.module)} by other means than two factors {kind}, "
+                f"{folder.file} changes {shown(part.module)} by other means than two factors {kind}, "
                 f"which has no merge as an adapter. {MERGED_INSTEAD}"
             )
 
