@@ -99,7 +99,7 @@ def test_too_little_memory_is_refused_by_the_largest_module(way: str, tmp_path: 
         save_file(tensors, each / FILE)
     given = {**recipe(tmp_path, way, models)}
     del given["base"]
-    with pytest.raises(PlanError, match=r"large\.q: this needs [\d,]+ MB") as refused:
+    with pytest.raises(PlanError, match=r"large\.q: this module needs [\d,]+ MB") as refused:
         cuvee.merge(given, tmp_path / "out", limits=Limits(memory=1 << 20))
     assert not (tmp_path / "out").exists()
     assert not list(tmp_path.glob(".*"))

@@ -170,7 +170,7 @@ def test_too_little_memory_is_refused_by_the_largest_matrix(tmp_path: Path) -> N
         save_file({n: x.bfloat16() for n, x in tensors.items()}, tmp_path / name / "model.safetensors")
     places = tmp_path / "base", tmp_path / "tuned"
     before = set(tmp_path.iterdir())
-    with pytest.raises(PlanError, match=r"^large: this needs [\d,]+ MB of memory") as refused:
+    with pytest.raises(PlanError, match=r"^large: this module needs [\d,]+ MB of memory") as refused:
         cuvee.extract(*places, tmp_path / "out", rank=4, limits=Limits(memory=1 << 20))
     assert set(tmp_path.iterdir()) == before
     (allowed,) = re.findall(r"Allow (\d+) MB", str(refused.value))
@@ -201,7 +201,7 @@ def test_a_record_of_an_extraction_that_was_changed_is_refused(tmp_path: Path) -
     path = tmp_path / "out" / "cuvee.json"
     record = json.loads(path.read_text())
     for change, said in (
-        ({"base": 7}, "expected the places of base and model"),
+        ({"base": 7}, "A int is no source"),
         ({"rank": "many"}, "rank is 'many'"),
         ({"rank": None}, "needs a rank or an error"),
         ({"finetuned": str(tmp_path / "gone")}, "is not a local folder"),

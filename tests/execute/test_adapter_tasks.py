@@ -80,7 +80,7 @@ def test_a_limit_leaves_fewer_workers_and_less_room() -> None:
 def test_a_limit_that_one_piece_exceeds_is_refused_with_what_would_do() -> None:
     needs = [("small", 1 * MB), ("large", 40 * MB)]
     suffices = FIXED + WORKER + 40 * MB
-    with pytest.raises(PlanError, match=rf"^large: this needs .* Allow {-(-suffices // MB)} MB or more\.$"):
+    with pytest.raises(PlanError, match=rf"^large: this module needs .* Allow {-(-suffices // MB)} MB or more\.$"):
         share_out(needs, Limits(memory=suffices - 1), FIXED)
     assert share_out(needs, Limits(memory=suffices), FIXED).workers == 1
 

@@ -186,7 +186,7 @@ def share_out(needs: Sequence[tuple[str, int]], limits: Limits, fixed: int, resi
     if limits.memory is None:
         return Share(workers=workers, room=None, peak_memory=fixed + workers * WORKER + together)
     if fixed + WORKER + most > limits.memory:
-        raise _too_little(f"{name}: this", "with one worker", fixed + WORKER + most, limits, resident)
+        raise _too_little(f"{name}: this module", "with one worker", fixed + WORKER + most, limits, resident)
     while fixed + workers * WORKER + most > limits.memory:
         workers -= 1
     room = limits.memory - fixed - workers * WORKER

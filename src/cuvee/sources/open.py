@@ -21,7 +21,7 @@ from cuvee.spec import Source
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["open_adapter", "open_source"]
+__all__ = ["open_adapter", "open_source", "refuse_pipeline"]
 
 
 def open_source(reference: str | os.PathLike[str] | Mapping[str, torch.Tensor] | Source) -> Source:
@@ -74,6 +74,25 @@ def open_adapter(place: str, reference: str) -> AdapterFolder:
         raise
 
 
+def refuse_pipeline(source: Source, name: str, adapter: str) -> None:
+    """Refuse a base of several models.
+
+    Args:
+        source: the base.
+        name: what the user called it.
+        adapter: what the user called the adapter.
+
+    Raises:
+        UnsupportedError: it is a pipeline.
+    """
+    if isinstance(source, Pipeline):
+        component = next(iter(source.folders))
+        raise UnsupportedError(
+            f"{name} is a pipeline of several models; an adapter is for one of them. Merge it into the component's "
+            f"folder, such as {name}/{component}+{adapter}."
+        )
+
+
 def _plain(reference: str) -> Source:
     """Open a model without adapters, wherever it lies."""
     if not is_address(reference) and is_pickled(path := usable_path(reference)) and path.exists():
@@ -90,16 +109,10 @@ def _plain(reference: str) -> Source:
 
 def _adapted(source: Source, adapters: Sequence[str], name: str) -> Source:
     """Merge adapters into a source, one after the other; close it where one does not fit."""
-    if adapters and isinstance(source, Pipeline):
-        source.close()
-        component = next(iter(source.folders))
-        raise UnsupportedError(
-            f"{name} is a pipeline of several models; an adapter is for one of them. Merge it into the component's "
-            f"folder, such as {name}/{component}+{adapters[0]}."
-        )
     for adapter in adapters:
-        name = f"{name}+{adapter}"
         try:
+            refuse_pipeline(source, name, adapter)
+            name = f"{name}+{adapter}"
             source = Adapted(source, open_adapter(adapter, name), name)
         except BaseException:
             source.close()

@@ -7,13 +7,13 @@ digests are taken as the bytes come. Knows no format.
 import io
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from cuvee.digest import Digests
 from cuvee.errors import OutputError
 from cuvee.spec import TensorSpec
-from cuvee.writers.files import is_full
 
 __all__ = ["Spool"]
 
@@ -40,12 +40,11 @@ class Spool:
         self._nbytes = 0
         self._lock = threading.Lock()
         self._file: io.FileIO | None = None
+        self._folder = Path()
         if out is not None:
-            folder = next(parent for parent in out.absolute().parents if parent.is_dir())
-            try:
-                self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - closed by `close`
-            except OSError as error:
-                raise OutputError(f"{out} cannot be written: {folder}: {error.strerror}.") from error
+            self._folder = next(parent for parent in out.absolute().parents if parent.is_dir())
+            with self._explained():
+                self._file = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115 - closed by `close`
 
     def add(self, name: str, spec: TensorSpec) -> None:
         """Make room for a tensor."""
@@ -63,15 +62,11 @@ class Spool:
         self._digests.add(name, offset, buffer)
         if self._file is None:
             return
-        left, position = buffer, self._begins[name] + offset
-        with self._lock:
-            self._file.seek(position)
-            try:
-                while left:
-                    left = left[self._file.write(left) :]
-            except OSError as error:
-                needed = f" {self._nbytes:,} bytes wait for it so far." if is_full(error) else ""
-                raise OutputError(f"{self._out} cannot be written: {error.strerror}.{needed}") from error
+        left = buffer
+        with self._lock, self._explained():
+            self._file.seek(self._begins[name] + offset)
+            while left:
+                left = left[self._file.write(left) :]
 
     def read_into(self, buffer: memoryview, name: str, offset: int) -> None:
         """Fill `buffer` with what was stored of a tensor, from byte `offset` on.
@@ -81,15 +76,12 @@ class Spool:
         """
         assert self._file is not None
         done = 0
-        with self._lock:
+        with self._lock, self._explained():
             self._file.seek(self._begins[name] + offset)
-            try:
-                while done < len(buffer) and (count := self._file.readinto(buffer[done:])):
-                    done += count
-            except OSError as error:
-                raise OutputError(f"what was made for {self._out} cannot be read: {error.strerror}.") from error
-        if done < len(buffer):
-            raise OutputError(f"what was made for {self._out} was cut short while it waited in a temporary file.")
+            while done < len(buffer):
+                count = self._file.readinto(buffer[done:])
+                assert count, "what was stored is there: nobody else knows the file"
+                done += count
 
     def digests(self) -> Mapping[str, str]:
         """Return the digest of every tensor; all of their bytes have been written."""
@@ -99,3 +91,11 @@ class Spool:
         """Let go of all."""
         if self._file is not None:
             self._file.close()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Say what an error of the operating system means for the output."""
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(f"{self._out} cannot be written: {self._folder}: {error.strerror}.") from error

@@ -105,6 +105,25 @@ def state_dict_among_adapters(place: Place) -> None:
     merged(models=["x", factors(MODULE, (3, 5))])
 
 
+@provokes("model '{label}' is a merge, and adapters are merged as adapters from folders. …")
+def merge_among_adapters(_: Place) -> None:
+    merged(models=["x", {"method": "linear", "models": ["y", "z"]}])
+
+
+@provokes("model '{label}': it is a merge to an adapter, which is no model by itself. …")
+def adapter_as_a_model(place: Place) -> None:
+    models(place)
+    inner = {"method": "linear", "models": ["x", "y"], "output": {"adapter": True}}
+    recipes = {"inner": inner, "outer": {"method": "linear", "models": ["a", "inner"]}}
+    cuvee.merge({"cuvee": 1, "recipes": recipes}, "out")
+
+
+@provokes("{module}: this module needs {number} MB of memory in all, with one worker…")
+def extraction_in_too_little_memory(place: Place) -> None:
+    models(place)
+    place.command("extract", "base", "a", "--out", "out", "--rank", "2", "--memory", "1MB")
+
+
 @provokes("model '{label}' has {number} adapters; expected one. Merge those first, with task_arithmetic.")
 def two_adapters_on_one_base(place: Place) -> None:
     models(place)

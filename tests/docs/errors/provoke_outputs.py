@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import resource
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,13 @@ def output_beyond_the_size_that_a_user_may_write(place: Place) -> None:
     place.stack.callback(resource.setrlimit, resource.RLIMIT_FSIZE, before)
     resource.setrlimit(resource.RLIMIT_FSIZE, (600, before[1]))
     merge()
+
+
+@provokes("{out} cannot be written: {place}: {reason}.")
+def no_room_for_what_waits(place: Place) -> None:
+    models(place)
+    place.patch.setattr(tempfile, "TemporaryFile", fails(errno.ENOSPC))
+    cuvee.extract("base", "a", "out", rank=2)
 
 
 @provokes("{out} exists and is not a file; an output whose name ends in .safetensors is one. Choose another name.")
@@ -150,7 +158,7 @@ def journal_that_cannot_be_written(place: Place) -> None:
 def fails(number: int) -> Any:
     """A call of the system that fails."""
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number))
 
     return fail

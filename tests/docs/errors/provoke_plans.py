@@ -112,17 +112,6 @@ def merge_of_no_variants(_: Place) -> None:
     cuvee.merge_variants({})
 
 
-@provokes("an adapter is merged by itself: give its recipe to cuvee.merge alone.")
-def adapter_among_variants(_: Place) -> None:
-    one = {"cuvee": 1, "method": "linear", "models": ["a", "b"]}
-    cuvee.merge_variants({"one": one, "two": one | {"output": {"adapter": True}}})
-
-
-@provokes("a merge of adapters to an adapter has no plan: it reads the adapters once, and nothing else. Merge it.")
-def plan_of_an_adapter(_: Place) -> None:
-    planned(output={"adapter": True})
-
-
 @provokes("a tensor of {type} is copied, not averaged; convert the tensors, or use the method 'copy'.")
 def tensors_of_whole_numbers(_: Place) -> None:
     cuvee.merge_tensors("linear", [torch.tensor([1, 2]), torch.tensor([3, 4])])

@@ -5,7 +5,6 @@ norms, kernels of convolutions, packed experts) is listed with the norm of its d
 that is asked for.
 """
 
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cuvee.digest import digest_of_set
-from cuvee.errors import FormatError, RecipeError
+from cuvee.errors import RecipeError
 from cuvee.execute.adapter.difference import READING, Difference
 from cuvee.execute.adapter.folder import Made, Origin, require_folder, write_adapter
 from cuvee.execute.adapter.tasks import Count, Task, carry_out
@@ -26,7 +25,6 @@ from cuvee.recipe.licence import licence_of
 from cuvee.recipe.rule import Output
 from cuvee.sources.adapter.lowrank import is_transposed
 from cuvee.sources.open import open_source
-from cuvee.sources.strict_json import shown
 from cuvee.spec import Source
 from cuvee.tensors.lowrank import factor_rows, memory_of, readings_of
 from cuvee.writers.adapter import ROOT, Adapter, ModuleFactors
@@ -36,7 +34,6 @@ from cuvee.writers.target import check_target
 __all__ = ["Extracted", "Extraction", "Remainder", "extract", "extracted_digests"]
 
 EMBEDDING = re.compile(r"(?!embed_out).*embed.*|wte|wpe|shared|\w*_?emb|relative_attention_bias", re.IGNORECASE)
-RECORDED = "base", "finetuned", "rank", "error", "save_others"
 SPARE = 32 << 20  # bytes for digests and what is copied
 
 
@@ -143,17 +140,12 @@ def extracted_digests(recorded: Mapping[str, Any], limits: Limits) -> Mapping[st
         limits: workers and memory.
 
     Raises:
-        FormatError: it is not what an extraction records.
-        CuveeError: see `extract`.
+        CuveeError: see `extract`; or it is not what an extraction records.
     """
-    base, finetuned, rank, error, save_others = (recorded.get(key) for key in RECORDED)
-    if not isinstance(base, str) or not isinstance(finetuned, str) or not isinstance(save_others, bool):
-        raise FormatError(
-            f"the record says of the extraction {shown(dict(recorded))}; expected the places of base and model, and "
-            "what was asked for."
-        )
+    asked = _settings(recorded.get("rank"), recorded.get("error"))
     with ExitStack() as stack:
-        work = _Extract(base, finetuned, _settings(rank, error), stack, save_others=save_others)
+        base, finetuned = recorded.get("base", ""), recorded.get("finetuned", "")
+        work = _Extract(base, finetuned, asked, stack, save_others=bool(recorded.get("save_others")))
         work.run(None, work.share(limits), lambda _: None)
         return work.made().digests()
 
@@ -183,7 +175,7 @@ class _Extract:
             sources.append(open_source(place))
             stack.callback(sources[-1].close)
         self._pair = Difference(*sources)
-        self._named = os.fspath(base)
+        self._named = str(base)
         self._matrices = [name for name in self._pair.base.header if _is_linear(name, self._pair.base)]
         self._adapter: Adapter | None = None
         self._saved: set[str] = set()

@@ -15,11 +15,11 @@ from cuvee.errors import PlanError, RecipeError, SourceError, UnsupportedError
 from cuvee.recipe.recipe import Recipe
 from cuvee.sources.adapter.adapted import Adapted
 from cuvee.sources.adapter.folder import AdapterFolder, Factors
-from cuvee.sources.open import open_adapter, open_source
+from cuvee.sources.open import open_adapter, open_source, refuse_pipeline
 from cuvee.sources.reference import located, parts_of
 from cuvee.sources.strict_json import shown
 from cuvee.sources.zeros import Zeros
-from cuvee.spec import DTYPES, Source, TensorSpec, folders_of
+from cuvee.spec import DTYPES, Source, TensorSpec
 from cuvee.tensors.widen import widened
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def open_adapters(recipe: Recipe, stack: ExitStack) -> tuple[Sequence[Opened], S
     if bases:
         source = open_source(next(iter(bases)))
         stack.callback(source.close)
-        _refuse_pipeline(source)
+        refuse_pipeline(source, source.reference, next(path for _, path in places.values()))
     opened = [_open(label, source, path, recipe, stack) for label, (_, path) in places.items()]
     if source is None:
         _refuse_two_bases(opened)
@@ -170,15 +170,6 @@ def _open(label: str, base: Source | None, path: str, recipe: Recipe, stack: Exi
     except SourceError as error:
         raise type(error)(f"model '{label}': {error}") from error
     return Opened(label=label, reference=reference, folder=folder, adapted=adapted, digests=Digests(folder.header))
-
-
-def _refuse_pipeline(base: Source) -> None:
-    """Refuse a base of several models."""
-    if folders := folders_of(base):
-        raise UnsupportedError(
-            f"{base.reference} is a pipeline of several models; an adapter is for one of them. Name the component's "
-            f"folder as the base, such as {base.reference}/{next(iter(folders))}."
-        )
 
 
 def _refuse_others(folder: AdapterFolder) -> None:
