@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from cuvee.tensors import blas
 from cuvee.tensors.blas import one_blas_thread
 from cuvee.tensors.lowrank import factor_product, factor_rows, memory_of, memory_of_product, readings_of
 
@@ -87,9 +88,7 @@ def test_a_matrix_is_read_as_often_as_is_said(shape: tuple[int, int], rows: int)
 
 
 def test_inside_the_block_numpy_uses_one_thread_and_afterwards_as_many_as_before() -> None:
-    from cuvee.tensors.blas import _functions
-
-    get, put = _functions()
+    get, put = blas._functions()
     before = get()
     put(2)
     try:
@@ -101,3 +100,10 @@ def test_inside_the_block_numpy_uses_one_thread_and_afterwards_as_many_as_before
         assert get() == several
     finally:
         put(before)
+
+
+def test_where_numpy_has_another_library_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blas.ctypes, "CDLL", lambda _: object())
+    get, put = blas._functions.__wrapped__()
+    put(7)
+    assert get() == 1
