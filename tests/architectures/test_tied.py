@@ -20,23 +20,17 @@ def header(*names: str) -> Header:
     return {name: VECTOR if name.endswith("bias") else TABLE for name in names}
 
 
+DECODER = {
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "vocab_size": 100,
+}
 TINY = {
-    "LlamaForCausalLM": {
-        "hidden_size": 16,
-        "intermediate_size": 32,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 1,
-        "vocab_size": 100,
-    },
-    "Qwen2ForCausalLM": {
-        "hidden_size": 16,
-        "intermediate_size": 32,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 1,
-        "vocab_size": 100,
-    },
+    "LlamaForCausalLM": DECODER,
+    "Qwen2ForCausalLM": DECODER,
     "GPT2LMHeadModel": {
         "n_embd": 16,
         "n_layer": 1,

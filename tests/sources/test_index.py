@@ -1,6 +1,5 @@
 """Indexes that do not fit their folder, by mistake or on purpose."""
 
-import json
 import os
 import re
 from pathlib import Path
@@ -13,17 +12,7 @@ import torch
 from cuvee.errors import FormatError, SourceError
 from cuvee.sources.checkpoint import Checkpoint
 from cuvee.sources.strict_json import read_object
-
-
-def write_sharded(folder: Path, shards: dict[str, dict[str, torch.Tensor]], weight_map: Any = None) -> Path:
-    folder.mkdir(exist_ok=True)
-    for file, tensors in shards.items():
-        safetensors.torch.save_file(tensors, folder / file)
-    if weight_map is None:
-        weight_map = {name: file for file, tensors in shards.items() for name in tensors}
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
-    return folder
-
+from sources.test_checkpoint import write_sharded
 
 BAD_NAMES = [
     "../model.safetensors",

@@ -57,10 +57,7 @@ class Memory(NamedTensors):
     def read_into(self, buffer: memoryview, name: str, offset: int = 0) -> None:
         """Fill `buffer` with the tensor's bytes, in row-major order, from byte `offset` on.
 
-        Args:
-            buffer: writable, contiguous; its length in bytes says how many to read.
-            name: a name of the header.
-            offset: first byte, counted from the tensor's beginning.
+        See `cuvee.spec.Source.read_into`.
 
         Raises:
             SourceError: there is no such tensor, the bytes asked for lie outside it, or the source was closed.
