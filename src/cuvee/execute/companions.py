@@ -10,6 +10,7 @@ from cuvee.execute.provenance import provenance, record_of, written
 from cuvee.execute.report import Report
 from cuvee.plan.planner import Plan
 from cuvee.recipe.licence import conflict
+from cuvee.sources.sidecars import CARD
 from cuvee.spec import File, Header, folders_of
 from cuvee.writers.card import Card, model_card
 from cuvee.writers.sidecars import sidecar_files
@@ -51,7 +52,7 @@ def companions(plan: Plan, variant: int, out: Path, report: Report) -> dict[str,
         library="diffusers" if folders_of(donor) else "transformers",
         citations=list({m.paper.url: m.paper.bibtex(m.name) for m in methods if m.paper is not None}.values()),
     )
-    return {**files, "README.md": model_card(card), record_of(out).name: written(record)}
+    return {**files, CARD: model_card(card), record_of(out).name: written(record)}
 
 
 def _beside(

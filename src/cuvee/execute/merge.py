@@ -22,6 +22,7 @@ from cuvee.plan.planner import Plan, make_plan
 from cuvee.recipe.recipe import Recipe
 from cuvee.recipe.several import recipes_of
 from cuvee.resolve import Resolved
+from cuvee.sources.sidecars import CODE_SUFFIX
 from cuvee.spec import folders_of
 from cuvee.tensors.kernels.machine_code import MISSING, is_missing
 from cuvee.writers.memory import MemoryWriter
@@ -169,7 +170,7 @@ def _metadata(resolved: Resolved) -> dict[str, str]:
     recipe = resolved.recipe
     written = {"cuvee": json.dumps(recipe.canonical(), separators=(",", ":"))}
     beside = resolved.sources[resolved.donor].sidecars
-    code = sorted({PurePosixPath(name).name for name in beside if name.endswith(".py")})
+    code = sorted({PurePosixPath(name).name for name in beside if name.endswith(CODE_SUFFIX)})
     return written | ({CODE: "/".join(code)} if recipe.output.custom_code and code else {})
 
 

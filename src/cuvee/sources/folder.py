@@ -15,10 +15,12 @@ from cuvee.sources.strict_json import parse_object, shown
 __all__ = [
     "ADAPTER",
     "ADAPTER_CONFIG",
+    "INDEX_SUFFIX",
     "PICKLE_INDEX_SUFFIX",
     "PICKLE_SUFFIX",
     "PICKLE_SUFFIXES",
     "STEMS",
+    "SUFFIX",
     "Weights",
     "check_index",
     "find_weights",

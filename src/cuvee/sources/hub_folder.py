@@ -20,6 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cuvee.errors import SourceError
+from cuvee.sources.folder import SUFFIX
 from cuvee.sources.header import FileHeader, fetch_header
 from cuvee.sources.hub import cache_folder, download, download_part, list_files
 from cuvee.sources.local import LocalFolder
@@ -85,7 +86,7 @@ class HubFolder:
 
     def inner(self) -> Sequence[str]:
         """Return the names of the folders at its top that hold weights, sorted."""
-        parts = [name.split("/") for name in self._sizes if name.endswith(".safetensors")]
+        parts = [name.split("/") for name in self._sizes if name.endswith(SUFFIX)]
         return sorted({folder for folder, *rest in parts if len(rest) == 1})
 
     def where(self, name: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cuvee.errors import SourceError
 from cuvee.files import OpenFiles
+from cuvee.sources.folder import SUFFIX
 from cuvee.sources.header import FileHeader, read_header
 from cuvee.sources.stamps import Stamp, check_stamps, stamp
 from cuvee.sources.strict_json import read_small
@@ -59,7 +60,7 @@ class LocalFolder:
 
     def inner(self) -> Sequence[str]:
         """Return the names of the folders at its top that hold weights, sorted."""
-        return sorted(path.name for path in self._path.iterdir() if path.is_dir() and any(path.glob("*.safetensors")))
+        return sorted(path.name for path in self._path.iterdir() if path.is_dir() and any(path.glob("*" + SUFFIX)))
 
     def where(self, name: str) -> str:
         """Return a file's path."""

@@ -13,7 +13,7 @@ from cuvee.errors import FormatError, UnsupportedError
 from cuvee.sources.checkpoint import Checkpoint
 from cuvee.sources.folder import STEMS, holds_weights
 from cuvee.sources.named import NamedTensors
-from cuvee.sources.sidecars import CONFIG, PIPELINE, find_sidecars
+from cuvee.sources.sidecars import CODE_SUFFIX, CONFIG, PIPELINE, find_sidecars
 from cuvee.sources.storage import Storage
 from cuvee.sources.strict_json import parse_object, shown
 from cuvee.spec import File
@@ -69,7 +69,7 @@ class Pipeline(NamedTensors):
     def _read(self, called: str) -> dict[str, File]:
         """Take all components; return the files that travel with them."""
         top = find_sidecars(self._storage.names())
-        self._storage.prepare([name for name in top if not name.endswith(".py")])
+        self._storage.prepare([name for name in top if not name.endswith(CODE_SUFFIX)])
         where = self._storage.where(PIPELINE)
         sidecars = {name: self._storage.file(name) for name in top}
         for name, (library, _) in _components(self._storage.small(PIPELINE), where).items():
@@ -109,10 +109,7 @@ class Pipeline(NamedTensors):
     def read_into(self, buffer: memoryview, name: str, offset: int = 0) -> None:
         """Fill `buffer` with the tensor's bytes from byte `offset` on. Any number of threads may do so at once.
 
-        Args:
-            buffer: writable, contiguous; its length in bytes says how many to read.
-            name: a name of the header.
-            offset: first byte, counted from the tensor's beginning.
+        See `cuvee.spec.Source.read_into`.
 
         Raises:
             SourceError: there is no such tensor, or its bytes cannot be had; see `Checkpoint.read_into`.

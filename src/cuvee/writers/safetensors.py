@@ -16,10 +16,11 @@ from typing import Self
 
 from cuvee.errors import CuveeError, OutputError
 from cuvee.files import OpenFiles
+from cuvee.sources.folder import INDEX_SUFFIX
 from cuvee.writers.account import Account
 from cuvee.writers.files import create, is_full
 from cuvee.writers.journal import Journal
-from cuvee.writers.shards import INDEX_SUFFIX, Arrangement, Entries, Shard, index_files
+from cuvee.writers.shards import Arrangement, Entries, Shard, index_files
 from cuvee.writers.staging import Staging
 from cuvee.writers.target import check_target, is_single_file
 

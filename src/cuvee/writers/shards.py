@@ -6,17 +6,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cuvee.errors import OutputError
+from cuvee.sources.folder import INDEX_SUFFIX, SUFFIX
 from cuvee.spec import DEFAULT_SHARD_BYTES, TensorSpec
 from cuvee.writers.target import is_single_file
 
-__all__ = ["INDEX_SUFFIX", "Arrangement", "Entries", "Shard", "index_files", "shard"]
+__all__ = ["Arrangement", "Entries", "Shard", "index_files", "shard"]
 
 Entries = Sequence[tuple[str, TensorSpec]]
 
 # What transformers writes: 5 GB, decimal.
 STEM = "model"
-SUFFIX = ".safetensors"
-INDEX_SUFFIX = ".safetensors.index.json"
 
 METADATA = "__metadata__"
 # The data begins at a multiple of 8, so that every element is aligned in a mapped file.

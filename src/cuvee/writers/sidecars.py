@@ -4,12 +4,11 @@ import json
 from collections.abc import Mapping
 
 from cuvee.errors import OutputError
+from cuvee.sources.sidecars import CODE_SUFFIX, CONFIG
 from cuvee.spec import DType, File
 
 __all__ = ["sidecar_files"]
 
-CONFIG = "config.json"
-CODE_SUFFIX = ".py"
 # transformers 5 calls it "dtype", earlier releases "torch_dtype".
 DTYPE_KEYS = ("dtype", "torch_dtype")
 # What a model can be built in. A model whose weights are stored in 8 bits is still built in the type its configuration

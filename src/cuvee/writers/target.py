@@ -9,20 +9,20 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from cuvee.errors import OutputError, SourceError
+from cuvee.sources.folder import SUFFIX
 from cuvee.sources.header import read_header
 from cuvee.sources.pipeline import component_folders
-from cuvee.sources.sidecars import PIPELINE
+from cuvee.sources.sidecars import CARD, PIPELINE
 from cuvee.sources.strict_json import read_small
 
 __all__ = ["CODE", "check_target", "is_single_file"]
 
-SUFFIX = ".safetensors"
 CODE = "cuvee_code"  # key of the headers' free text under which a merge names the code it copied
 # All that a checkpoint folder holds, by the conventions of transformers. A folder that holds anything else (train.py,
 # notes.txt) is someone's work, and stays.
 CHECKPOINT_FILES = (
     "*" + SUFFIX, "*.jinja", "*.json", "*.model", "*.spm", "*.yaml", "*.yml",
-    "LICENSE*", "README.md", "merges.txt", "vocab.txt",
+    "LICENSE*", CARD, "merges.txt", "vocab.txt",
     "configuration_*.py", "image_processing_*.py", "modeling_*.py", "processing_*.py", "tokenization_*.py",
 )  # fmt: skip
 
