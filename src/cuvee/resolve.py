@@ -9,7 +9,7 @@ from textwrap import shorten
 from types import TracebackType
 from typing import Any, cast
 
-from cuvee.errors import PlanError, SourceError
+from cuvee.errors import MissingLibraryError, PlanError, SourceError
 from cuvee.recipe.recipe import BASE, Recipe, Reference
 from cuvee.recipe.yaml_text import Where
 from cuvee.sources.open import open_source
@@ -60,13 +60,14 @@ class Sources(AbstractContextManager["Sources"]):
 
         Raises:
             SourceError: a model cannot be opened; names its label and what was given.
+            MissingLibraryError: opening it needs a library that is not installed; names its label, too.
         """
         named = [*recipe.models.items(), *([(BASE, recipe.base)] if recipe.base is not None else [])]
         sources = {}
         for i, (label, reference) in enumerate(named):
             try:
                 sources[label] = self._get(reference, recipe.folder)
-            except (PlanError, SourceError) as error:
+            except (MissingLibraryError, PlanError, SourceError) as error:
                 # A list of models is numbered in the file, a mapping has labels.
                 places: list[Where] = [(BASE,)] if label == BASE else [("models", label), ("models", i), ("models",)]
                 origin = recipe.origin

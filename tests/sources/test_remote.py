@@ -133,6 +133,9 @@ def test_missing_library_is_named(protocol: str, library: str, opened: Opened, m
     monkeypatch.setattr("fsspec.core.url_to_fs", refuse)
     with pytest.raises(MissingLibraryError, match=f"'{protocol}://bucket/x' needs .*: pip install {library}"):
         opened(f"{protocol}://bucket/x")
+    recipe = {"cuvee": 1, "method": "linear", "models": {"near": {"w": torch.ones(1)}, "far": f"{protocol}://bucket/x"}}
+    with pytest.raises(MissingLibraryError, match=f"model 'far': '{protocol}://bucket/x' needs"):
+        cuvee.plan(recipe)
 
 
 def test_password_in_an_address_is_refused_and_not_repeated(opened: Opened) -> None:

@@ -26,6 +26,9 @@ app = typer.Typer(
 )
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe, a YAML file.")]
+Model = Annotated[
+    str, typer.Argument(help="A folder, a file, org/name on the hub, an address, or BASE+ADAPTER; not a recipe.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Workers = Annotated[int | None, typer.Option(help="Threads; by default one for each core, at most 8.")]
 BlockSize = Annotated[str | None, typer.Option(help="Most bytes read at a time from one input; by default 1MiB.")]
@@ -120,7 +123,7 @@ def methods(
 
 @app.command()
 def inspect(
-    path: Annotated[str, typer.Argument(help="Checkpoint folder, safetensors file or pickled weights.")],
+    path: Model,
     as_json: Json = False,
     tensors: Tensors = False,
 ) -> None:
@@ -132,7 +135,7 @@ def inspect(
 
 @app.command()
 def diff(
-    a: Annotated[str, typer.Argument(help="Checkpoint folder, safetensors file or pickled weights.")],
+    a: Model,
     b: Annotated[str, typer.Argument(help="The other one.")],
     as_json: Json = False,
     tensors: Tensors = False,
@@ -145,7 +148,7 @@ def diff(
 
 @app.command()
 def extract(
-    base: Annotated[str, typer.Argument(help="The base.")],
+    base: Annotated[str, typer.Argument(help="The base; any model that inspect takes.")],
     finetuned: Annotated[str, typer.Argument(help="A model that was trained from it.")],
     out: Annotated[Path, typer.Option(help="Folder to write, as PEFT reads it.")],
     rank: Annotated[int | None, typer.Option(help="Rank of every matrix.")] = None,
