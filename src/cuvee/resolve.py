@@ -12,8 +12,8 @@ from typing import Any, cast
 from cuvee.errors import MissingLibraryError, PlanError, SourceError
 from cuvee.recipe.recipe import BASE, Recipe, Reference
 from cuvee.recipe.yaml_text import Where
-from cuvee.sources.open import open_source
-from cuvee.sources.reference import located
+from cuvee.sources.open import open_places, open_source
+from cuvee.sources.reference import places_of
 from cuvee.spec import Source
 
 __all__ = ["Resolved", "Sources"]
@@ -89,14 +89,12 @@ class Sources(AbstractContextManager["Sources"]):
                 models = ", ".join(source.reference for source in resolved.sources.values())
                 self._open[id(reference)] = self._merged(resolved, shorten(f"{reference.method} of {models}", LONGEST))
             return self._open[id(reference)]
-        if isinstance(reference, str | os.PathLike):
-            place: str | Mapping[str, Any] | Source = located(os.fspath(reference), folder)
-        else:
-            place = cast("Mapping[str, Any] | Source", reference)
-        key: object = os.path.realpath(place) if isinstance(place, str) else id(place)
+        places = places_of(reference, folder) if isinstance(reference, str | os.PathLike) else ()
+        key: object = tuple(place.real for place in places) or id(reference)
         if key not in self._open:
-            self._open[key] = open_source(place)
-            if self._open[key] is not place:
+            held = cast("Mapping[str, Any] | Source", reference)
+            self._open[key] = open_places(places) if places else open_source(held)
+            if self._open[key] is not reference:
                 self._owned.append(self._open[key])
         return self._open[key]
 

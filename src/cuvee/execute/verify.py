@@ -17,6 +17,7 @@ from cuvee.plan.planner import make_plan
 from cuvee.recipe.recipe import SCHEMA, Recipe
 from cuvee.sources.adapter.folder import AdapterFolder
 from cuvee.sources.open import open_adapter, open_source
+from cuvee.sources.reference import place_of
 from cuvee.sources.strict_json import read_object, shown
 from cuvee.spec import Location, Source
 from cuvee.writers.adapter import ADAPTER_FILE
@@ -132,7 +133,7 @@ def _input(label: str, stated: Mapping[str, Any]) -> Finding:
             part=label, state="unknown", text=f"model {shown(label)} was held in memory and cannot be read again."
         )
     try:
-        source = open_adapter(location, location) if stated.get("adapter") else _open(location)
+        source = open_adapter(place_of(location), location) if stated.get("adapter") else _open(location)
         unused = set(stated["unused"])
         names = [name for name in source.header if name not in unused]
         digest = digest_of_set(source.header, _digests(source, names))

@@ -14,14 +14,14 @@ from cuvee.sources.find import find_storage
 from cuvee.sources.memory import Memory
 from cuvee.sources.pickled import Pickled, is_pickled
 from cuvee.sources.pipeline import Pipeline
-from cuvee.sources.reference import is_address, parts_of, usable_path
+from cuvee.sources.reference import Place, places_of
 from cuvee.sources.sidecars import PIPELINE
 from cuvee.spec import Source
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["open_adapter", "open_source", "refuse_pipeline"]
+__all__ = ["open_adapter", "open_places", "open_source", "refuse_pipeline"]
 
 
 def open_source(reference: str | os.PathLike[str] | Mapping[str, torch.Tensor] | Source) -> Source:
@@ -47,18 +47,31 @@ def open_source(reference: str | os.PathLike[str] | Mapping[str, torch.Tensor] |
     if isinstance(reference, Mapping):
         return Memory(reference)
     if isinstance(reference, str | os.PathLike):
-        base, *adapters = parts_of(os.fspath(reference))
-        return _adapted(_plain(base), adapters, base)
+        return open_places(places_of(reference))
     if hasattr(reference, "header") and hasattr(reference, "read_into"):
         return reference
     raise SourceError(f"A {type(reference).__name__} is no source; expected a path, a state dict or a source.")
 
 
-def open_adapter(place: str, reference: str) -> AdapterFolder:
+def open_places(places: Sequence[Place]) -> Source:
+    """Open a model, and the adapters on it.
+
+    Args:
+        places: the model's, and those of the adapters.
+
+    Raises:
+        SourceError: see `open_source`.
+        MissingLibraryError: see `open_source`.
+    """
+    base, *adapters = places
+    return _adapted(_plain(base), adapters, base.called)
+
+
+def open_adapter(place: Place, reference: str) -> AdapterFolder:
     """Open an adapter by itself, wherever it lies; its header is read, weights are not.
 
     Args:
-        place: path, address or name on the hub of its folder.
+        place: its folder's.
         reference: what the user called it.
 
     Raises:
@@ -93,26 +106,26 @@ def refuse_pipeline(source: Source, name: str, adapter: str) -> None:
         )
 
 
-def _plain(reference: str) -> Source:
+def _plain(place: Place) -> Source:
     """Open a model without adapters, wherever it lies."""
-    if not is_address(reference) and is_pickled(path := usable_path(reference)) and path.exists():
-        return Pickled(path, reference)
-    storage = find_storage(reference)
+    if place.path is not None and is_pickled(place.path) and place.path.exists():
+        return Pickled(place.path, place.called)
+    storage = find_storage(place)
     try:
         if storage.single is None and PIPELINE in storage.names():
-            return Pipeline(storage, reference)
-        return Checkpoint(storage, reference)
+            return Pipeline(storage, place.called)
+        return Checkpoint(storage, place.called)
     except BaseException:
         storage.close()
         raise
 
 
-def _adapted(source: Source, adapters: Sequence[str], name: str) -> Source:
+def _adapted(source: Source, adapters: Sequence[Place], name: str) -> Source:
     """Merge adapters into a source, one after the other; close it where one does not fit."""
     for adapter in adapters:
         try:
-            refuse_pipeline(source, name, adapter)
-            name = f"{name}+{adapter}"
+            refuse_pipeline(source, name, adapter.called)
+            name = f"{name}+{adapter.called}"
             source = Adapted(source, open_adapter(adapter, name), name)
         except BaseException:
             source.close()

@@ -1,10 +1,10 @@
 """The model card (README.md) of a merged checkpoint: what it is made of, the recipe, the costs, what to cite."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
+
+from cuvee.sources.reference import hub_id
 
 __all__ = ["Card", "model_card"]
 
@@ -40,8 +40,6 @@ Digests are of the tensors that were read. `cuvee verify` compares them, and thi
 {citations}
 """
 
-HUB_ID = re.compile(r"(\w[\w.-]*/\w[\w.-]*)(@.+)?")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
@@ -67,19 +65,17 @@ class Card:
 def model_card(card: Card) -> bytes:
     """Write a model card, UTF-8.
 
-    What is called by a hub's id (org/name) and is no local path is listed as a base model in the front matter, too; a
-    licence that all models state is stated there.
+    What lies on the hub is listed as a base model in the front matter, too; a licence that all models state is stated
+    there.
 
     Args:
         card: what it says.
         library: what loads the model.
     """
     inputs, notes = card.record["inputs"], card.record["notes"]
-    references = [stated["reference"] for stated in inputs.values()]
+    places = dict.fromkeys(stated["location"] for stated in inputs.values() if isinstance(stated["location"], str))
     licences = {stated["licence"] for stated in inputs.values()}
-    hub = [
-        found[1] for name in dict.fromkeys(references) if (found := HUB_ID.fullmatch(name)) and not Path(name).exists()
-    ]
+    hub = dict.fromkeys(found[0] for place in places if (found := hub_id(place)))
     text = TEMPLATE.format(
         library=card.library,
         licence=f"license: {next(iter(licences))}\n" if len(licences) == 1 and None not in licences else "",

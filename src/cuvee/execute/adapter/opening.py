@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cuvee.digest import Digests
-from cuvee.errors import PlanError, RecipeError, SourceError, UnsupportedError
+from cuvee.errors import MissingLibraryError, PlanError, RecipeError, SourceError, UnsupportedError
 from cuvee.recipe.recipe import Recipe
 from cuvee.sources.adapter.adapted import Adapted
 from cuvee.sources.adapter.folder import AdapterFolder, Factors
-from cuvee.sources.open import open_adapter, open_source, refuse_pipeline
-from cuvee.sources.reference import located, parts_of
+from cuvee.sources.open import open_adapter, open_places, refuse_pipeline
+from cuvee.sources.reference import Place, places_of
 from cuvee.sources.strict_json import shown
 from cuvee.sources.zeros import Zeros
 from cuvee.spec import DTYPES, Source, TensorSpec
@@ -92,24 +92,26 @@ def open_adapters(recipe: Recipe, stack: ExitStack) -> tuple[Sequence[Opened], S
         RecipeError: a model is no adapter, or they are not of one base.
         UnsupportedError: an adapter is of a kind that cannot be merged as one.
     """
-    places = {label: _place(label, reference, recipe) for label, reference in recipe.models.items()}
-    bases = {base for base, _ in places.values() if base}
+    places = {label: _places(label, reference, recipe) for label, reference in recipe.models.items()}
+    bases = [base for base, _ in places.values() if base]
     if recipe.base is not None:
         if not isinstance(recipe.base, str | os.PathLike):
             raise RecipeError("the base of adapters must be named by its path.", ("base",))
-        bases.add(located(os.fspath(recipe.base), recipe.folder))
-    if len(bases) > 1:
+        bases.append(places_of(recipe.base, recipe.folder))
+    distinct = {tuple(place.real for place in base): base for base in bases}
+    if len(distinct) > 1:
+        called = sorted("+".join(place.called for place in base) for base in distinct.values())
         raise RecipeError(
-            f"adapters are merged as adapters of one base; the recipe names {' and '.join(map(shown, sorted(bases)))}. "
+            f"adapters are merged as adapters of one base; the recipe names {' and '.join(map(shown, called))}. "
             "Merge the models themselves: leave out adapter: true.",
             ("models",),
         )
     source = None
-    if bases:
-        source = open_source(next(iter(bases)))
+    if distinct:
+        source = open_places(next(iter(distinct.values())))
         stack.callback(source.close)
-        refuse_pipeline(source, source.reference, next(path for _, path in places.values()))
-    opened = [_open(label, source, path, recipe, stack) for label, (_, path) in places.items()]
+        refuse_pipeline(source, source.reference, next(adapter.called for _, adapter in places.values()))
+    opened = [_open(label, source, adapter, recipe, stack) for label, (_, adapter) in places.items()]
     if source is None:
         _refuse_two_bases(opened)
     return opened, source
@@ -140,8 +142,8 @@ def task_vectors(opened: Sequence[Opened], stack: ExitStack) -> tuple[Mapping[st
     return found, zeros
 
 
-def _place(label: str, reference: object, recipe: Recipe) -> tuple[str, str]:
-    """Return the base, if there is one, and the adapter that a reference names."""
+def _places(label: str, reference: object, recipe: Recipe) -> tuple[Sequence[Place], Place]:
+    """Return the place of the base, if there is one, and that of the adapter that a reference names."""
     if isinstance(reference, Recipe):
         raise RecipeError(
             f"model '{label}' is a merge, and adapters are merged as adapters from folders. Merge it by itself (with "
@@ -150,24 +152,24 @@ def _place(label: str, reference: object, recipe: Recipe) -> tuple[str, str]:
         )
     if not isinstance(reference, str | os.PathLike):
         raise RecipeError(f"model '{label}' must be named by a path to be merged as an adapter.", ("models", label))
-    parts = parts_of(located(os.fspath(reference), recipe.folder))
-    if len(parts) > 2:
+    *base, adapter = places_of(reference, recipe.folder)
+    if len(base) > 1:
         raise RecipeError(
-            f"model '{label}' has {len(parts) - 1} adapters; expected one. Merge those first, with task_arithmetic.",
+            f"model '{label}' has {len(base)} adapters; expected one. Merge those first, with task_arithmetic.",
             ("models", label),
         )
-    return ("", parts[0]) if len(parts) == 1 else (parts[0], parts[1])
+    return base, adapter
 
 
-def _open(label: str, base: Source | None, path: str, recipe: Recipe, stack: ExitStack) -> Opened:
+def _open(label: str, base: Source | None, adapter: Place, recipe: Recipe, stack: ExitStack) -> Opened:
     """Open one adapter and verify it, against the base if there is one."""
     reference = str(recipe.models[label])
     try:
-        folder = open_adapter(path, reference)
+        folder = open_adapter(adapter, reference)
         stack.callback(folder.close)
         _refuse_others(folder)
         adapted = None if base is None else Adapted(base, folder, reference)
-    except SourceError as error:
+    except (MissingLibraryError, SourceError) as error:
         raise type(error)(f"model '{label}': {error}") from error
     return Opened(label=label, reference=reference, folder=folder, adapted=adapted, digests=Digests(folder.header))
 
