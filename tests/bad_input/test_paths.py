@@ -34,7 +34,8 @@ def test_link_to_nowhere_is_named_with_its_target(folder: Path, assert_refused: 
 
 
 @pytest.mark.parametrize(
-    "path", ["~nobody-of-this-name/model", "a\0b", "x" * 5000, "/dev/null", "a/model.safetensors/x"]
+    "path",
+    ["~nobody-of-this-name/model", "a\0b", "x" * 5000, "x" * 5000 + ".bin", "/dev/null", "a/model.safetensors/x"],
 )
 def test_path_that_can_be_no_model_is_refused(assert_refused: Refused, path: str) -> None:
     assert_refused(recipe_of(models=["a", path]), "model 'm1'", repr(path)[1:-1])

@@ -56,7 +56,8 @@ class LocalFolder:
 
     def folder(self, name: str) -> "LocalFolder | None":
         """Return a folder at its top as a storage of its own; None if there is none."""
-        return LocalFolder(self._path / name) if (self._path / name).is_dir() else None
+        path = self._path / name
+        return LocalFolder(path) if os.path.isdir(path) else None  # noqa: PTH112 - Path's raises for a name that is too long
 
     def inner(self) -> Sequence[str]:
         """Return the names of the folders at its top that hold weights, sorted."""

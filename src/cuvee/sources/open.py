@@ -108,7 +108,7 @@ def refuse_pipeline(source: Source, name: str, adapter: str) -> None:
 
 def _plain(place: Place) -> Source:
     """Open a model without adapters, wherever it lies."""
-    if place.path is not None and is_pickled(place.path) and place.path.exists():
+    if place.path is not None and is_pickled(place.path) and os.path.exists(place.path):  # noqa: PTH110 - Path raises for long names
         return Pickled(place.path, place.called)
     storage = find_storage(place)
     try:

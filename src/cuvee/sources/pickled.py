@@ -47,7 +47,7 @@ NO_CODE = "cuvee takes tensors from pickles and never runs code that they name"
 def is_pickled(path: Path) -> bool:
     """Say whether a path is named like pickled weights: one file, or the index of several."""
     is_named = path.suffix.lower() in PICKLE_SUFFIXES or path.name.endswith(PICKLE_INDEX_SUFFIX)
-    return is_named and not path.is_dir()
+    return is_named and not os.path.isdir(path)  # noqa: PTH112 - Path's raises for a name that is too long
 
 
 class Pickled(Memory):

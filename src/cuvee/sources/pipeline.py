@@ -75,7 +75,7 @@ class Pipeline(NamedTensors):
         for name, (library, _) in _components(self._storage.small(PIPELINE), where).items():
             folder = self._storage.folder(name)
             if folder is None:
-                raise FormatError(f"{where} names the component '{name}', but there is no such folder. {_REMEDY}")
+                raise FormatError(f"{where} names the component {shown(name)}, but there is no such folder. {_REMEDY}")
             sidecars |= {f"{name}/{each}": file for each, file in self._add(name, folder, library, called).items()}
         if not self._components:
             raise UnsupportedError(

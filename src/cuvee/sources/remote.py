@@ -68,10 +68,7 @@ class RemoteFolder:
     remedy = "Copy the whole checkpoint to that place."
 
     def __init__(self, address: str) -> None:
-        if urlsplit(address).password is not None:
-            safe = address.replace(f":{urlsplit(address).password}@", ":…@")
-            raise SourceError(f"'{safe}' holds a password, which a merge would write to its record and its card. Give "
-                              "credentials where the protocol's library looks for them.")  # fmt: skip
+        _refuse_password(address)
         self.place = self.location = address.rstrip("/")
         self._is_single = PurePosixPath(urlsplit(address).path).suffix.lower() in (SUFFIX, ".json", *PICKLE_SUFFIXES)
         self._local = threading.local()
@@ -98,7 +95,10 @@ class RemoteFolder:
     def inner(self) -> Sequence[str]:
         """Return the names of the folders at its top that hold weights, sorted."""
         folders = sorted(name for name, entry in self._entries.items() if entry["type"] == "directory")
-        found = at_once(lambda name: self._ask(lambda fs: fs.ls(f"{self._root}/{name}", detail=False)), folders)
+        try:
+            found = at_once(lambda name: self._ask(lambda fs: fs.ls(f"{self._root}/{name}", detail=False)), folders)
+        except OSError as error:
+            raise SourceError(f"{self.place} cannot be read: {error.strerror}.") from error
         return [name for name, inside in zip(folders, found, strict=True) if any(x.endswith(SUFFIX) for x in inside)]
 
     def where(self, name: str) -> str:
@@ -247,6 +247,20 @@ class RemoteFolder:
         if getattr(self._local, "fs", None) is None:
             self._local.fs = _connected(self.place)[0]
         return self._local.fs
+
+
+def _refuse_password(address: str) -> None:
+    """Refuse an address that holds a password, without repeating it."""
+    try:
+        password = urlsplit(address).password
+    except ValueError as error:
+        raise SourceError(f"'{address}' cannot be opened: {error}.") from error
+    if password is not None:
+        safe = address.replace(f":{password}@", ":…@")
+        raise SourceError(
+            f"'{safe}' holds a password, which a merge would write to its record and its card. Give credentials where "
+            "the protocol's library looks for them."
+        )
 
 
 def _connected(address: str) -> tuple[AbstractFileSystem, str]:

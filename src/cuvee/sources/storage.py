@@ -59,7 +59,11 @@ class Storage(Protocol):
         ...
 
     def inner(self) -> Sequence[str]:
-        """Return the names of the folders at its top that hold weights, sorted."""
+        """Return the names of the folders at its top that hold weights, sorted.
+
+        Raises:
+            SourceError: one cannot be read.
+        """
         ...
 
     def where(self, name: str) -> str:
