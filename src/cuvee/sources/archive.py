@@ -58,7 +58,7 @@ def requests_of_archive(file: Path) -> Collection[Request]:
                 _verify_entry(file, entry)
                 if _last(entry) == "byteorder" and archive.read(entry) != sys.byteorder.encode():
                     raise UnsupportedError(
-                        f"{file} was written on a machine of the other byte order. Convert it there."
+                        f"{file} was written on a machine of the other byte order. Convert it there, to safetensors."
                     )
                 if _last(entry) == "data.pkl":
                     found |= dict.fromkeys(requests_of(io.BytesIO(archive.read(entry))))

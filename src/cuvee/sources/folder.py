@@ -149,7 +149,8 @@ def _weight_map(raw: bytes, path: str, suffix: str) -> dict[str, str]:
     weight_map = parse_object(raw, path).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise FormatError(
-            f"{path}: 'weight_map' is {shown(weight_map)}; expected an object of tensor name → file name."
+            f"{path}: 'weight_map' is {shown(weight_map)}; expected an object of tensor name → file name. "
+            "Download the index again."
         )
     files = {file for file in weight_map.values() if isinstance(file, str)}
     bare = {file for file in files if _is_bare(file, suffix)}
@@ -223,7 +224,7 @@ def check_index(folder: Storage, weights: Weights, names: Mapping[str, Collectio
         if twice is not None:
             raise FormatError(
                 f"Tensor {shown(twice)} is in both {folder.where(homes[twice])} and {folder.where(file)}; expected "
-                f"each tensor in one file."
+                f"each tensor in one file. Download the whole checkpoint again, into an empty folder."
             )
         homes.update(dict.fromkeys(own, file))
     if weights.index is None or weights.weight_map == homes:

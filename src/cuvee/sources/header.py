@@ -83,7 +83,7 @@ def read_header(path: Path) -> FileHeader:
     try:
         # Looked at before it is opened: opening a pipe would wait for a writer.
         if not stat.S_ISREG(path.stat().st_mode):
-            raise SourceError(f"{path} is not an ordinary file; expected a safetensors file.")
+            raise SourceError(f"{path} is not an ordinary file; expected a safetensors file. Copy it to one.")
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
             raw = _header_bytes(lambda _, count: file.read(count), status.st_size, str(path))

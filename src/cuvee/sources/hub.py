@@ -94,7 +94,10 @@ def list_files(model: str, revision: str) -> Listing:
             raise _problem(error, model, revision, "it cannot be opened") from error
         return _cached(model, revision, error)
     if info.sha is None:
-        raise SourceError(f"The hub does not say which commit '{revision}' of '{model}' is.")
+        raise SourceError(
+            f"The hub does not say which commit '{revision}' of '{model}' is. Download it with `hf download {model} "
+            f"--revision {revision} --local-dir FOLDER`, and name the folder."
+        )
     return Listing(model, revision, info.sha, {each.rfilename: each.size for each in info.siblings or []})
 
 

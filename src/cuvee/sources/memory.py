@@ -92,7 +92,7 @@ def _spec(reference: str, name: object, tensor: object) -> TensorSpec:
 
     where = f"{reference}: tensor {name!r}"
     if not isinstance(name, str):
-        raise SourceError(f"{where}: its name is a {type(name).__name__}; expected text.")
+        raise SourceError(f"{where}: its name is a {type(name).__name__}; expected text. Rename it.")
     if not isinstance(tensor, torch.Tensor):
         raise SourceError(
             f"{where} is a {type(tensor).__name__}; expected a torch tensor. Leave it out of the state dict."

@@ -136,7 +136,7 @@ def _stamp(file: Path) -> Stamp:
     except OSError as error:
         raise SourceError(f"{file} cannot be read: {error.strerror}.") from error
     if not stat.S_ISREG(status.st_mode):
-        raise SourceError(f"{file} is not an ordinary file; expected pickled weights.")
+        raise SourceError(f"{file} is not an ordinary file; expected pickled weights. Copy it to one.")
     return stamp(status)
 
 

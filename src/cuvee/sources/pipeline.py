@@ -176,7 +176,9 @@ def _components(index: bytes, where: str) -> dict[str, tuple[str, str]]:
             continue
         if len(value) != 2 or not isinstance(value[1], str):
             if any(isinstance(each, str) for each in value):
-                raise FormatError(f"{where}: component {shown(name)} is {shown(value)}; expected [library, class].")
+                raise FormatError(
+                    f"{where}: component {shown(name)} is {shown(value)}; expected [library, class]. Download it again."
+                )
             continue  # a setting that is a list of numbers
         library = value[0]
         # Only a name within the folder: an index from elsewhere must not make us read other files of this machine.

@@ -99,4 +99,6 @@ def _path(text: str) -> Path:
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
-        raise SourceError(f"{text!r} is not a path: its '~' stands for no user of this machine.") from error
+        raise SourceError(
+            f"{text!r} is not a path: its '~' stands for no user of this machine. Write it in full."
+        ) from error

@@ -176,7 +176,7 @@ class RemoteFolder:
             raise SourceError(f"{self.place} cannot be read: {error.strerror}.") from error
         own = self._root.strip("/")
         if [(each["name"].strip("/"), each["type"]) for each in entries] == [(own, "file")]:
-            raise SourceError(f"{self.place} is not a checkpoint folder or a {SUFFIX} file.")
+            raise SourceError(f"{self.place} is not a checkpoint folder or a {SUFFIX} file. Name one.")
         return {_name(each["name"]): each for each in entries if each["name"].strip("/") != own}
 
     def _nearest(self) -> str:

@@ -66,11 +66,15 @@ def parse_object(raw: bytes, where: str, *, constants: bool = False) -> dict[str
     except (UnicodeDecodeError, UnicodeEncodeError) as error:
         raise FormatError(f"{where} is not UTF-8 text ({error.reason}); expected JSON. Download it again.") from error
     except RecursionError as error:
-        raise FormatError(f"{where} is nested too deeply to be read; expected a plain JSON object.") from error
+        raise FormatError(
+            f"{where} is nested too deeply to be read; expected a plain JSON object. Download it again."
+        ) from error
     except ValueError as error:
         raise FormatError(f"{where} is not valid JSON: {_shortened(str(error))}. Download it again.") from error
     if not isinstance(value, dict):
-        raise FormatError(f"{where} is JSON of type {type(value).__name__}; expected an object, {{…}}.")
+        raise FormatError(
+            f"{where} is JSON of type {type(value).__name__}; expected an object, {{…}}. Download it again."
+        )
     return value
 
 
@@ -125,7 +129,7 @@ def read_small(path: Path) -> bytes:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise SourceError(f"{path} is not an ordinary file; expected a JSON file.")
+            raise SourceError(f"{path} is not an ordinary file; expected a JSON file. Copy it to one.")
         check_small(status.st_size, str(path))
         with path.open("rb") as file:
             return file.read(MAX_FILE_BYTES)
@@ -140,4 +144,6 @@ def check_small(nbytes: int, where: str) -> None:
         FormatError: it is too large.
     """
     if nbytes > MAX_FILE_BYTES:
-        raise FormatError(f"{where} has {nbytes:,} bytes; a JSON file of at most {MAX_FILE_BYTES:,} was expected.")
+        raise FormatError(
+            f"{where} has {nbytes:,} bytes; a JSON file of at most {MAX_FILE_BYTES:,} was expected. Download it again."
+        )

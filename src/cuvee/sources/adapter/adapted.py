@@ -222,7 +222,7 @@ def _share(bound: Bound, groups: Sequence[Sequence[str]]) -> None:
         if len(changed) > 1:
             raise FormatError(
                 f"{bound.folder.file} changes {' and '.join(map(shown, changed))}, which are one tensor in "
-                f"{bound.base.reference}."
+                f"{bound.base.reference}. Save the base with a tensor of its own for each (tie_word_embeddings false)."
             )
         for name in group if changed else ():
             bound.altered[name] = bound.altered[changed[0]]

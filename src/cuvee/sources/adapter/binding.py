@@ -159,7 +159,10 @@ class Bound:
         if found is not None:
             self._same_shape(stored, found)
             if self.altered[found].whole is not None:
-                raise FormatError(f"{self.folder.file}: two whole tensors stand for {shown(found)}.")
+                raise FormatError(
+                    f"{self.folder.file}: {shown(self.altered[found].whole)} and {shown(stored)} both stand for "
+                    f"{shown(found)} of {self.base.reference}. Save the adapter again with peft."
+                )
             self.altered[found].whole = stored
             return
         if not self.folder.configuration.saves(name):

@@ -64,7 +64,8 @@ def add_to_parameters(bound: Bound, module: str, parts: Sequence[Factors]) -> No
     for part in parts:
         if part.bias or part.magnitude:
             raise FormatError(
-                f"{bound.folder.file}: {shown(part.bias or part.magnitude)} is of a parameter; it has none."
+                f"{bound.folder.file}: {shown(part.bias or part.magnitude)} is beside the factors of a parameter "
+                "('target_parameters'), which have neither bias nor magnitudes. The configuration is another adapter's."
             )
     ways = [list(way) for way in _ways(bound, module, parts, parameters)]
     if not ways:

@@ -218,7 +218,8 @@ class AdapterFolder:
             )
         if spec.dtype.kind != "float" and role.kind != "whole":
             raise UnsupportedError(
-                f"{self.file}: tensor {shown(name)} is {spec.dtype}; expected floating-point numbers."
+                f"{self.file}: tensor {shown(name)} is {spec.dtype}; expected floating-point numbers. Save the adapter "
+                "again as float16, bfloat16 or float32."
             )
         return role
 
@@ -239,11 +240,15 @@ class AdapterFolder:
             first = whole.setdefault(role.module, name)
             if self.header[first] != self.header[name] or not np.array_equal(self._bytes(first), self._bytes(name)):
                 raise FormatError(
-                    f"{self.file}: {shown(first)} and {shown(name)} are the same tensor of the base, and differ."
+                    f"{self.file}: {shown(first)} and {shown(name)} are the same tensor of the base, and differ. Save "
+                    "the adapter again with peft."
                 )
         for name, role in roles.items():
             if role.kind == "original" and role.module not in whole:
-                raise FormatError(f"{self.file}: {shown(name)} was replaced, but what replaces it is missing.")
+                raise FormatError(
+                    f"{self.file}: {shown(name)} was replaced, but what replaces it is missing. The file is "
+                    "incomplete: download it again, or save it again with peft."
+                )
         return whole
 
     def _bytes(self, name: str) -> NDArray[np.uint8]:
@@ -281,7 +286,10 @@ def _parts(configuration: Configuration, roles: Mapping[str, Role], file: str) -
             continue
         own = modules[role.module, role.depth]
         if role.kind in own:
-            raise FormatError(f"{file}: {shown(own[role.kind])} and {shown(name)} are the same tensor of one module.")
+            raise FormatError(
+                f"{file}: {shown(own[role.kind])} and {shown(name)} are the same tensor of one module. Save the "
+                "adapter again with peft."
+            )
         own[role.kind] = name
     return [
         part for (module, depth), own in modules.items() for part in _of_module(configuration, module, depth, own, file)
@@ -298,7 +306,10 @@ def _of_module(configuration: Configuration, module: str, depth: int, own: dict[
         own_weight = "weight" in configuration.parameters(module)  # then peft matches patterns with its name
         rank, scaling = configuration.scaling(f"{module}.weight" if own_weight else module)
         if configuration.has_magnitudes and "lora_magnitude_vector" not in left:
-            raise FormatError(f"{file}: module {shown(module)} has no magnitudes; the configuration says DoRA.")
+            raise FormatError(
+                f"{file}: module {shown(module)} has no magnitudes; the configuration says DoRA ('use_dora'). The file "
+                f"is incomplete, or {ADAPTER_CONFIG} is another adapter's."
+            )
         found.append(
             Factors(
                 module=module,
