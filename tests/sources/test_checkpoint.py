@@ -268,7 +268,7 @@ def test_folder_of_folders_says_which_hold_weights(tmp_path: Path) -> None:
 
 
 def test_missing_path_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="nowhere does not exist"):
+    with pytest.raises(SourceError, match="nowhere cannot be read: No such file"):
         Checkpoint(tmp_path / "nowhere")
 
 

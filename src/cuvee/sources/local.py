@@ -21,23 +21,18 @@ class LocalFolder:
     Weights are read by positioned reads of the system, straight into the caller's buffer.
 
     Args:
-        path: the folder or file.
+        path: the folder or file, which is there.
 
     Attributes:
         place: its path, as given.
         location: its absolute path.
         single: name of the file, if it is one.
-
-    Raises:
-        SourceError: nothing is there.
     """
 
     remedy = "Download the whole checkpoint."
     memory = 0  # but what is read ahead, which is little
 
     def __init__(self, path: Path) -> None:
-        if not path.exists():
-            raise SourceError(f"{path} does not exist. Expected a checkpoint folder or a safetensors file.")
         self._path = path
         self.place = str(path)
         self.location = os.path.abspath(path)  # noqa: PTH100 - Path.resolve would follow the links
