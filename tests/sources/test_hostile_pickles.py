@@ -145,6 +145,13 @@ def test_archive_that_torch_would_not_write_is_refused(tmp_path: Path, kind: str
     assert words in str(caught.value)
 
 
+def test_program_is_refused_as_such(tmp_path: Path) -> None:
+    with warnings.catch_warnings(action="ignore"):  # of what torch intends to give up
+        torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), tmp_path / "model.pt")
+    with pytest.raises(UnsupportedError, match=r"holds a program \(TorchScript\)"):
+        open_source(tmp_path / "model.pt")
+
+
 def test_archive_is_refused_by_the_size_it_claims_for_its_directory(tmp_path: Path) -> None:
     torch.save({"w": torch.ones(4)}, tmp_path / "model.bin")
     whole = (tmp_path / "model.bin").read_bytes()

@@ -9,7 +9,7 @@ import io
 import re
 import sys
 import zipfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from cuvee.errors import FormatError, SourceError, UnsupportedError
@@ -54,6 +54,7 @@ def requests_of_archive(file: Path) -> Collection[Request]:
     try:
         with zipfile.ZipFile(file) as archive:
             found: dict[Request, None] = {}
+            _refuse_program(file, archive.infolist())
             for entry in archive.infolist():
                 _verify_entry(file, entry)
                 if _last(entry) == "byteorder" and archive.read(entry) != sys.byteorder.encode():
@@ -97,16 +98,19 @@ class _Bounded(io.BufferedReader):
         return super().read(size)
 
 
+def _refuse_program(file: Path, entries: Iterable[zipfile.ZipInfo]) -> None:
+    """Refuse a program by what it is: its code, which comes first, is compressed as weights never are."""
+    if any(_last(entry) == "constants.pkl" for entry in entries):
+        raise UnsupportedError(f"{file} holds a program (TorchScript), not weights. Save the model's state dict.")
+
+
 def _verify_entry(file: Path, entry: zipfile.ZipInfo) -> None:
     """Verify one record of an archive."""
-    name = _last(entry)
-    if name == "constants.pkl":
-        raise UnsupportedError(f"{file} holds a program (TorchScript), not weights. Save the model's state dict.")
     if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
         raise FormatError(
             f"{file}: its record {entry.filename[:80]!r} is compressed, which torch.save never does. {ADVICE}"
         )
-    most = MOST_PICKLE if name == "data.pkl" else MOST_OTHER
+    most = MOST_PICKLE if _last(entry) == "data.pkl" else MOST_OTHER
     if "/data/" not in entry.filename and entry.file_size > most:
         raise FormatError(
             f"{file}: its record {entry.filename[:80]!r} claims {entry.file_size:,} bytes; at most {most:,} are "
