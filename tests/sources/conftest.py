@@ -5,14 +5,14 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import fsspec
 import pytest
 
 from cuvee.sources import ahead, remote
 from cuvee.sources.open import open_source
 from cuvee.spec import Source
-from sources.hub_server import Hub
-from sources.remote_store import Disk, Opened, Store
+from sources.hub_models import empty_cache
+from sources.hub_server import Hub, running_hub
+from sources.remote_store import Opened, Store, empty_store
 
 WriteFile = Callable[..., Path]
 
@@ -47,44 +47,23 @@ def opened() -> Iterator[Opened]:
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Store]]:
     """Return a store that is empty."""
-    fsspec.register_implementation("store", Store, clobber=True)
-    fsspec.register_implementation("disk", Disk, clobber=True)
-    for own in (Store.store, Store.failures, Store.requests, Store.tags):
-        own.clear()
-    Store.most, Store.latency = 0, 0.0
     monkeypatch.setattr(remote, "WAITS", (0.001, 0.002, 0.004))
-    yield Store
-    Store.store.clear()
+    with empty_store() as found:
+        yield found
 
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the folder of downloads, empty; the hub may not be asked."""
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-    monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.chdir(tmp_path)
-    return tmp_path / "cache"
+    return empty_cache(tmp_path, monkeypatch)
 
 
 @pytest.fixture
 def hub(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """Return a hub that may be asked."""
-    from huggingface_hub import close_session, constants
-
-    server = Hub()
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "ENDPOINT", server.url)
-    monkeypatch.setattr(
-        constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.url + "/{repo_id}/resolve/{revision}/{filename}"
-    )
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
-    yield server
-    close_session()
-    server.shutdown()
-    server.server_close()
+    with running_hub(monkeypatch) as server:
+        yield server
 
 
 @pytest.fixture

@@ -43,6 +43,16 @@ def sharded() -> dict[str, bytes]:
     }
 
 
+def empty_cache(folder: Path, patch: pytest.MonkeyPatch) -> Path:
+    """Let the folder of downloads be one below `folder`, with nothing in it; there is no token."""
+    from huggingface_hub import constants
+
+    patch.setattr(constants, "HF_HUB_CACHE", str(folder / "cache"))
+    patch.setattr(constants, "HF_TOKEN_PATH", str(folder / "token"))
+    patch.delenv("HF_TOKEN", raising=False)
+    return folder / "cache"
+
+
 def go_offline(monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import close_session, constants
 

@@ -8,20 +8,26 @@ import json
 import re
 import threading
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import unquote, urlsplit
+
+import pytest
 
 
 @dataclass
 class Model:
-    """A model: its commits, newest last, each with its files; what its branches are; who may see it."""
+    """A model: its commits, newest last, each with its files; its branches; who may see it; what the hub answers."""
 
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
     branches: dict[str, str] = field(default_factory=dict)
     token: str | None = None
     gated: bool = False
     status: int = 200
+    said: str = "Something is wrong."
 
 
 class Hub(ThreadingHTTPServer):
@@ -34,6 +40,8 @@ class Hub(ThreadingHTTPServer):
         self.models: dict[str, Model] = {}
         self.requests: Counter[str] = Counter()
         self.sends_parts = True
+        self.tells_commits = True
+        self.tells_sizes = True
         self.lock = threading.Lock()
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
@@ -52,6 +60,24 @@ class Hub(ThreadingHTTPServer):
     def asked(self, method: str) -> set[str]:
         """Return the names of files that were asked for by a method."""
         return {key.rpartition("/")[2] for key in self.requests if key.startswith(f"{method} ") and "/resolve/" in key}
+
+
+@contextmanager
+def running_hub(patch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """Run a server that huggingface_hub takes for the hub."""
+    from huggingface_hub import close_session, constants
+
+    server = Hub()
+    patch.setattr(constants, "HF_HUB_OFFLINE", False)
+    patch.setattr(constants, "ENDPOINT", server.url)
+    patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.url + "/{repo_id}/resolve/{revision}/{filename}")
+    patch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
+    try:
+        yield server
+    finally:
+        close_session()
+        server.shutdown()
+        server.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -79,7 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
         if found is None or model is None:
             self._fail(401, "RepoNotFound", "Invalid username or password.", has_body)
         elif model.status != 200:
-            self._fail(model.status, None, "Something is wrong.", has_body)
+            self._fail(model.status, None, model.said, has_body)
         elif model.token and self.headers.get("Authorization") != f"Bearer {model.token}":
             if model.gated:
                 self._fail(401, "GatedRepo", "Access to this model is restricted.", has_body)
@@ -88,11 +114,21 @@ class _Handler(BaseHTTPRequestHandler):
         elif (commit := model.branches.get(found[2] or "main", found[2])) not in model.commits:
             self._fail(404, "RevisionNotFound", f"Invalid rev id: {found[2]}", has_body)
         elif api:
-            self._send(200, json.dumps(_described(found[1], commit, model.commits[commit])).encode(), {}, has_body)
+            described = _described(found[1], commit, model.commits[commit])
+            self._send(200, json.dumps(self._told(described)).encode(), {}, has_body)
         elif file and file[3] not in model.commits[commit]:
             self._fail(404, "EntryNotFound", "Entry not found", has_body, {"X-Repo-Commit": commit})
         elif file:
             self._file(model.commits[commit][file[3]], commit, has_body)
+
+    def _told(self, described: dict[str, Any]) -> dict[str, Any]:
+        """Leave out what this server does not tell."""
+        siblings = [
+            {key: value for key, value in each.items() if key != "size" or self.server.tells_sizes}
+            for each in described["siblings"]
+        ]
+        told = {**described, "siblings": siblings}
+        return told if self.server.tells_commits else {key: told[key] for key in told if key != "sha"}
 
     def _file(self, data: bytes, commit: str, has_body: bool) -> None:
         headers = {"ETag": f'"{hashlib.sha256(data).hexdigest()}"', "X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
@@ -119,7 +155,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
 
-def _described(model: str, commit: str, files: dict[str, bytes]) -> dict[str, object]:
+def _described(model: str, commit: str, files: dict[str, bytes]) -> dict[str, Any]:
     siblings = [
         {"rfilename": name, "size": len(data), "blobId": hashlib.sha1(data).hexdigest()} for name, data in files.items()
     ]

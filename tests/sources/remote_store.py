@@ -3,7 +3,8 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import fsspec
@@ -63,6 +64,20 @@ class Disk(LocalFileSystem):
     @classmethod
     def _strip_protocol(cls, path: str) -> str:
         return super()._strip_protocol(path.removeprefix("disk://"))
+
+
+@contextmanager
+def empty_store() -> Iterator[type[Store]]:
+    """Have fsspec know both file systems; the store is empty, at once and afterwards."""
+    fsspec.register_implementation("store", Store, clobber=True)
+    fsspec.register_implementation("disk", Disk, clobber=True)
+    for own in (Store.store, Store.failures, Store.requests, Store.tags):
+        own.clear()
+    Store.most, Store.latency = 0, 0.0
+    try:
+        yield Store
+    finally:
+        Store.store.clear()
 
 
 def read(source: Source, name: str) -> bytes:

@@ -16,6 +16,7 @@ __all__ = ["Listing", "cache_folder", "download", "download_part", "list_files",
 COMMIT_LETTERS = 40
 PARTIAL = 206  # what a server answers that sends part of a file
 REFUSED = 401, 403
+TOO_MANY = 429
 TROUBLE = 500  # from here on it is the server's fault
 WAIT = 10  # seconds for the hub to answer
 RETRIES = 3
@@ -189,12 +190,17 @@ def _problem(error: BaseException, model: str, revision: str, what: str) -> Sour
         cause = f"it has no revision '{revision}'. Name a branch, a tag or a commit that it has"
     elif isinstance(error, known.RepositoryNotFoundError):
         cause = f"there is no such model, or it is private. {token}, if it should let you in"
+    elif isinstance(error, known.EntryNotFoundError) and not isinstance(error, known.LocalEntryNotFoundError):
+        cause = "it is not there any more. Merge again: then the model is opened as it is now"
     elif isinstance(error, known.HfHubHTTPError) and error.response.status_code in REFUSED:
         cause = f"access is refused ({_said(error)}). {token}"
+    elif isinstance(error, known.HfHubHTTPError) and error.response.status_code == TOO_MANY:
+        cause = f"it was asked too often. Wait some minutes; who has a token may ask more. {token}"
     elif isinstance(error, known.HFValidationError):
         cause = f"a model there cannot be called so ({_said(error)})"
     elif isinstance(error, OSError) and error.errno:
         cause = f"{error.strerror}, in the cache folder {cache_folder()}"
+        cause = f"{cause}. Set HF_HOME to a folder that can be written and has room"
     else:
         cause = f"{_said(error)}. Try again when the network is well"
     return SourceError(f"'{model}' on the hub: {what}: {cause}.")
