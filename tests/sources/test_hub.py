@@ -163,7 +163,7 @@ def test_file_that_vanishes_from_the_hub_is_named(hub: Hub, opened: Opened) -> N
     source = opened("org/model")
     del hub.models["org/model"].commits[commit]["model.safetensors"]
     with pytest.raises(
-        SourceError, match="on the hub: model.safetensors cannot be downloaded: it is not there any more"
+        SourceError, match=r"on the hub: model\.safetensors cannot be downloaded: it is not there any more"
     ):
         read(source, "a")
 

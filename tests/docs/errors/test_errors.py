@@ -14,10 +14,7 @@ from docs.errors.sites import Site, sites
 for module in sorted(Path(__file__).parent.glob("provoke_*.py")):
     importlib.import_module(f"docs.errors.{module.stem}")
 
-LATER: set[str] = {"sources"}
-"""Parts whose errors have no entries yet."""
-
-PARTS = sorted({site.part for site in sites()} - LATER)
+PARTS = sorted({site.part for site in sites()})
 OWN_KINDS = {"DifferenceError"}
 """Classes of errors that no Python code has to catch, and which `cuvee.errors` therefore lacks."""
 
