@@ -93,7 +93,7 @@ def adapter_on_a_changed_base(_: Place) -> None:
     _open(init_lora_weights="pissa")
 
 
-@provokes("{folder}/adapter_config.json: '{key}' is {value}; expected {what}.")
+@provokes("{folder}/adapter_config.json: '{key}' is {value}; expected {what}. Correct it, or …")
 def adapter_with_rank_as_text(_: Place) -> None:
     _open(r="2")
 

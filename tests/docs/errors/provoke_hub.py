@@ -73,15 +73,10 @@ def file_that_vanishes_from_the_hub(place: Place) -> None:
 
 
 @provokes("'{model}' on the hub: {file} cannot be downloaded: {reason}, in the cache folder {folder}. …")
-def disk_that_becomes_full(place: Place) -> None:
+def cache_folder_that_is_a_file(place: Place) -> None:
     _hub(place)
-    source = opened(place, MODEL)
-
-    def fill(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    place.patch.setattr("huggingface_hub.hf_hub_download", fill)
-    read(source, "a")
+    (place.folder / "cache").touch()
+    cuvee.open_source(MODEL)
 
 
 @provokes("'{model}' on the hub: {what}: {reason}. Try again when the network is well.…")

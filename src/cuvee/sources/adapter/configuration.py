@@ -179,7 +179,10 @@ class _Fields:
         self._fields = fields
 
     def _wrong(self, key: str, expected: str) -> FormatError:
-        return FormatError(f"{self._where}: '{key}' is {shown(self._fields.get(key))}; expected {expected}.")
+        return FormatError(
+            f"{self._where}: '{key}' is {shown(self._fields.get(key))}; expected {expected}. Correct it, or save the "
+            "adapter again with peft."
+        )
 
     def rank(self, key: str, value: object) -> int:
         """Return a rank."""
