@@ -236,7 +236,7 @@ def test_one_result_goes_where_it_is_told(several: Callable[[str], Path], folder
         ("cuvee: 1\nmethod: linear\nmodels:\n  - m1\n  - {method: ties, models: [m2], density: 1}",
          r"recipes.yaml:5: .*parameters: \{density"),
         ("cuvee: 1\nmethod: linear\nmodels:\n  - m1\n  - method: linear\n    models: [m2]\n    output: {shard_size: 5}",
-         r"recipes.yaml:7: .*no output but its dtype"),
+         r"recipes.yaml:7: .*can have a .dtype. and nothing else"),
     ],
 )  # fmt: skip
 def test_wrong_files_of_recipes_are_refused(text: str, said: str, several: Callable[[str], Path], folder: Path) -> None:

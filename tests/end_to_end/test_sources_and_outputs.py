@@ -94,11 +94,11 @@ def test_sharded_and_single_inputs_mix(checkpoint: Any, tmp_path: Path) -> None:
     assert_same_bytes(one, other)
 
 
-def test_single_file_output_has_the_weights_of_the_folder_and_nothing_else(folders: list[Path], tmp_path: Path) -> None:
+def test_single_file_output_has_the_weights_of_the_folder_and_its_record(folders: list[Path], tmp_path: Path) -> None:
     recipe = ties(folders, "folder", "folder", "folder")
     cuvee.merge(recipe, tmp_path / "folder")
     cuvee.merge({**recipe, "output": {"shard_size": 1000}}, tmp_path / "file" / "x.safetensors")
-    assert [path.name for path in (tmp_path / "file").iterdir()] == ["x.safetensors"]
+    assert sorted(path.name for path in (tmp_path / "file").iterdir()) == ["x.cuvee.json", "x.safetensors"]
     one, other = load_file(tmp_path / "folder" / "model.safetensors"), load_file(tmp_path / "file" / "x.safetensors")
     assert_same_bytes(other, one)
 

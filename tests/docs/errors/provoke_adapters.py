@@ -49,13 +49,20 @@ def _open(shapes: Shapes = FACTORS, dtype: torch.dtype = torch.float32, **config
 # Folders
 
 
-@provokes("{folder} is not the folder of an adapter.…")
+@provokes("'{path}' is not a local folder or file.…")
 def adapter_that_is_not_there(_: Place) -> None:
     _base()
-    cuvee.plan({"cuvee": 1, "method": "linear", "models": ["base+nowhere"]})
+    cuvee.open_source("base+nowhere")
 
 
 @provokes("{folder} is not the folder of an adapter.…")
+def file_instead_of_an_adapter(place: Place) -> None:
+    _base()
+    safetensors.torch.save_file({"lora_A": torch.ones(1)}, place.folder / "adapter_model.safetensors")
+    cuvee.open_source("base+adapter_model.safetensors")
+
+
+@provokes("{file} cannot be read: {reason}.")
 def adapter_that_no_folder_can_be_called(_: Place) -> None:
     _base()
     cuvee.open_source("base+" + "adapter" * 1000)

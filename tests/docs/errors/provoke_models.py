@@ -102,11 +102,9 @@ def weights_from_a_pipe(_: Place) -> None:
 
 
 @provokes(NOT_ORDINARY)
-def configuration_that_is_a_folder(place: Place) -> None:
-    checkpoint(place.folder / "base")
-    safetensors.torch.save_file({"lora_A": torch.ones(1)}, place.folder / "base" / "adapter_model.safetensors")
-    (place.folder / "base" / "adapter_config.json").mkdir()
-    cuvee.open_source("base+base")
+def index_that_is_a_pipe(place: Place) -> None:
+    os.mkfifo(place.folder / "pytorch_model.bin.index.json")
+    cuvee.open_source("pytorch_model.bin.index.json")
 
 
 # Folders
