@@ -165,8 +165,8 @@ def model_name(data: bytes, folder: Path) -> None:
     """What a user calls a model."""
     text = data.decode("utf-8", "replace")
     reference.hub_id(text)
-    reference.parts_of(text)
-    reference.located(text, folder)
+    for place in reference.places_of(text, folder):
+        assert place.called
 
 
 def workplace() -> Path:

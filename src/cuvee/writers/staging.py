@@ -9,6 +9,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 
@@ -201,13 +202,21 @@ class Staging:
     def discard(self) -> None:
         """Remove what has grown, and the parents made for it; leave a folder that another process works in."""
         if self._lock is not None and not self._replaced.exists():
-            shutil.rmtree(self.root, ignore_errors=True)
+            self._remove()
         self._release()
         for parent in self._new_parents:
             try:
                 parent.rmdir()
             except OSError:  # someone else has put something there
                 return
+
+    def _remove(self) -> None:
+        """Remove the hidden folder; last what tells a later run that the output stands, should this one be killed."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        with suppress(OSError):
+            for last in (self.root / "journal", self._placed, self.root / "lock"):
+                last.unlink(missing_ok=True)
+            self.root.rmdir()
 
     def _release(self) -> None:
         """Close the journal, and unlock the folder."""
