@@ -122,7 +122,7 @@ class Trial:
             )
             if chance.random() < 0.5:
                 break
-        if not out.exists() or overwrite:
+        if not out.exists() or overwrite or hidden(folder):
             os.waitpid(begin(recipe, out, limits, overwrite), 0)
         same = out.exists() and list(fingerprint(out).values()) == list(fingerprint(reference).values())
         left = [path.name for path in hidden(folder)]
