@@ -177,6 +177,24 @@ def test_transformers_with_two_text_encoders_are_merged(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "transformer" / "diffusion_pytorch_model.safetensors").is_file()
 
 
+@pytest.mark.parametrize("shard_size", ["5GB", "60KB"])
+def test_one_component_is_written_as_diffusers_reads_it(folders: list[Path], tmp_path: Path, shard_size: str) -> None:
+    places = [folder / "unet" for folder in folders[:2]]
+    cuvee.merge(recipe("linear", places, output={"shard_size": shard_size}), tmp_path / "out")
+    loaded = diffusers.UNet2DConditionModel.from_pretrained(tmp_path / "out").state_dict()
+    torch.testing.assert_close(loaded, weights(tmp_path / "out"), rtol=0, atol=0)
+    index = tmp_path / "out" / "diffusion_pytorch_model.safetensors.index.json"
+    assert index.is_file() == (shard_size == "60KB")
+    assert "library_name: diffusers" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_a_text_encoder_by_itself_is_written_as_transformers_reads_it(folders: list[Path], tmp_path: Path) -> None:
+    cuvee.merge(recipe("linear", [folder / "text_encoder" for folder in folders[:2]]), tmp_path / "out")
+    CLIPTextModel.from_pretrained(tmp_path / "out")
+    assert (tmp_path / "out" / "model.safetensors").is_file()
+    assert "library_name: transformers" in (tmp_path / "out" / "README.md").read_text()
+
+
 def test_the_output_is_divided_into_files_and_loads(folders: list[Path], tmp_path: Path) -> None:
     cuvee.merge(recipe("linear", folders, output={"shard_size": "60KB"}), tmp_path / "out")
     unet = tmp_path / "out" / "unet"

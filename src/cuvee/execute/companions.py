@@ -10,7 +10,7 @@ from cuvee.execute.provenance import provenance, record_of, written
 from cuvee.execute.report import Report
 from cuvee.plan.planner import Plan
 from cuvee.recipe.licence import conflict
-from cuvee.sources.sidecars import CARD
+from cuvee.sources.sidecars import CARD, is_of_diffusers
 from cuvee.spec import File, Header, folders_of
 from cuvee.writers.card import Card, model_card
 from cuvee.writers.sidecars import sidecar_files
@@ -49,7 +49,7 @@ def companions(plan: Plan, variant: int, out: Path, report: Report) -> dict[str,
         method=recipe.method,
         recipe=recipe.to_yaml(),
         record=record,
-        library="diffusers" if folders_of(donor) else "transformers",
+        library="diffusers" if folders_of(donor) or is_of_diffusers(donor.config) else "transformers",
         citations=list({m.paper.url: m.paper.bibtex(m.name) for m in methods if m.paper is not None}.values()),
     )
     return {**files, CARD: model_card(card), record_of(out).name: written(record)}

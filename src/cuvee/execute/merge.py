@@ -22,6 +22,7 @@ from cuvee.plan.planner import Plan, make_plan
 from cuvee.recipe.recipe import Recipe
 from cuvee.recipe.several import recipes_of
 from cuvee.resolve import Resolved
+from cuvee.sources.pipeline import stem_of
 from cuvee.sources.sidecars import CODE_SUFFIX
 from cuvee.spec import folders_of
 from cuvee.tensors.kernels.machine_code import MISSING, is_missing
@@ -122,17 +123,14 @@ def merge_variants(
             SafetensorsWriter(
                 out,
                 list(plan.outputs[variant].items()),
-                Arrangement(
-                    shard_bytes=recipe.output.shard_size,
-                    folders=folders_of(resolved[variant].sources[resolved[variant].donor]),
-                ),
+                _arrangement(resolved[variant]),
                 _metadata(resolved[variant]),
                 overwrite=overwrite,
                 sync=sync,
                 inputs=inputs,
                 run=run,
             )
-            for variant, (_, out, recipe) in enumerate(others)
+            for variant, (_, out, _) in enumerate(others)
         ]
         _check_apart([*(writer.out for writer in writers), *adapters.check_places(inputs, overwrite=overwrite)])
         told = Progress(progress, adapters.nbytes)
@@ -163,6 +161,14 @@ def _carry_out(
     if is_missing():  # of no interest to those who get the model
         report.notes.append(MISSING)
     return report
+
+
+def _arrangement(resolved: Resolved) -> Arrangement:
+    """Lay files out as those of the model that lends the configuration: what loads it expects them so."""
+    donor = resolved.sources[resolved.donor]
+    return Arrangement(
+        shard_bytes=resolved.recipe.output.shard_size, stem=stem_of(donor.config), folders=folders_of(donor)
+    )
 
 
 def _metadata(resolved: Resolved) -> dict[str, str]:

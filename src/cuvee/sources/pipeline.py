@@ -13,12 +13,12 @@ from cuvee.errors import FormatError, UnsupportedError
 from cuvee.sources.checkpoint import Checkpoint
 from cuvee.sources.folder import STEMS, holds_weights
 from cuvee.sources.named import NamedTensors
-from cuvee.sources.sidecars import CODE_SUFFIX, CONFIG, PIPELINE, find_sidecars
+from cuvee.sources.sidecars import CODE_SUFFIX, CONFIG, PIPELINE, find_sidecars, is_of_diffusers
 from cuvee.sources.storage import Storage
 from cuvee.sources.strict_json import parse_object, shown
 from cuvee.spec import File
 
-__all__ = ["Pipeline", "component_folders"]
+__all__ = ["Pipeline", "component_folders", "stem_of"]
 
 DIFFUSERS = "diffusers"
 TRANSFORMERS_STEM, DIFFUSERS_STEM = STEMS
@@ -166,6 +166,11 @@ def component_folders(index: bytes, where: str) -> Sequence[str]:
         FormatError: it is malformed.
     """
     return list(_components(index, where))
+
+
+def stem_of(config: Mapping[str, object]) -> str:
+    """Return what the library that a model's configuration is of expects its weight files to be called."""
+    return DIFFUSERS_STEM if is_of_diffusers(config) else TRANSFORMERS_STEM
 
 
 def _components(index: bytes, where: str) -> dict[str, tuple[str, str]]:

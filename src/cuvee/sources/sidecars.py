@@ -1,12 +1,14 @@
-"""The files that travel with the weights of a checkpoint folder: the one table of their names."""
+"""The files that travel with the weights of a checkpoint folder: the one table of their names, and whose they are."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 
-__all__ = ["CARD", "CODE_SUFFIX", "CONFIG", "PIPELINE", "find_sidecars"]
+__all__ = ["CARD", "CODE_SUFFIX", "CONFIG", "PIPELINE", "find_sidecars", "is_of_diffusers"]
 
 CONFIG = "config.json"
 PIPELINE = "model_index.json"  # names the components of a pipeline, each in a folder of its own
+# The key under which the configuration of a diffusers model names its class; transformers has other keys.
+DIFFUSERS_CLASS = "_class_name"
 CARD = "README.md"  # what the model says of itself; a merge writes its own
 
 SIDECARS = frozenset({
@@ -51,3 +53,8 @@ def find_sidecars(names: Iterable[str]) -> Sequence[str]:
     Custom code (``*.py``) is among them.
     """
     return sorted(name for name in names if name in SIDECARS or PurePath(name).suffix == CODE_SUFFIX)
+
+
+def is_of_diffusers(config: Mapping[str, object]) -> bool:
+    """Say whether a configuration is that of a diffusers model by itself: a UNet, a transformer, a VAE."""
+    return DIFFUSERS_CLASS in config

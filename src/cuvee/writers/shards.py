@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cuvee.errors import OutputError
-from cuvee.sources.folder import INDEX_SUFFIX, SUFFIX
+from cuvee.sources.folder import INDEX_SUFFIX, STEMS, SUFFIX
 from cuvee.spec import DEFAULT_SHARD_BYTES, TensorSpec
 from cuvee.writers.target import is_single_file
 
@@ -14,8 +14,7 @@ __all__ = ["Arrangement", "Entries", "Shard", "index_files", "shard"]
 
 Entries = Sequence[tuple[str, TensorSpec]]
 
-# What transformers writes: 5 GB, decimal.
-STEM = "model"
+STEM = STEMS[0]
 
 METADATA = "__metadata__"
 # The data begins at a multiple of 8, so that every element is aligned in a mapped file.
@@ -127,12 +126,14 @@ class Arrangement:
     Attributes:
         shard_bytes: limit of the data of one file, in bytes; has no meaning where everything goes into one.
         file: name of the one file that everything goes into; None divides and names files as transformers does.
+        stem: what the files at the top are called, without number and suffix.
         folders: what the files of each folder are called, by the folder's name: tensors whose names begin with it and a
             slash go there, and the file has the rest of the name. Tensors of no folder lie at the top.
     """
 
     shard_bytes: int = DEFAULT_SHARD_BYTES
     file: str | None = None
+    stem: str = STEM
     folders: Mapping[str, str] = field(default_factory=dict)
 
     def shards(self, out: Path, entries: Entries) -> list[Shard]:
@@ -147,7 +148,7 @@ class Arrangement:
         """
         file = out.name if is_single_file(out) else self.file
         if file is None:
-            return self._in_folders(entries) if self.folders else shard(entries, self.shard_bytes)
+            return self._in_folders(entries) if self.folders else shard(entries, self.shard_bytes, self.stem)
         if self.folders:
             raise OutputError(
                 f"{out} is one file; the output has several models, in the folders {', '.join(self.folders)}. Name a "
@@ -164,7 +165,7 @@ class Arrangement:
         return [
             part
             for folder, group in groups.items()
-            for part in shard(group, self.shard_bytes, self.folders.get(folder, STEM), folder)
+            for part in shard(group, self.shard_bytes, self.folders.get(folder, self.stem), folder)
         ]
 
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 
 from cuvee.errors import OutputError
-from cuvee.sources.sidecars import CODE_SUFFIX, CONFIG
+from cuvee.sources.sidecars import CODE_SUFFIX, CONFIG, is_of_diffusers
 from cuvee.spec import DType, File
 
 __all__ = ["sidecar_files"]
@@ -16,9 +16,6 @@ DTYPE_KEYS = ("dtype", "torch_dtype")
 BUILDABLE = frozenset({"F64", "F32", "F16", "BF16"})
 # Parts of a model (text_config, vision_config, ...) have an element type too; a quantisation's is its own business.
 PART_SUFFIX = "_config"
-# The configuration of a diffusers model: its weights say what type they have, and a key that its class does not know is
-# warned of.
-UNTYPED = "_class_name"
 NOT_A_PART = "quantization_config"
 # A source has read it when it was opened, and would have refused it.
 CHANGED = "It has changed while the merge ran; merge again when nothing writes to it."
@@ -68,7 +65,8 @@ def _updated(raw: bytes, path: File, dtype: DType | None, updates: Mapping[str, 
     changes = dict(updates)
     if dtype is not None and dtype.name in BUILDABLE:
         changes |= dict.fromkeys(DTYPE_KEYS, dtype.torch_name)
-        if not any(key in config for key in (*DTYPE_KEYS, UNTYPED)):
+        # The weights of a diffusers model say what type they have, and a key that its class does not know is warned of.
+        if not is_of_diffusers(config) and not any(key in config for key in DTYPE_KEYS):
             config = {**config, DTYPE_KEYS[0]: None}
     changed = {**_changed(config, changes), **updates}
     if changed == json.loads(raw):
