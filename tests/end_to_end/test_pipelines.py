@@ -313,8 +313,12 @@ def test_a_component_that_a_model_lacks_is_named(folders: list[Path], tmp_path: 
     (lacking / "model_index.json").write_text(json.dumps({**index, "vae": [None, None]}))
     with pytest.raises(PlanError, match=r"'m1' has no vae/\*\. Give a rule.*copy from a model that has them, or skip"):
         cuvee.merge(recipe("linear", [folders[1], lacking]), tmp_path / "out")
-    cuvee.merge(recipe("linear", [folders[1], lacking], tensors=[{"match": "vae/*", "copy": "m0"}]), tmp_path / "out")
+    rules = [{"match": "vae/*", "copy": "m0"}]
+    cuvee.merge(recipe("linear", [folders[1], lacking], tensors=rules), tmp_path / "out")
     assert_loads_as(tmp_path / "out", {"vae": weights(folders[1] / "vae")})
+    rules = [{"match": "vae/*", "copy": "m1"}]
+    planned = cuvee.plan(recipe("linear", [lacking, folders[1]], tensors=rules))
+    assert any("Check model_index.json before" in told for told in planned.warnings)
 
 
 def test_single_files_in_the_style_of_the_first_releases_are_merged(tmp_path: Path) -> None:

@@ -44,6 +44,38 @@ def test_a_model_named_twice_is_told(tmp_path: Path) -> None:
     assert list(cuvee.plan(recipe).warnings) == [f"'m0' is the base: its task vector is zero ({path})."]
 
 
+def test_a_model_named_many_times_is_told_once(tmp_path: Path) -> None:
+    path = save(tmp_path / "a")
+    listed = "'m0', 'm1', 'm2', 'm3', 'm4' and 35 more"
+    assert warnings_of([path] * 40) == [f"{listed} are one model ({path})."]
+    recipe = cuvee.Recipe(method="ties", models=[path] * 2, base=path)
+    what = "'m0' and 'm1' are one model, which is the base: their task vectors are zero"
+    assert list(cuvee.plan(recipe).warnings) == [f"{what} ({path})."]
+
+
+@pytest.mark.parametrize("role", ["the first model", "the base"])
+def test_a_model_that_should_lend_a_configuration_and_has_none_is_told(tmp_path: Path, role: str) -> None:
+    whole, file = save(tmp_path / "a"), str(tmp_path / "b" / "model.safetensors")
+    save(tmp_path / "b")
+    recipe = (
+        cuvee.Recipe(method="linear", models=[file, whole])
+        if role == "the first model"
+        else cuvee.Recipe(method="ties", models={"m1": whole}, base=file)
+    )
+    lender = "m0" if role == "the first model" else "base"
+    told = (
+        f"'{lender}' ({file}) lends configuration and tokenizer, as {role}, and has none: a folder that is written so "
+        "lacks config.json. Name a checkpoint's folder there; or, to follow 'm1', give it as 'base'."
+    )
+    assert list(cuvee.plan(recipe).warnings) == [told]
+    report = cuvee.merge(recipe, tmp_path / "out")
+    assert told in report.notes
+    assert not (tmp_path / "out" / "config.json").exists()
+    assert "library_name" not in (tmp_path / "out" / "README.md").read_text()
+    cuvee.merge(cuvee.Recipe(method="linear", models=[whole, file]), tmp_path / "other")
+    assert "library_name: transformers" in (tmp_path / "other" / "README.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("other", "rule", "what"),
     [

@@ -11,7 +11,7 @@ from cuvee.execute.report import Report
 from cuvee.plan.planner import Plan
 from cuvee.recipe.licence import conflict
 from cuvee.sources.sidecars import CARD, is_of_diffusers
-from cuvee.spec import File, Header, folders_of
+from cuvee.spec import File, Header, Source, folders_of
 from cuvee.writers.card import Card, model_card
 from cuvee.writers.sidecars import sidecar_files
 from cuvee.writers.target import is_single_file
@@ -49,10 +49,17 @@ def companions(plan: Plan, variant: int, out: Path, report: Report) -> dict[str,
         method=recipe.method,
         recipe=recipe.to_yaml(),
         record=record,
-        library="diffusers" if folders_of(donor) or is_of_diffusers(donor.config) else "transformers",
+        library=_library(donor),
         citations=list({m.paper.url: m.paper.bibtex(m.name) for m in methods if m.paper is not None}.values()),
     )
     return {**files, CARD: model_card(card), record_of(out).name: written(record)}
+
+
+def _library(donor: Source) -> str:
+    """Say what loads a model, or nothing where it does not tell."""
+    if folders_of(donor) or is_of_diffusers(donor.config):
+        return "diffusers"
+    return "transformers" if donor.config else ""
 
 
 def _beside(

@@ -4,16 +4,23 @@ Nothing here changes what is merged. Reads no weight; compares configurations, a
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import combinations
 
 from cuvee.architectures.roles import role_of
 from cuvee.errors import some
 from cuvee.layouts.aligned import Aligned
 from cuvee.recipe.recipe import BASE
 from cuvee.recipe.rule import Rule
+from cuvee.sources.sidecars import CONFIG, PIPELINE
 from cuvee.spec import File, Source, TensorSpec
 
-__all__ = ["differing_companions", "names_apart", "repeated", "rules_without_effect", "unlike_configuration"]
+__all__ = [
+    "differing_companions",
+    "lacking_configuration",
+    "names_apart",
+    "repeated",
+    "rules_without_effect",
+    "unlike_configuration",
+]
 
 SHOWN = 5  # names in one note before it says how many more there are
 # What two saves of one model may differ in without meaning it.
@@ -70,17 +77,35 @@ def rules_without_effect(
 
 
 def repeated(sources: Mapping[str, Source]) -> list[str]:
-    """Report sources that are named more than once."""
-    notes = []
-    for (one, first), (other, second) in combinations(sources.items(), 2):
-        if first is second and first.location:  # what is in memory was handed over knowingly
-            what = (
-                f"'{one}' is the base: its task vector is zero"
-                if other == BASE
-                else f"'{one}' and '{other}' are one model"
-            )
-            notes.append(f"{what} ({first.reference}).")
-    return notes
+    """Report sources that are named more than once, each in one note."""
+    labels: dict[int, list[str]] = {}
+    for label, source in sources.items():
+        if source.location:  # what is in memory was handed over knowingly
+            labels.setdefault(id(source), []).append(label)
+    return [_one_model(own, sources[own[0]]) for own in labels.values() if len(own) > 1]
+
+
+def _one_model(labels: Sequence[str], source: Source) -> str:
+    """Say which labels stand for one model."""
+    models = [f"'{label}'" for label in labels if label != BASE]
+    several = len(models) > 1
+    listed = f"{some(models[:-1], SHOWN)} and {models[-1]}" if several and len(models) <= SHOWN else some(models, SHOWN)
+    what = f"{listed} are one model" if several else f"{listed} is the base: its task vector is zero"
+    also = ", which is the base: their task vectors are zero" if several and BASE in labels else ""
+    return f"{what}{also} ({source.reference})."
+
+
+def lacking_configuration(sources: Mapping[str, Source], donor: str) -> list[str]:
+    """Report that the donor has no configuration to lend, where another source has one."""
+    own = sources[donor]
+    other = next((label for label, source in sources.items() if source.config), None)
+    if own.config or not own.location or other is None:
+        return []
+    why = "the base" if donor == BASE else "the first model"
+    return [
+        f"'{donor}' ({own.reference}) lends configuration and tokenizer, as {why}, and has none: a folder that is "
+        f"written so lacks config.json. Name a checkpoint's folder there; or, to follow '{other}', give it as 'base'."
+    ]
 
 
 def unlike_configuration(
@@ -105,8 +130,8 @@ def unlike_configuration(
         if names:
             notes.append(
                 f"The configuration comes from '{donor}', but the merge differs from it by {len(names)} tensor"
-                f"{'s' if len(names) > 1 else ''}, {what}: {some(names, SHOWN)}. Check config.json "
-                "before you load the merge."
+                f"{'s' if len(names) > 1 else ''}, {what}: {some(names, SHOWN)}. Check "
+                f"{PIPELINE if PIPELINE in source.sidecars else CONFIG} before you load the merge."
             )
     return notes
 

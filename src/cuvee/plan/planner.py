@@ -21,6 +21,7 @@ from cuvee.methods.declare import Method
 from cuvee.methods.registry import find_method
 from cuvee.plan.account import (
     differing_companions,
+    lacking_configuration,
     names_apart,
     repeated,
     rules_without_effect,
@@ -354,6 +355,7 @@ class _Planner:
             *rules_without_effect(self.recipe.tensors, self._rule_for, names, ties),
             *names_apart(matched, self._rule_for),
             *repeated(self.sources),
+            *lacking_configuration(self.sources, self.donor),
             *differing_companions(self.sources, self.donor),
         ]
         if matched.untied:

@@ -9,8 +9,7 @@ from cuvee.sources.reference import hub_id
 __all__ = ["Card", "model_card"]
 
 TEMPLATE = """---
-library_name: {library}
-{licence}{bases}tags:
+{library}{licence}{bases}tags:
 - merge
 - cuvee
 ---
@@ -51,7 +50,7 @@ class Card:
         recipe: the recipe's text.
         record: where the merge comes from and what it cost; see `cuvee.execute.provenance`.
         citations: references of the methods used, one BibTeX entry or line each.
-        library: what loads the model.
+        library: what loads the model; empty where nothing tells.
     """
 
     title: str
@@ -70,14 +69,13 @@ def model_card(card: Card) -> bytes:
 
     Args:
         card: what it says.
-        library: what loads the model.
     """
     inputs, notes = card.record["inputs"], card.record["notes"]
     places = dict.fromkeys(stated["location"] for stated in inputs.values() if isinstance(stated["location"], str))
     licences = {stated["licence"] for stated in inputs.values()}
     hub = dict.fromkeys(found[0] for place in places if (found := hub_id(place)))
     text = TEMPLATE.format(
-        library=card.library,
+        library=f"library_name: {card.library}\n" if card.library else "",
         licence=f"license: {next(iter(licences))}\n" if len(licences) == 1 and None not in licences else "",
         bases="base_model:\n" + "".join(f"- {name}\n" for name in hub) if hub else "",
         title=card.title,
