@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -193,6 +194,16 @@ def test_what_was_begun_with_other_inputs_is_removed_and_said(folder: Path, reci
         cuvee.merge(recipe("linear"), folder / "out")
     cuvee.merge(recipe("linear"), folder / "anew")
     assert weights(folder / "out") == weights(folder / "anew")
+
+
+def test_nothing_is_said_of_the_same_merge_that_had_done_nothing(folder: Path, recipe: Write) -> None:
+    stop(recipe("linear"), folder / "out", 900_000)
+    journal = folder / ".out.unfinished" / "journal"
+    journal.write_bytes(journal.read_bytes().splitlines(keepends=True)[0])  # as if killed right after it had begun
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rest = cuvee.merge(recipe("linear"), folder / "out")
+    assert rest.bytes_written == cuvee.merge(recipe("linear"), folder / "anew").bytes_written
 
 
 @pytest.mark.parametrize("lost", ["model.safetensors", "journal", "all of output"])

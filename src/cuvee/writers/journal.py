@@ -37,6 +37,7 @@ class Journal:
     Attributes:
         entries: what earlier attempts at the same run have done.
         is_empty: nothing is done yet.
+        is_foreign: what was there is of another run, or cannot be read; it was thrown away.
 
     Raises:
         OSError: the file cannot be read or written, or is not an ordinary one: a link could lead to any of the user's.
@@ -53,6 +54,7 @@ class Journal:
         lines, nbytes = _read(self._descriptor, run)
         self.entries: Sequence[Entry] = lines[1:]
         self.is_empty = not self.entries
+        self.is_foreign = not lines and os.fstat(self._descriptor).st_size > 0
         if lines:
             os.truncate(self._descriptor, nbytes)
         else:

@@ -77,7 +77,7 @@ class Staging:
         self._restore()
         self._journal = Journal(self.root / "journal", run)
         if not self._journal.entries:
-            self.clear()
+            self.clear(tell=self._journal.is_foreign)  # of this run nothing was done: nothing is lost
         return self._journal
 
     def stands(self) -> bool:
@@ -94,17 +94,22 @@ class Staging:
             return bool(placed == _stamps(self.out.parent, [self.out.parent / name for name in placed]))
         return bool(placed == _stamps(self.out, _files(self.out)))
 
-    def clear(self) -> None:
-        """Forget what an earlier attempt has left."""
+    def clear(self, *, tell: bool = True) -> None:
+        """Forget what an earlier attempt has left.
+
+        Args:
+            tell: warn, if there is something.
+        """
         assert self._journal is not None
         if self.folder.exists():
             shutil.rmtree(self.folder)
-            warnings.warn(
-                f"Removed what an interrupted run had left of {self.out}: it was begun with other inputs, another "
-                "recipe or other software, or before the machine was started anew.",
-                CuveeWarning,
-                stacklevel=2,
-            )
+            if tell:
+                warnings.warn(
+                    f"Removed what an interrupted run had left of {self.out}: it was begun with other inputs, another "
+                    "recipe or other software, or before the machine was started anew.",
+                    CuveeWarning,
+                    stacklevel=2,
+                )
         self._journal.forget()
         self._placed.unlink(missing_ok=True)
         self.folder.mkdir()
