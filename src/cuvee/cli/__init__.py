@@ -5,14 +5,15 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from pathlib import Path
-from typing import Annotated, NoReturn, cast
+from typing import Annotated, NoReturn, TextIO, cast
 
 import typer
 import typer.main
 
 from cuvee.cli.lines import plain
-from cuvee.errors import CuveeError
+from cuvee.errors import CuveeError, CuveeWarning
 
 __all__ = ["app", "main"]
 
@@ -206,6 +207,24 @@ def _run(arguments: list[str]) -> int:
     return 0
 
 
+_show_warning = warnings.showwarning
+
+
+def _note(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Show a warning of ours as a note, without the place in our code that warned; any other as Python does."""
+    if issubclass(category, CuveeWarning):
+        print(f"Note: {plain(str(message))}", file=sys.stderr)
+    else:
+        _show_warning(message, category, filename, lineno, file, line)
+
+
 def _misuse(error: typer.BadParameter) -> str:
     """Say in one line what typer found wrong with the arguments, and where help is."""
     said = " ".join(error.format_message().split())
@@ -220,7 +239,10 @@ def main() -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
     try:
-        code = _run(list(arguments))
+        with warnings.catch_warnings():
+            warnings.simplefilter("default", CuveeWarning)
+            warnings.showwarning = _note
+            code = _run(list(arguments))
         sys.stdout.flush()  # here, and not as Python ends, we can tell whether somebody still reads
     except CuveeError as error:
         _fail(error, str(error), error.exit_code, debug)

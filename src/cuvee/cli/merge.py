@@ -1,6 +1,7 @@
 """``cuvee merge``."""
 
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from rich.progress import (
 from cuvee.cli.downloads import show_downloads
 from cuvee.cli.lines import say
 from cuvee.cli.units import size
+from cuvee.errors import CuveeWarning
 from cuvee.execute.merge import merge
 from cuvee.execute.report import Report
 from cuvee.plan.limits import Limits
@@ -29,6 +31,8 @@ __all__ = ["progress_bar", "run"]
 
 def run(recipe: Path, out: Path, *, overwrite: bool, sync: bool, limits: Limits, quiet: bool) -> None:
     """Merge and say what it cost."""
+    if quiet:
+        warnings.simplefilter("ignore", CuveeWarning)  # until the command is over
     console = Console(stderr=True, quiet=quiet, emoji=False)
     on_compile(lambda: console.print("Compiling for this machine; this happens once and takes some seconds."))
     with progress_bar(console) as progress:

@@ -136,6 +136,7 @@ class Staging:
         except OSError as error:  # a file system without locks
             warnings.warn(
                 f"{self.root} cannot be locked ({error.strerror}): see to it that no other run writes to {self.out}.",
+                CuveeWarning,
                 stacklevel=2,
             )
             return lock
@@ -195,7 +196,8 @@ class Staging:
     def _remove_replaced(self) -> None:
         shutil.rmtree(self._replaced, ignore_errors=True)
         if self._replaced.exists():
-            warnings.warn(f"What stood at {self.out} before was not removed; it is now {self._replaced}.", stacklevel=2)
+            message = f"What stood at {self.out} before was not removed; it is now {self._replaced}."
+            warnings.warn(message, CuveeWarning, stacklevel=2)
 
     def keep(self) -> bool:
         """Leave what has grown to the next attempt, if something of it is done; say whether it is."""
