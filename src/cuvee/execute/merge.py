@@ -158,9 +158,19 @@ def _carry_out(
             writer.add_file(name, data)
     for writer in writers:
         writer.finish()
-    if is_missing():  # of no interest to those who get the model
+    # Of no interest to those who get the model:
+    if report.bytes_kept or report.passes_kept:
+        report.notes.append(_went_on(report, plan.bytes_written))
+    if is_missing():
         report.notes.append(MISSING)
     return report
+
+
+def _went_on(report: Report, total: int) -> str:
+    """Say what an interrupted attempt had done."""
+    count = report.passes_kept
+    passes = f", and {count} {'passes' if count > 1 else 'pass'} over the models taken" if count else ""
+    return f"Went on from earlier work: {report.bytes_kept:,} of {total:,} bytes had been written{passes}."
 
 
 def _arrangement(resolved: Resolved) -> Arrangement:

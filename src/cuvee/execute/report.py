@@ -25,6 +25,8 @@ class Report:
         cpu_seconds: processor time of all threads.
         bytes_read: from all inputs, all passes.
         bytes_written: tensors written.
+        bytes_kept: tensors that an interrupted attempt had written.
+        passes_kept: passes over the models that it had taken.
         peak_memory: largest resident memory of the process so far, in bytes.
         expected: what was forecast before the run; None where nothing was.
         notes: what the user should know, once per tensor and fact.
@@ -36,6 +38,8 @@ class Report:
     cpu_seconds: float = 0.0
     bytes_read: int = 0
     bytes_written: int = 0
+    bytes_kept: int = 0
+    passes_kept: int = 0
     peak_memory: int = 0
     expected: Forecast | None = None
     notes: list[str] = field(default_factory=list)
@@ -109,6 +113,8 @@ def together(reports: Mapping[Sequence[int], Report]) -> Report:
         cpu_seconds=sum(each.cpu_seconds for each in reports.values()),
         bytes_read=sum(each.bytes_read for each in reports.values()),
         bytes_written=sum(each.bytes_written for each in reports.values()),
+        bytes_kept=sum(each.bytes_kept for each in reports.values()),
+        passes_kept=sum(each.passes_kept for each in reports.values()),
         peak_memory=max(each.peak_memory for each in reports.values()),
         notes=list(dict.fromkeys(note for each in reports.values() for note in each.notes)),
         inputs={key: digests for each in reports.values() for key, digests in each.inputs.items()},

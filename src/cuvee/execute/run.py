@@ -70,7 +70,9 @@ def execute(
         source.check_unchanged()
     notes = [f"{tensor}: {text} ({each.reference})." for each in merges for tensor, text in sorted(each.notes)]
     bytes_read = run.bytes_read + sum(each.bytes_prepared for each in merges)
-    return meter.report(bytes_read, run.bytes_written, notes + run.notes(), digests)
+    report = meter.report(bytes_read, run.bytes_written, notes + run.notes(), digests)
+    report.bytes_kept, report.passes_kept = run.bytes_kept, run.passes_kept
+    return report
 
 
 def _fetch(plan: Plan) -> None:
@@ -117,6 +119,8 @@ class _Run:
         self.agenda = Agenda(groups, CELL, self._end_strip, self._end_sweep, self._end_group)
         self.bytes_read = 0
         self.bytes_written = 0
+        self.bytes_kept = 0
+        self.passes_kept = len(self._history.sums)
         self._places = {id(strip): place for place, strip in enumerate(plan.strips)}
         for place, j in self._history.merged:
             self._take_over(plan.strips[place], j)
@@ -129,6 +133,7 @@ class _Run:
             width = job.dtype.bits // 8
             for view in job.outputs:
                 self._sinks[job.variant].keep(view.name, view.start * width, row.size * width)
+                self.bytes_kept += row.size * width
 
     def close(self) -> None:
         """Let go of the memory that was kept. The run is over, or has failed."""
