@@ -35,7 +35,7 @@ FAILURES = [
     (("merge", "recipe.yaml", "--out", "recipe.yaml/out"), 1, ""),
     (("plan", "no_model.yaml"), 1, "no_model.yaml:3: model 'm1': "),
     (("inspect", "nothing"), 1, "'nothing' is not a local folder or file."),
-    (("inspect", "recipe.yaml"), 1, ""),
+    (("inspect", "recipe.yaml"), 1, "recipe.yaml is named as a recipe; a model is expected here."),
     (("diff", "a", "nothing"), 1, "'nothing' is not a local folder or file."),
 ]
 # Arguments that typer itself refuses, and words it says.

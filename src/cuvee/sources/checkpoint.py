@@ -18,6 +18,8 @@ from cuvee.spec import TensorSpec
 
 __all__ = ["Checkpoint"]
 
+RECIPE_SUFFIXES = (".yaml", ".yml")
+
 
 class Checkpoint(NamedTensors):
     """Named tensors in safetensors files. Headers are read now, weights when asked.
@@ -146,4 +148,9 @@ def _one_file(storage: Storage, name: str) -> Weights:
     if name.endswith(".json"):
         folder = storage.place.removesuffix(name).rstrip("/") or "."
         raise SourceError(f"{storage.place} is not weights but a file about them. Name its folder, {folder}.")
+    if name.lower().endswith(RECIPE_SUFFIXES):
+        raise SourceError(
+            f"{storage.place} is named as a recipe; a model is expected here. Within a recipe, write the other one itself "
+            "in the model's place, or both under 'recipes:' in one file; elsewhere, merge it and name the output."
+        )
     return Weights((name,), None, {})

@@ -39,6 +39,14 @@ def base_without_adapter(place: Place) -> None:
     cuvee.open_source(f"{checkpoint(place.folder / 'base')}+")
 
 
+@provokes("{file} is named as a recipe; a model is expected here. Within a recipe, write the other one itself …")
+def recipe_instead_of_model(place: Place) -> None:
+    text = "cuvee: 1\nmethod: linear\nmodels: [a, b]\n"
+    (place.folder / "inner.yaml").write_text(text)
+    (place.folder / "outer.yaml").write_text(text.replace("a, b", "inner.yaml, b"))
+    cuvee.plan("outer.yaml")
+
+
 @provokes("A {type} is no source; expected a path, a state dict or a source.")
 def module_instead_of_its_state_dict(_: Place) -> None:
     cuvee.open_source(torch.nn.Linear(2, 2))  # type: ignore[arg-type]
