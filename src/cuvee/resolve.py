@@ -71,7 +71,7 @@ class Sources(AbstractContextManager["Sources"]):
                 # A list of models is numbered in the file, a mapping has labels.
                 places: list[Where] = [(BASE,)] if label == BASE else [("models", label), ("models", i), ("models",)]
                 origin = recipe.origin
-                where = next((place for place in places if origin and place in origin.lines), ())
+                where = next((place for place in places if origin and origin.knows(place)), ())
                 before = f"{origin.place(where)}: " if origin else ""
                 raise type(error)(f"{before}model '{label}': {error}") from error
         return Resolved(recipe, sources)

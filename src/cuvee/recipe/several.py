@@ -11,7 +11,8 @@ A recipe's name, where a model is expected, stands for the model that it makes. 
 file is for.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from cuvee.errors import RecipeError
 from cuvee.recipe.recipe import SCHEMA, Recipe
 from cuvee.recipe.references import BASE
 from cuvee.recipe.values import inside, keys_of, mapping_of
-from cuvee.recipe.yaml_text import read
+from cuvee.recipe.yaml_text import Origin, read
 
 __all__ = ["recipes_of"]
 
@@ -48,8 +49,7 @@ def recipes_of(recipe: Recipe | str | Path | Mapping[str, Any]) -> Mapping[str, 
     if not isinstance(content, Mapping) or RECIPES not in content:
         return {"": Recipe.load(recipe)}
     with origin.named():
-        finals = _Several(content).finals()
-    return {name: replace(each, folder=Path(recipe).parent, origin=origin) for name, each in finals.items()}
+        return _Several(content, origin).finals()
 
 
 class _Several:
@@ -57,9 +57,11 @@ class _Several:
 
     Args:
         content: the file's keys and values.
+        origin: the file; None for values that were read from none.
     """
 
-    def __init__(self, content: Mapping[str, Any]) -> None:
+    def __init__(self, content: Mapping[str, Any], origin: Origin | None = None) -> None:
+        self._origin = origin
         top = keys_of(content, ("cuvee", RECIPES), "a file of several recipes", ())
         if top.get("cuvee") != SCHEMA or isinstance(top.get("cuvee"), bool):
             raise RecipeError(
@@ -96,10 +98,17 @@ class _Several:
             for key in ("models", BASE):
                 if key in content:
                     content[key] = self._found(content[key])
-            with inside(RECIPES, name):
-                self._made[name] = Recipe.from_mapping({"cuvee": SCHEMA, **content})
+            with inside(RECIPES, name), _named(name):
+                self._made[name] = self._placed(name, Recipe.from_mapping({"cuvee": SCHEMA, **content}))
             self._under_way.pop()
         return self._made[name]
+
+    def _placed(self, name: str, recipe: Recipe) -> Recipe:
+        """Have a recipe know where it was read, for paths in it and for messages."""
+        if self._origin is None:
+            return recipe
+        origin = replace(self._origin, within=(RECIPES, name), called=_called(name))
+        return replace(recipe, folder=origin.path.parent, origin=origin)
 
     def _found(self, value: Any) -> Any:
         """Put recipes in the place of their names."""
@@ -113,3 +122,17 @@ class _Several:
         if "models" not in value:  # label: model
             return {label: self._found(each) for label, each in value.items()}
         return {key: self._found(each) if key in ("models", BASE) else each for key, each in value.items()}
+
+
+def _called(name: str) -> str:
+    """Return what messages call a recipe of several."""
+    return f"recipe '{name}'"
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Put a recipe's name before errors in it."""
+    try:
+        yield
+    except RecipeError as error:
+        raise type(error)(f"{_called(name)}: {error}", error.where) from error

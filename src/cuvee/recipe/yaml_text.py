@@ -73,15 +73,25 @@ class Origin:
     Attributes:
         path: the file.
         lines: the line of everything in it.
+        within: place of the recipe in it, where it has several.
+        called: what messages call that recipe.
     """
 
     path: Path
     lines: Mapping[Where, int]
+    within: Where = ()
+    called: str = ""
+
+    def knows(self, where: Where) -> bool:
+        """Say whether a place of the recipe has a line of its own."""
+        return (*self.within, *where) in self.lines
 
     def place(self, where: Where) -> str:
-        """Return file and line of a place, or of the innermost thing around it that has a line."""
-        inner = (where[:i] for i in range(len(where), -1, -1))
-        return f"{self.path}" + next((f":{self.lines[outer]}" for outer in inner if outer in self.lines), "")
+        """Return file and line of a place of the recipe, or of the innermost thing around it that has a line."""
+        whole = (*self.within, *where)
+        inner = (whole[:i] for i in range(len(whole), -1, -1))
+        line = next((f":{self.lines[outer]}" for outer in inner if outer in self.lines), "")
+        return f"{self.path}{line}" + (f": {self.called}" if self.called else "")
 
     @contextmanager
     def named(self) -> Iterator[None]:

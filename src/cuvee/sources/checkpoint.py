@@ -150,7 +150,7 @@ def _one_file(storage: Storage, name: str) -> Weights:
         raise SourceError(f"{storage.place} is not weights but a file about them. Name its folder, {folder}.")
     if name.lower().endswith(RECIPE_SUFFIXES):
         raise SourceError(
-            f"{storage.place} is named as a recipe; a model is expected here. Within a recipe, write the other one itself "
-            "in the model's place, or both under 'recipes:' in one file; elsewhere, merge it and name the output."
+            f"{storage.place} is named as a recipe; a model is expected here. Within a recipe, write the other one "
+            "itself in the model's place, or both under 'recipes:' in one file; elsewhere, name what it makes."
         )
     return Weights((name,), None, {})

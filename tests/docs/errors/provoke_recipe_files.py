@@ -94,3 +94,8 @@ def recipe_with_a_blank_in_its_name(place: Place) -> None:
 @provokes("{file}:{line}: recipes cannot be made of themselves: {circle}. Give one of them other models.")
 def recipes_in_a_circle(place: Place) -> None:
     of_several(place, "  one: {method: linear, models: [two, a]}\n  two: {method: linear, models: [one, b]}\n")
+
+
+@provokes("{file}:{line}: recipe '{name}': …")
+def one_of_several_recipes_is_wrong(place: Place) -> None:
+    of_several(place, "  one: {method: linear, models: [a, b]}\n  two: {method: linnear, models: [one, b]}\n")
