@@ -58,6 +58,24 @@ def test_shards_that_the_cache_lacks_are_named(cache: Path, opened: Opened) -> N
     assert f"`hf download org/model --revision {'a' * 40}`" in said
 
 
+@pytest.mark.parametrize(
+    ("there", "said"),
+    [
+        (["config.json"], "holds no .safetensors file"),
+        (["config.json", SHARDS[0]], f"holds 1 safetensors file ('{SHARDS[0]}') and no single index"),
+        (SHARDS, "holds 2 safetensors files"),
+    ],
+)
+def test_a_part_of_a_model_in_the_cache_says_how_to_get_the_rest(
+    cache: Path, opened: Opened, there: list[str], said: str
+) -> None:
+    put_in_cache(cache, {name: data for name, data in sharded().items() if name in there})
+    with pytest.raises(SourceError) as caught:
+        opened("org/model")
+    assert said in str(caught.value)
+    assert f"Where there is a network, run `hf download org/model --revision {'a' * 40}`." in str(caught.value)
+
+
 def test_blob_that_is_gone_is_a_file_that_is_missing(cache: Path, opened: Opened) -> None:
     snapshot = put_in_cache(cache, sharded())
     (snapshot / SHARDS[0]).resolve().unlink()

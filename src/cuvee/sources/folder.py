@@ -3,6 +3,7 @@
 Knows the naming conventions of Hugging Face checkpoints; reads indexes, and no weight.
 """
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -39,6 +40,7 @@ ADAPTER_CONFIG = "adapter_config.json"
 PICKLE_SUFFIXES = (".bin", ".ckpt", ".pt", ".pth")
 PICKLE_SUFFIX = ".bin"  # of the files of a checkpoint in several, and of its index
 PICKLE_INDEX_SUFFIX = ".bin.index.json"
+PART = re.compile(r"-\d{5}-of-(?!00001\.)\d{5}\.")  # in the name of a file that is one of several
 # Names listed in a message before it says how many more there are.
 LISTED = 3
 LONGEST_HINT = 200
@@ -80,13 +82,14 @@ def find_weights(folder: Storage) -> Weights:
     files = [name for name in names if name.endswith(SUFFIX)]
     if len(indexes) == 1:
         return _indexed(folder, indexes[0], names)
-    if len(files) == 1:
+    if len(files) == 1 and not PART.search(files[0]):
         return _single(folder, files[0])
     if not files:
         raise _nothing(folder, names)
     raise SourceError(
-        f"{folder.place} holds {len(files)} safetensors files ({_some(files)}) and no single index that says which "
-        f"make up the model. Download model{INDEX_SUFFIX}, or name one file."
+        f"{folder.place} holds {len(files)} safetensors file{'s' if len(files) > 1 else ''} ({_some(files)}) and no "
+        f"single index that says which make up the model. Download model{INDEX_SUFFIX}, or name one file."
+        f"{folder.unseen}"
     )
 
 
@@ -180,6 +183,7 @@ def _nothing(folder: Storage, names: Sequence[str]) -> SourceError:
         )
     return SourceError(
         f"{folder.place} holds no {SUFFIX} file. Expected a checkpoint folder as saved by save_pretrained."
+        f"{folder.unseen}"
     )
 
 

@@ -69,10 +69,18 @@ class HubFolder:
         """Say how to get files that are missing."""
         if self._listing.is_online:
             return "The model on the hub is incomplete: name another revision, or ask its authors."
-        return (
-            f"The hub was not asked, and its cache {cache_folder()} lacks them. Where there is a network, run "
-            f"`hf download {self._listing.model} --revision {self._listing.commit}`."
-        )
+        return f"The hub was not asked, and its cache {cache_folder()} lacks them. {self._command()}"
+
+    @property
+    def unseen(self) -> str:
+        """Say how to get what the cache may lack, where the hub was not asked what there is."""
+        if self._listing.is_online:
+            return ""
+        return f" The hub was not asked, and its cache {cache_folder()} may lack files of it. {self._command()}"
+
+    def _command(self) -> str:
+        """Say how to have the cache hold all."""
+        return f"Where there is a network, run `hf download {self._listing.model} --revision {self._listing.commit}`."
 
     def names(self) -> Sequence[str]:
         """Return the names of the files at its top, sorted; hidden ones are left out."""

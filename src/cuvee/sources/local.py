@@ -30,6 +30,7 @@ class LocalFolder:
     """
 
     remedy = "Download the whole checkpoint."
+    unseen = ""
     memory = 0  # but what is read ahead, which is little
 
     def __init__(self, path: Path) -> None:

@@ -66,6 +66,7 @@ class RemoteFolder:
 
     memory = ReadAhead.memory
     remedy = "Copy the whole checkpoint to that place."
+    unseen = ""
 
     def __init__(self, address: str) -> None:
         _refuse_password(address)

@@ -29,6 +29,8 @@ class Storage(Protocol):
         single: name of the file that stands by itself; None for a folder.
         memory: bytes that each thread takes to read.
         remedy: a sentence that says how to get files that are missing.
+        unseen: where there may be files that this machine does not know of, a sentence that says how to get them, with
+            a space before it; else empty.
     """
 
     @property
@@ -41,6 +43,8 @@ class Storage(Protocol):
     def memory(self) -> int: ...  # noqa: D102
     @property
     def remedy(self) -> str: ...  # noqa: D102
+    @property
+    def unseen(self) -> str: ...  # noqa: D102
 
     def names(self) -> Sequence[str]:
         """Return the names of the ordinary files at its top, sorted; hidden ones are left out.

@@ -28,6 +28,7 @@ class Within:
         self.place = whole.where(name)
         self.memory = whole.memory
         self.remedy = whole.remedy
+        self.unseen = whole.unseen
         self._files = files
 
     def names(self) -> Sequence[str]:

@@ -118,7 +118,7 @@ def index_that_is_a_pipe(place: Place) -> None:
 # Folders
 
 
-@provokes("{folder} holds no .safetensors file. Expected a checkpoint folder as saved by save_pretrained.")
+@provokes("{folder} holds no .safetensors file. Expected a checkpoint folder as saved by save_pretrained.…")
 def folder_without_weights(_: Place) -> None:
     Path("empty").mkdir()
     cuvee.open_source("empty")
@@ -130,7 +130,7 @@ def folder_of_models(place: Place) -> None:
     cuvee.open_source("models")
 
 
-@provokes("{folder} holds {number} safetensors files ({files}) and no single index that says which make up the model.…")
+@provokes("{folder} holds {number} safetensors {files} and no single index that says which make up the model.…")
 def folder_of_files_without_index(place: Place) -> None:
     (shards(place.folder / "math") / "model.safetensors.index.json").unlink()
     cuvee.open_source("math")
