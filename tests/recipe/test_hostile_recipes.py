@@ -78,6 +78,21 @@ def licence(folder: Path, raw: bytes) -> str | None:
     return licence_of(cast(Source, SimpleNamespace(sidecars={"README.md": folder / "README.md"})))
 
 
+@pytest.mark.parametrize(
+    ("stated", "said"),
+    [
+        ('"MIT\\n# Heading"', "mit ? heading"),
+        ('"a: b\\e[2J[x](http://y) `c` <b> *d*"', "a? b??2j?x?(http?//y) ?c? ?b? ?d?"),
+        ("x" * 300, "x" * 99 + "…"),
+        ('"- ? mit"', "mit"),
+        ('"::"', None),
+        ("[GPL-3.0+, mit]", "gpl-3.0+ and mit"),
+    ],
+)
+def test_licence_is_one_short_line_that_does_nothing(tmp_path: Path, stated: str, said: str | None) -> None:
+    assert licence(tmp_path, f"---\nlicense: {stated}\n---\n".encode()) == said
+
+
 @given(data=st.data())
 def test_card_never_stops_anything(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     text = CARD

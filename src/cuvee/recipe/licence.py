@@ -13,6 +13,8 @@ __all__ = ["conflict", "licence_of"]
 
 FRONT = re.compile(rb"---[ \t]*\r?\n(.*?\n)---[ \t]*(\r?\n|$)", re.DOTALL)
 MOST = 64 << 10  # bytes of a card that are looked at; its front matter comes first
+LONGEST = 100  # letters of a licence's name
+UNUSUAL = re.compile(r"[^\w .,+/()-]")
 # Licences that allow nearly everything; a merge of several is under all of their conditions, and they do not clash.
 PERMISSIVE = frozenset({
     "afl-3.0", "apache-2.0", "artistic-2.0", "bsd", "bsd-2-clause", "bsd-3-clause", "bsd-3-clause-clear", "bsl-1.0",
@@ -24,7 +26,8 @@ PERMISSIVE = frozenset({
 def licence_of(source: Source) -> str | None:
     """Return the licence that a model's card states in its front matter, in lower case; None if it states none.
 
-    ``other`` is replaced by the name given beside it.
+    ``other`` is replaced by the name given beside it. A card may be anyone's: what is returned is one line of at most
+    `LONGEST` letters, and whatever could mean something in a card or to a terminal is a question mark.
     """
     card = source.sidecars.get(CARD)
     said = _front_matter(card) if card is not None else {}
@@ -33,7 +36,13 @@ def licence_of(source: Source) -> str | None:
         licence = " and ".join(sorted(str(each) for each in licence))
     if licence == "other" and said.get("license_name"):
         licence = said["license_name"]
-    return str(licence).lower() if licence else None
+    return (_plain(str(licence).lower()) or None) if licence else None
+
+
+def _plain(text: str) -> str:
+    """Return text as one short line of letters, digits and signs that mean nothing anywhere."""
+    line = UNUSUAL.sub("?", " ".join(text.split())).lstrip("-?, ")  # which would begin something in YAML
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
 
 
 def conflict(licences: Mapping[str, str | None]) -> str | None:
