@@ -3,7 +3,10 @@
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import fsspec
 import pytest
@@ -210,8 +213,32 @@ def test_object_cut_short_is_an_error(store: type[Store], opened: Opened) -> Non
     whole = model()["model.safetensors"]
     put("store://a", {"model.safetensors": whole[:-24]})
     last = list(source.header)[-1]
-    with pytest.raises(SourceError, match=f"tensor '{last}': the file ended after"):
+    with pytest.raises(SourceError, match=f"tensor '{last}' cannot be read: its server sent 180 bytes where 204"):
         read(source, last)
+
+
+def test_server_that_sends_whole_files_is_refused_before_bytes_are_taken_from_the_wrong_place(
+    store: type[Store], opened: Opened, small_chunks: None
+) -> None:
+    put("store://a", {"model.safetensors": numbers(6000)})
+    source = opened("store://a")
+    store.sends_parts = False
+    words = r"its server does not send parts of files; download it, and name the copy\."
+    with pytest.raises(SourceError, match=f"a/model.safetensors: tensor 'w' cannot be read: {words}"):
+        source.read_into(memoryview(bytearray(8)), "w", 3000)
+
+
+def test_web_server_that_ignores_ranges_is_refused(tmp_path: Path, opened: Opened) -> None:
+    pytest.importorskip("aiohttp")
+    (tmp_path / "model.safetensors").write_bytes(numbers(9 << 20))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=tmp_path))
+    Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        with pytest.raises(SourceError, match="its server does not send parts of files"):
+            opened(f"http://127.0.0.1:{server.server_port}/model.safetensors")
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def test_closed_source_is_not_read(store: type[Store], opened: Opened) -> None:

@@ -219,10 +219,19 @@ class RemoteFolder:
             raise SourceError(f"{self.where(name)} cannot be read: {error.strerror}.") from error
 
     def _range(self, name: str, begin: int, end: int) -> bytes:
-        """Fetch part of a file."""
+        """Fetch part of a file.
+
+        Raises:
+            OSError: it cannot be had, or is not what was asked for: a web server may send the whole file instead.
+        """
         if begin == end:
             return b""
-        return self._ask(lambda fs: bytes(fs.cat_file(self._path(name), begin, end)))
+        data = self._ask(lambda fs: bytes(fs.cat_file(self._path(name), begin, end)))
+        if len(data) < end - begin:
+            raise OSError(0, f"its server sent {len(data):,} bytes where {end - begin:,} were asked for; try again")
+        if len(data) > end - begin:
+            raise OSError(0, "its server does not send parts of files; download it, and name the copy")
+        return data
 
     def _ask(self, request: Callable[[AbstractFileSystem], Result]) -> Result:
         """Make a request, again after a while if it fails of something that may pass.

@@ -7,7 +7,7 @@ from typing import Any
 import cuvee
 from docs.errors.checkpoints import opened
 from docs.errors.scenarios import Place, provokes
-from sources.remote_store import Store, empty_store, model, put
+from sources.remote_store import Store, empty_store, model, numbers, put
 
 CANNOT_BE_OPENED = "'{address}' cannot be opened: {reason}.…"
 REFUSED = "{address} cannot be read: access is refused ({reason}). Check the credentials, and that they may read it."
@@ -67,6 +67,25 @@ def store_that_tells_no_size(place: Place) -> None:
 
     place.patch.setattr(Store, "info", without_size)
     cuvee.open_source("store://bucket/math/model.safetensors")
+
+
+@provokes("{address} cannot be read: its server does not send parts of files; download it, and name the copy.")
+def web_server_that_sends_whole_files(place: Place) -> None:
+    store = _store(place)
+    put("store://bucket/large", {"model.safetensors": numbers(1 << 20)})
+    store.sends_parts = False
+    cuvee.open_source("store://bucket/large/model.safetensors")
+
+
+@provokes(
+    "{file}: tensor '{tensor}' cannot be read: its server sent {count} bytes where {count} were asked for; try again."
+)
+def object_that_is_cut_short_during_the_merge(place: Place) -> None:
+    _store(place)
+    source = opened(place, "store://bucket/math")
+    put("store://bucket/math", {"model.safetensors": model()["model.safetensors"][:-8]})
+    for name, spec in source.header.items():
+        source.read_into(memoryview(bytearray(spec.nbytes)), name)
 
 
 @provokes(REFUSED)
