@@ -15,7 +15,7 @@ import torch
 from fsspec.implementations.memory import MemoryFileSystem
 
 import cuvee
-from cuvee.errors import FormatError, MissingLibraryError, SourceError, UnsupportedError
+from cuvee.errors import CuveeWarning, FormatError, MissingLibraryError, SourceError, UnsupportedError
 from cuvee.sources.checkpoint import Checkpoint
 from sources.remote_store import Opened, Store, model, numbers, put, read
 
@@ -205,6 +205,31 @@ def test_changed_objects_are_noticed(tagged: bool, store: type[Store], opened: O
     store.store.clear()
     with pytest.raises(SourceError, match="cannot be found now: it does not exist"):
         source.check_unchanged()
+
+
+@pytest.mark.parametrize("field", ["ETag", "Content-MD5", "Digest", "Last-Modified"])
+def test_each_version_that_a_web_server_tells_is_compared(
+    field: str, store: type[Store], opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = {"name": "/a/model.safetensors", "type": "file", "size": len(model()["model.safetensors"])}
+    monkeypatch.setattr(Store, "info", lambda self, path, **options: entry | {field: "Sun, 01 Nov 2026 10:00:00 GMT"})
+    put("store://a", model())
+    source = opened("store://a/model.safetensors")
+    assert source.identity
+    monkeypatch.setattr(Store, "info", lambda self, path, **options: entry | {field: "Sun, 01 Nov 2026 10:00:01 GMT"})
+    with pytest.raises(SourceError, match=r"store://a/model.safetensors was changed during the merge"):
+        source.check_unchanged()
+
+
+def test_without_a_version_there_is_no_identity_and_one_warning(store: type[Store], opened: Opened) -> None:
+    put("store://a", {f"{name}.safetensors": safetensors.torch.save({name: torch.ones(2)}) for name in "xy"})
+    index = {"weight_map": {name: f"{name}.safetensors" for name in "xy"}}
+    put("store://a", {"model.safetensors.index.json": json.dumps(index).encode()})
+    store.tells_versions = False
+    with pytest.warns(CuveeWarning, match=r"^store://a: its server does not tell when .* begins anew\.$") as warned:
+        source = opened("store://a")
+    assert source.identity == ""
+    assert len(warned) == 1
 
 
 def test_object_cut_short_is_an_error(store: type[Store], opened: Opened) -> None:

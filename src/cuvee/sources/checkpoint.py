@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cuvee.errors import SourceError
 from cuvee.sources.folder import Weights, check_index, find_weights, refuse_pickle
+from cuvee.sources.header import FileHeader
 from cuvee.sources.local import LocalFolder
 from cuvee.sources.named import NamedTensors
 from cuvee.sources.sidecars import CODE_SUFFIX, CONFIG, find_sidecars
@@ -72,10 +73,7 @@ class Checkpoint(NamedTensors):
             config=config,
             sidecars={name: storage.file(name) for name in sidecars},
             paths=storage.paths(weights.files),
-            identity="\n".join(
-                f"{storage.identity(name)} {header.file_bytes} {header.version} {header.digest}"
-                for name, header in headers.items()
-            ),
+            identity=_identity(storage, headers),
             location=storage.location,
             memory=storage.memory,
         )
@@ -137,6 +135,16 @@ class Checkpoint(NamedTensors):
     def _place(self, name: str) -> tuple[str, int]:
         self._spec(name)
         return self._places[name]
+
+
+def _identity(storage: Storage, headers: Mapping[str, FileHeader]) -> str:
+    """Name the content of weight files; empty if that of one cannot be told."""
+    if not all(storage.identity(name) for name in headers):
+        return ""
+    return "\n".join(
+        f"{storage.identity(name)} {header.file_bytes} {header.version} {header.digest}"
+        for name, header in headers.items()
+    )
 
 
 def _weights(storage: Storage) -> Weights:

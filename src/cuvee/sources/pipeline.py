@@ -61,7 +61,9 @@ class Pipeline(NamedTensors):
             config={name: own.config for name, own in components if own.config},
             sidecars=sidecars,
             paths=[*storage.paths(()), *(path for _, own in components for path in own.paths)],
-            identity="\n".join(f"{name} {own.identity}" for name, own in components),
+            identity="\n".join(f"{name} {own.identity}" for name, own in components)
+            if all(own.identity for _, own in components)
+            else "",
             location=storage.location,
             memory=sum(own.memory for _, own in components),
         )

@@ -7,13 +7,14 @@ module that imports fsspec, and only when such an address is opened. Knows nothi
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from cuvee.errors import MissingLibraryError, SourceError, nearest
+from cuvee.errors import CuveeWarning, MissingLibraryError, SourceError, nearest
 from cuvee.sources.ahead import ReadAhead
 from cuvee.sources.folder import PICKLE_SUFFIXES, SUFFIX
 from cuvee.sources.header import FileHeader, fetch_header
@@ -43,8 +44,10 @@ LIBRARIES: Mapping[str, str] = {
 # there is no such tag. The first that a store tells is compared.
 VERSIONS = (
     "ETag", "etag", "generation", "md5Hash", "content_md5", "checksum", "oid", "blob_id", "version_id", "VersionId",
-    "mtime", "LastModified", "last_modified", "updated", "modified", "created",
+    "Content-MD5", "Digest", "sha", "mtime", "LastModified", "Last-Modified", "last_modified", "modificationTime",
+    "modify", "updated", "modified", "created",
 )  # fmt: skip
+UNKNOWN = "-"  # the version of a file of which nothing of that is told
 
 Result = TypeVar("Result")
 
@@ -125,11 +128,18 @@ class RemoteFolder:
     def headers(self, names: Sequence[str]) -> Sequence[FileHeader]:
         """Read the headers of weight files, several at once."""
         self._fs.invalidate_cache()
-        return at_once(self._header, names)
+        found = at_once(self._header, names)
+        if any(header.version == UNKNOWN for header in found):
+            message = (
+                f"{self.place}: its server does not tell when a file was changed. A change during a merge would not be "
+                "noticed, and a merge that is interrupted begins anew."
+            )
+            warnings.warn(message, CuveeWarning, stacklevel=2)
+        return found
 
     def identity(self, name: str) -> str:
-        """Return a file's address."""
-        return self.where(name)
+        """Return a file's address; nothing where its store does not tell one version of it from the next."""
+        return self.where(name) if self._versions[name] != UNKNOWN else ""
 
     def read_at(self, name: str, view: memoryview, position: int) -> int:
         """Fill `view` from byte `position` of a weight file; return how many bytes there were, less only at its end."""
@@ -300,7 +310,7 @@ def _name(path: str) -> str:
 
 def _version(entry: Mapping[str, Any]) -> str:
     """Return what differs once a file has changed, as far as its store tells; in one word."""
-    return next((str(entry[key]).replace(" ", "T") for key in VERSIONS if entry.get(key)), "-")
+    return next((str(entry[key]).replace(" ", "T") for key in VERSIONS if entry.get(key)), UNKNOWN)
 
 
 def _reason(error: BaseException) -> str:

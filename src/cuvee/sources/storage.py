@@ -109,7 +109,10 @@ class Storage(Protocol):
         ...
 
     def identity(self, name: str) -> str:
-        """Return what names a file among all files, without its content."""
+        """Return what names a file among all files, without its content; its header has been read.
+
+        Empty where nobody could tell whether its content has changed since.
+        """
         ...
 
     def read_at(self, name: str, view: memoryview, position: int) -> int:

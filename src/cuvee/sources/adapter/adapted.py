@@ -88,7 +88,7 @@ class Adapted(NamedTensors):
             config=base.config,
             sidecars=base.sidecars,
             paths=[*base.paths, *self.folder.paths],
-            identity=f"{base.identity}\n+ {self.folder.identity}" if base.identity else "",
+            identity=f"{base.identity}\n+ {self.folder.identity}" if base.identity and self.folder.identity else "",
             location=f"{place}+{self.folder.location}" if place else "",
             memory=base.memory + folder.memory + self._own_memory(),
             preparation=base.preparation,

@@ -152,8 +152,8 @@ class AdapterFolder:
 
     @property
     def identity(self) -> str:
-        """The file's identity and a digest of the configuration."""
-        return f"{self._file.identity} {self._configuration_digest}"
+        """The file's identity and a digest of the configuration; empty if the file has none."""
+        return f"{self._file.identity} {self._configuration_digest}" if self._file.identity else ""
 
     @property
     def location(self) -> str:
