@@ -6,6 +6,7 @@ import pickle
 import struct
 import warnings
 import zipfile
+import zlib
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,35 @@ def test_program_is_refused_as_such(tmp_path: Path) -> None:
         torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), tmp_path / "model.pt")
     with pytest.raises(UnsupportedError, match=r"holds a program \(TorchScript\)"):
         open_source(tmp_path / "model.pt")
+
+
+def with_two_directories(good: bytes, bad: bytes) -> bytes:
+    """Return an archive with two wide ends: the one before the plain end is of one pickle, the locator's of another."""
+
+    def add(name: bytes, data: bytes) -> bytes:
+        nonlocal whole
+        sizes, place = (zlib.crc32(data), len(data), len(data), len(name), 0), len(whole)
+        whole += struct.pack("<4s5H3I2H", b"PK\3\4", 20, 0, 0, 0, 33, *sizes) + name + data
+        return struct.pack("<4s6H3I5H2I", b"PK\1\2", 20, 20, 0, 0, 0, 33, *sizes, 0, 0, 0, 0, place) + name
+
+    whole = b""
+    version = add(b"a/version", b"3\n")
+    directories = [add(b"a/data.pkl", data) + version for data in (bad, good)]
+    ends = []
+    for directory in directories:
+        place = len(whole)
+        ends.append(place + len(directory))
+        whole += directory + struct.pack("<4sQ2H2I4Q", b"PK\6\6", 44, 45, 45, 0, 0, 2, 2, len(directory), place)
+    locator = struct.pack("<4sIQI", b"PK\6\7", 0, ends[0], 1)
+    return whole + locator + struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, *[(1 << 16) - 1] * 2, *[(1 << 32) - 1] * 2, 0)
+
+
+def test_directory_that_torch_reads_is_the_one_that_is_looked_at(tmp_path: Path) -> None:
+    asks = b"\x80\x02}X\x01\x00\x00\x00xc__builtin__\nbytearray\nM\xe8\x03\x85Rs."
+    (tmp_path / "model.bin").write_bytes(with_two_directories(pickle.dumps({}, protocol=2), asks))
+    assert torch.load(tmp_path / "model.bin", weights_only=True) == {"x": bytearray(1000)}
+    with pytest.raises(FormatError, match="whose directory is not where it says"):
+        open_source(tmp_path / "model.bin")
 
 
 def test_archive_is_refused_by_the_size_it_claims_for_its_directory(tmp_path: Path) -> None:

@@ -133,11 +133,13 @@ def _directory_bytes(file: Path) -> int:
         opened.seek(max(0, size - END_BYTES - END64_BYTES))
         tail = opened.read()
     end = tail[-END_BYTES:]
-    wide = tail[:END64_BYTES] if tail[END64_BYTES - 20 :].startswith(POINTER64) else b""
+    wide = tail[:END64_BYTES] if tail[-END_BYTES - 20 :].startswith(POINTER64) else b""
     if not end.startswith(END) or not end.endswith(b"\0\0") or (wide and not wide.startswith(END64)):
         raise FormatError(f"{file} is a zip archive with no plain end: it was cut short, or is damaged. {ADVICE}")
+    # What torch finds the wide end by. Another one, earlier in the file, would lead it to a directory nobody looked at.
+    misleads = wide and int.from_bytes(wide[-12:-4], "little") != size - END_BYTES - END64_BYTES
     fields = (wide[40:48], wide[48:56]) if wide else (end[12:16], end[16:20])
     nbytes, offset = (int.from_bytes(field, "little") for field in fields)
-    if offset + nbytes != size - END_BYTES - len(wide):
+    if misleads or offset + nbytes != size - END_BYTES - len(wide):
         raise FormatError(f"{file} is a zip archive whose directory is not where it says: it is damaged. {ADVICE}")
     return nbytes
