@@ -97,3 +97,34 @@ def test_close_releases_who_waits(store: type[Store], opened: Opened, small_chun
         source.close()
         with pytest.raises(SourceError, match="it was closed"):
             reading.result(timeout=5)
+
+
+def test_without_threads_to_read_ahead_nobody_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead, "CHUNK", 1000)
+    whole = bytes(range(200)) * 20
+    reading = ahead.ReadAhead(lambda name, begin, end: whole[begin:end], lambda name: len(whole))
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name.startswith("cuvee-ahead"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    buffer, failures = bytearray(len(whole)), []
+
+    def work() -> None:
+        for begin in range(0, len(whole), 500):
+            try:
+                reading.read_at("file", memoryview(buffer)[begin : begin + 500], begin)
+            except OSError as error:
+                failures.append(error)
+                reading.read_at("file", memoryview(buffer)[begin : begin + 500], begin)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    worker = threading.Thread(target=work, daemon=True)
+    worker.start()
+    worker.join(10)
+    assert not worker.is_alive()
+    assert buffer == whole
+    assert all("can't start new thread" in error.strerror for error in failures)
+    assert reading._flying == 0

@@ -34,6 +34,7 @@ class _Chunk:
     def __init__(self) -> None:
         self.data: Future[bytes] = Future()
         self.is_read = False  # to its end, so that it may go first
+        self.is_taken = False  # by the thread that reads it ahead
 
 
 class ReadAhead:
@@ -160,6 +161,10 @@ class ReadAhead:
         """Have a chunk fetched by another thread."""
 
         def load() -> None:
+            with self._lock:
+                if chunk.is_taken:  # given up when no thread could be started; it stays in the pool's queue
+                    return
+                chunk.is_taken = True
             try:
                 self._load(key, chunk)
             finally:
@@ -170,8 +175,13 @@ class ReadAhead:
             self._pool = self._pool or ThreadPoolExecutor(REQUESTS, "cuvee-ahead")
         try:
             self._pool.submit(load)
-        except RuntimeError:  # it was closed meanwhile, and who waits has been told
-            return
+        except RuntimeError as error:  # closed meanwhile, or the system has no room for a thread
+            with self._lock:
+                if chunk.is_taken:  # by a thread that was there before
+                    return
+                chunk.is_taken = True
+                self._flying -= 1
+                self._drop(key, chunk, OSError(0, f"it cannot be read ahead: {error}"))
 
     def _load(self, key: Key, chunk: _Chunk) -> None:
         """Fetch a chunk, or have all who wait for it learn why not."""
@@ -183,9 +193,16 @@ class ReadAhead:
         except BaseException as error:  # noqa: BLE001 - raised where the chunk is waited for
             outcome = error
         with self._lock:
-            if isinstance(outcome, BaseException) and self._chunks.get(key) is chunk:
-                del self._chunks[key]  # whoever asks next tries again
-            _settle(chunk, outcome)
+            if isinstance(outcome, BaseException):
+                self._drop(key, chunk, outcome)
+            else:
+                _settle(chunk, outcome)
+
+    def _drop(self, key: Key, chunk: _Chunk, error: BaseException) -> None:
+        """Have all who wait for a chunk learn why not; whoever asks next tries again. The lock is held."""
+        if self._chunks.get(key) is chunk:
+            del self._chunks[key]
+        _settle(chunk, error)
 
 
 def _settle(chunk: _Chunk, outcome: bytes | BaseException) -> None:
