@@ -8,6 +8,7 @@ import pytest
 from cuvee.errors import OutputError
 from cuvee.writers.journal import Journal
 
+OPEN = Path("/proc/self/fd")
 ENTRIES = [{"merged": [0, 0]}, {"merged": [7, 1], "notes": [["läyer\n", "text"]]}, {"sum": "AAAA"}]
 
 
@@ -23,6 +24,20 @@ def test_entries_are_found_again_in_their_order(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal", "r")
     assert list(journal.entries) == ENTRIES
     assert not journal.is_empty
+
+
+@pytest.mark.skipif(not OPEN.exists(), reason="the system does not say what is open")
+@pytest.mark.parametrize("fails", ["write", "truncate"])
+def test_a_journal_that_cannot_be_begun_leaves_no_file_open(
+    fails: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, fails, refuse)
+    with pytest.raises(OSError, match="No space left"):
+        Journal(tmp_path / "journal", "r")
+    assert str(tmp_path / "journal") not in [os.path.realpath(each) for each in OPEN.iterdir()]
 
 
 def test_another_run_finds_nothing_and_removes_what_was_there(tmp_path: Path) -> None:

@@ -48,10 +48,17 @@ class Journal:
         self._run = run
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         self._descriptor = os.open(path, flags, 0o600)
-        if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+        try:
+            self._begin()
+        except BaseException:
             os.close(self._descriptor)
-            raise OSError(errno.EINVAL, "not an ordinary file", str(path))
-        lines, nbytes = _read(self._descriptor, run)
+            raise
+
+    def _begin(self) -> None:
+        """Read what earlier attempts have left, or begin anew."""
+        if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not an ordinary file", str(self._path))
+        lines, nbytes = _read(self._descriptor, self._run)
         self.entries: Sequence[Entry] = lines[1:]
         self.is_empty = not self.entries
         self.is_foreign = not lines and os.fstat(self._descriptor).st_size > 0
