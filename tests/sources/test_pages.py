@@ -44,3 +44,12 @@ def test_what_is_not_the_files_stays(tmp_path: Path) -> None:
     pages.let_go(address_of(mine) - 1, NBYTES)  # only in part
     pages.let_go(address_of(mine), NBYTES + 1)
     assert all(mapped[:] == b"y" * NBYTES for mapped in (mine, other, anonymous))
+
+
+def test_the_library_is_loaded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine").write_bytes(b"x" * NBYTES)
+    mine = map_file(tmp_path / "mine")
+    pages, address = MappedPages([tmp_path / "mine"]), address_of(mine)
+    pages.let_go(address, NBYTES)
+    monkeypatch.setattr(ctypes, "CDLL", None)
+    pages.let_go(address, NBYTES)

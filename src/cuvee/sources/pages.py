@@ -9,6 +9,7 @@ import ctypes
 import mmap
 import os
 from collections.abc import Collection
+from functools import cache
 from pathlib import Path
 
 __all__ = ["MappedPages"]
@@ -51,6 +52,7 @@ class MappedPages:
                 return
 
 
+@cache
 def _c_library() -> ctypes.CDLL:
     """Return the C library, with the one function that is used of it."""
     library = ctypes.CDLL(None)
