@@ -253,3 +253,17 @@ def test_local_checkpoints_load_neither_library(tmp_path: Path) -> None:
         "sys.exit(bool({'fsspec', 'huggingface_hub'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_part_of_a_file_with_more_bytes_than_were_asked_for_is_an_error(
+    hub: Hub, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add("org/model", single(1.0))
+    monkeypatch.setattr(hub_folder, "PEEK", 64)
+    source = opened("org/model")
+    name = next(iter(source.header))
+    hub.excess = 3
+    with pytest.raises(
+        SourceError, match=rf"tensor '{name}' cannot be read: 127\.0\.0\.1 sent 11 bytes where 8 were asked"
+    ):
+        source.read_into(memoryview(bytearray(8)), name)

@@ -136,12 +136,17 @@ def download_part(listing: Listing, name: str, begin: int, end: int) -> bytes:
     try:
         with http_stream_backoff("GET", url, headers=headers, timeout=WAIT, max_retries=RETRIES) as response:
             hf_raise_for_status(response)
-            data = bytes(response.read()) if response.status_code == PARTIAL else b""
+            is_part = response.status_code == PARTIAL
+            data = bytes(response.read()) if is_part else b""
     except _failures() as error:
         raise OSError(0, _said(error)) from error
-    if not data:
+    if not is_part:
         advice = f"`hf download {listing.model} --revision {listing.commit}`"
         raise OSError(0, f"{response.url.host} does not send parts of files; run {advice} first")
+    if len(data) != end - begin:
+        raise OSError(
+            0, f"{response.url.host} sent {len(data):,} bytes where {end - begin:,} were asked for; try again"
+        )
     return data
 
 

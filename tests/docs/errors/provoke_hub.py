@@ -123,6 +123,12 @@ def hub_that_sends_no_parts(place: Place) -> None:
     cuvee.open_source(MODEL)
 
 
+@provokes("{file} cannot be read: {server} sent {count} bytes where {count} were asked for; try again.")
+def hub_that_sends_more_than_was_asked_for(place: Place) -> None:
+    _hub(place).excess = 1
+    cuvee.open_source(MODEL)
+
+
 @provokes("{model} needs {size} bytes more in the cache folder {folder}, whose disk has {size} left. …")
 def disk_without_room(place: Place) -> None:
     _hub(place)
