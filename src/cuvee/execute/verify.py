@@ -16,11 +16,11 @@ from cuvee.plan.limits import Limits, budget_of
 from cuvee.plan.planner import make_plan
 from cuvee.recipe.recipe import SCHEMA, Recipe
 from cuvee.sources.adapter.folder import AdapterFolder
+from cuvee.sources.folder import ADAPTER
 from cuvee.sources.open import open_adapter, open_source
 from cuvee.sources.reference import place_of
 from cuvee.sources.strict_json import read_object, shown
 from cuvee.spec import Location, Source
-from cuvee.writers.adapter import ADAPTER_FILE
 
 __all__ = ["Finding", "verify"]
 
@@ -101,7 +101,7 @@ def _digests(source: Source | AdapterFolder, names: list[str]) -> Mapping[str, s
 def _output(out: Path, stated: Mapping[str, Any]) -> Finding:
     """Compare the tensors of a merge with what was recorded."""
     try:
-        source = open_source(out / ADAPTER_FILE if (out / ADAPTER_FILE).is_file() else out)
+        source = open_source(out / ADAPTER if (out / ADAPTER).is_file() else out)
         found = _digests(source, list(source.header))
         source.close()
     except SourceError as error:

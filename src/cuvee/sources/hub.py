@@ -43,7 +43,7 @@ class Listing:
         self.revision = revision
         self.commit = commit
         self.is_online = sizes is not None
-        self.snapshot = cache_folder() / f"models--{model.replace('/', '--')}" / "snapshots" / commit
+        self.snapshot = _model_folder(model) / "snapshots" / commit
         here = self.snapshot.iterdir() if sizes is None else ()
         self.sizes = sizes or {path.name: path.stat().st_size for path in here if path.is_file()}
 
@@ -68,6 +68,11 @@ def cache_folder() -> Path:
     from huggingface_hub import constants
 
     return Path(constants.HF_HUB_CACHE).expanduser()
+
+
+def _model_folder(model: str) -> Path:
+    """Return the folder of downloads in which a model lies, or will."""
+    return cache_folder() / f"models--{model.replace('/', '--')}"
 
 
 def list_files(model: str, revision: str) -> Listing:
@@ -152,7 +157,7 @@ def download_part(listing: Listing, name: str, begin: int, end: int) -> bytes:
 
 def _cached_commit(model: str, revision: str) -> str | None:
     """Return the commit that the cache knows a revision as, if it has something of it."""
-    ref = cache_folder() / f"models--{model.replace('/', '--')}" / "refs" / revision
+    ref = _model_folder(model) / "refs" / revision
     commit = ref.read_text().strip() if ref.is_file() else revision
     is_commit = len(commit) == COMMIT_LETTERS and {*commit} <= {*"0123456789abcdef"}
     return commit if is_commit and (ref.parents[1 + revision.count("/")] / "snapshots" / commit).is_dir() else None

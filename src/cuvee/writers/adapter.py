@@ -19,10 +19,8 @@ from cuvee.writers.spool import Spool
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["ADAPTER_CONFIG", "ADAPTER_FILE", "ROOT", "Adapter", "ModuleFactors"]
+__all__ = ["ROOT", "Adapter", "ModuleFactors"]
 
-ADAPTER_FILE = "adapter_model.safetensors"
-ADAPTER_CONFIG = "adapter_config.json"
 ROOT = "base_model.model."
 
 

@@ -11,7 +11,8 @@ from cuvee.errors import OutputError
 from cuvee.execute.adapter.tasks import Count
 from cuvee.execute.provenance import SIDECAR, recorded, written
 from cuvee.execute.report import Meter, Report
-from cuvee.writers.adapter import ADAPTER_CONFIG, ADAPTER_FILE, Adapter
+from cuvee.sources.folder import ADAPTER, ADAPTER_CONFIG
+from cuvee.writers.adapter import Adapter
 from cuvee.writers.card import Card, model_card
 from cuvee.writers.safetensors import SafetensorsWriter
 from cuvee.writers.shards import Arrangement
@@ -93,7 +94,7 @@ def write_adapter(
     if not entries:
         raise OutputError(f"{out}: nothing is left of the adapter: every factor is zero or left out.")
     writer = stack.enter_context(
-        SafetensorsWriter(out, entries, Arrangement(file=ADAPTER_FILE), overwrite=overwrite, sync=sync, inputs=inputs)
+        SafetensorsWriter(out, entries, Arrangement(file=ADAPTER), overwrite=overwrite, sync=sync, inputs=inputs)
     )
     buffer = memoryview(bytearray(BLOCK))
     for name, spec in entries:
