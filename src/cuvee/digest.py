@@ -9,12 +9,13 @@ who wants to can make other bytes of the same digest.
 import json
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import xxhash
 
 from cuvee.spec import Header, TensorSpec
 
-__all__ = ["CHUNK", "Digests", "digest_of_set"]
+__all__ = ["CHUNK", "Digests", "digest_of_set", "digests_of"]
 
 CHUNK = 256 << 10
 MOST_LOOSE = 64  # chunks of which some bytes have passed and are held until the others do
@@ -143,6 +144,16 @@ def _runs(numbers: Iterable[int]) -> Iterable[tuple[int, int]]:
 def _joined(chunks: Iterable[bytes | None]) -> str:
     """Return the digest of a tensor, given those of its chunks."""
     return str(xxhash.xxh3_128_hexdigest(b"".join(chunk or b"" for chunk in chunks)))
+
+
+def digests_of(header: Mapping[str, TensorSpec], digests: Mapping[str, str]) -> dict[str, Any]:
+    """Return what is recorded of some tensors: ``digest``, of all together, and ``tensors``, the digest of each.
+
+    Args:
+        header: their specifications; others may be in it.
+        digests: each tensor's own.
+    """
+    return {"digest": digest_of_set(header, digests), "tensors": dict(digests)}
 
 
 def digest_of_set(header: Mapping[str, TensorSpec], digests: Mapping[str, str]) -> str:

@@ -20,7 +20,9 @@ from cuvee.methods.declare import Method
 from cuvee.writers.save import save_state_dict
 from end_to_end.recipes import each_method, recipe_for
 
-NO_INPUT = '{"format": 1, "output": {"tensors": {}}, "inputs": {"a": 1}}'
+NO_DIGEST = '{"format": 1, "output": {"tensors": {}, "digest": 1}, "inputs": {}, "recipe": {}}'
+NOT_TEXT = '{"format": 1, "output": {"tensors": {"w": [1]}, "digest": "0"}, "inputs": {}, "recipe": {}}'
+NO_INPUT = '{"format": 1, "output": {"tensors": {}, "digest": "0"}, "inputs": {"a": 1}, "recipe": {}}'
 CARD = "---\nlicense: {}\nlanguage: en\n---\n\n# A model\n"
 
 
@@ -91,6 +93,36 @@ def test_a_damaged_output_is_found_and_its_tensor_named(folder: Path) -> None:
     assert "other bytes in layers.2.weight" in finding.text
 
 
+@pytest.mark.parametrize(
+    ("stated", "changed"),
+    [
+        (b'"dtype":"F32","shape":[2]', b'"dtype":"I32","shape":[2]'),
+        (b'"dtype":"F32","shape":[40,30]', b'"dtype":"F32","shape":[30,40]'),
+    ],
+)
+def test_other_types_and_shapes_of_the_same_bytes_are_found(folder: Path, stated: bytes, changed: bytes) -> None:
+    save_file({"a": torch.ones(2), "b": torch.ones(40, 30)}, folder / "one.safetensors")
+    cuvee.merge({"cuvee": 1, "method": "linear", "models": [str(folder / "one.safetensors")]}, folder / "out")
+    assert set(states(folder / "out", replay=True).values()) == {"same"}
+    weights = folder / "out" / "model.safetensors"
+    assert stated in weights.read_bytes()
+    weights.write_bytes(weights.read_bytes().replace(stated, changed))
+    found = {finding.part: finding for finding in verify(folder / "out", replay=True)}
+    assert {part: finding.state for part, finding in found.items()} == {
+        "output": "changed", "m0": "same", "replay": "same",
+    }  # fmt: skip
+    assert "other types or shapes" in found["output"].text
+
+
+def test_a_replay_that_gives_another_type_is_found(folder: Path) -> None:
+    """A tensor of zeros has the same bytes in either type."""
+    for type_, out in ((torch.int32, "whole"), (torch.float32, "out")):
+        save_file({"w": torch.zeros(4, dtype=type_)}, folder / "zeros.safetensors")
+        cuvee.merge({"cuvee": 1, "method": "linear", "models": [str(folder / "zeros.safetensors")]}, folder / out)
+    save_file({"w": torch.zeros(4, dtype=torch.int32)}, folder / "zeros.safetensors")
+    assert states(folder / "out", replay=True) == {"output": "same", "m0": "changed", "replay": "changed"}
+
+
 def test_tensors_that_are_lost_or_added_are_named(folder: Path) -> None:
     out = merged(folder)
     tensors = load_file(out / "model.safetensors")
@@ -153,7 +185,9 @@ def test_relative_paths_are_found_from_anywhere(folder: Path, monkeypatch: pytes
         (lambda path: path.write_text("[]"), FormatError, "cuvee.json"),
         (lambda path: path.write_text('{"format": 99}'), FormatError, "has format 99; this version reads format 1"),
         (lambda path: path.write_text('{"format": 1, "output": {}, "inputs": {}}'), FormatError, "not the record"),
-        (lambda path: path.write_text(NO_INPUT), FormatError, "record"),
+        (lambda path: path.write_text(NO_INPUT), FormatError, "'output' or 'inputs' are not"),
+        (lambda path: path.write_text(NO_DIGEST), FormatError, "'output' or 'inputs' are not"),
+        (lambda path: path.write_text(NOT_TEXT), FormatError, "'output' or 'inputs' are not"),
     ],
 )  # fmt: skip
 def test_records_that_are_none_are_refused(

@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from cuvee.digest import digest_of_set
+from cuvee.digest import digest_of_set, digests_of
 from cuvee.execute.merged import Merged
 from cuvee.execute.report import Report
 from cuvee.plan.planner import Plan, used
@@ -53,8 +53,7 @@ def provenance(plan: Plan, variant: int, report: Report) -> dict[str, Any]:
     recipe["models"] = {label: places[label] for label in resolved.recipe.labels}
     if BASE in places:
         recipe["base"] = places[BASE]
-    outputs = report.outputs[variant]
-    output = {"digest": digest_of_set(plan.outputs[variant], outputs), "tensors": dict(outputs)}
+    output = digests_of(plan.outputs[variant], report.outputs[variant])
     return recorded(recipe, _inputs(plan, variant, report), output, report)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from cuvee.digest import Digests, digest_of_set
+from cuvee.digest import Digests, digest_of_set, digests_of
 from cuvee.errors import CuveeError, FormatError, SourceError, some
 from cuvee.execute.adapter.extract import extracted_digests
 from cuvee.execute.adapter.merge import merged_digests
@@ -75,12 +75,18 @@ def _record(out: Path) -> Mapping[str, Any]:
     if record.get("format") != FORMAT:
         raise FormatError(f"{path} has format {shown(record.get('format'))}; this version reads format {FORMAT}.")
     output, inputs = record.get("output"), record.get("inputs")
-    has_output = isinstance(output, dict) and isinstance(output.get("tensors"), dict)
-    if not has_output or not isinstance(inputs, dict) or not all(map(_is_input, inputs.values())):
+    if not _is_output(output) or not isinstance(inputs, dict) or not all(map(_is_input, inputs.values())):
         raise FormatError(f"{path} is not the record of a merge: 'output' or 'inputs' are not as they were written.")
     if not isinstance(record.get("recipe"), dict):
         raise FormatError(f"{path} is not the record of a merge: 'recipe' is {shown(record.get('recipe'))}.")
     return record
+
+
+def _is_output(value: object) -> bool:
+    """Say whether a value describes an output as a merge does."""
+    if not isinstance(value, dict) or not isinstance(value.get("tensors"), dict):
+        return False
+    return all(isinstance(digest, str) for digest in (value.get("digest"), *value["tensors"].values()))
 
 
 def _is_input(value: object) -> bool:
@@ -102,15 +108,16 @@ def _output(out: Path, stated: Mapping[str, Any]) -> Finding:
     """Compare the tensors of a merge with what was recorded."""
     try:
         source = open_source(out / ADAPTER if (out / ADAPTER).is_file() else out)
-        found = _digests(source, list(source.header))
+        found = digests_of(source.header, _digests(source, list(source.header)))
         source.close()
     except SourceError as error:
         return Finding(part="output", state="missing", text=str(error))
-    return _compared("output", stated["tensors"], found, str(out))
+    return _compared("output", stated, found, str(out))
 
 
-def _compared(part: str, stated: Mapping[str, str], found: Mapping[str, str], where: str) -> Finding:
-    """Compare digests by tensor."""
+def _compared(part: str, recorded: Mapping[str, Any], again: Mapping[str, Any], where: str) -> Finding:
+    """Compare digests by tensor; then types and shapes, which only the digest of all together depends on."""
+    stated, found = recorded["tensors"], again["tensors"]
     wrong = [
         f"{what} {some(names, SHOWN)}"
         for what, names in (
@@ -120,6 +127,8 @@ def _compared(part: str, stated: Mapping[str, str], found: Mapping[str, str], wh
         )
         if names
     ]
+    if not wrong and recorded["digest"] != again["digest"]:
+        wrong = ["the bytes are the same, but tensors have other types or shapes"]
     if not wrong:
         return Finding(part=part, state="same")
     return Finding(part=part, state="changed", text=f"{where}: {'; '.join(wrong)}.")
@@ -173,10 +182,10 @@ def _replay(record: Mapping[str, Any], limits: Limits) -> Finding:
         found = _again(record["recipe"], limits)
     except CuveeError as error:
         return Finding(part="replay", state="missing", text=f"the merge cannot be done again: {error}")
-    return _compared("replay", record["output"]["tensors"], found, "merging again gives another result")
+    return _compared("replay", record["output"], found, "merging again gives another result")
 
 
-def _again(recorded: Mapping[str, Any], limits: Limits) -> Mapping[str, str]:
+def _again(recorded: Mapping[str, Any], limits: Limits) -> Mapping[str, Any]:
     """Merge, or extract, once more, writing nothing; return the digests of the result."""
     if isinstance(recorded.get("extract"), dict):
         return extracted_digests(recorded["extract"], limits)
@@ -185,4 +194,4 @@ def _again(recorded: Mapping[str, Any], limits: Limits) -> Mapping[str, str]:
         return merged_digests(recipe, limits)
     with open_sources() as sources:
         plan = make_plan([sources.resolve(recipe)])
-        return execute(plan, [_Nowhere()], budget_of(plan, limits)).outputs[0]
+        return digests_of(plan.outputs[0], execute(plan, [_Nowhere()], budget_of(plan, limits)).outputs[0])

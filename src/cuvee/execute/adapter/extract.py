@@ -132,8 +132,8 @@ def extract(
     return Extraction(modules=work.modules, others=work.others(), unchanged=unchanged, report=report)
 
 
-def extracted_digests(recorded: Mapping[str, Any], limits: Limits) -> Mapping[str, str]:
-    """Extract once more as a record says, keeping nothing; return the digests of the result.
+def extracted_digests(recorded: Mapping[str, Any], limits: Limits) -> Mapping[str, Any]:
+    """Extract once more as a record says, keeping nothing; return the digests of the result, as they are recorded.
 
     Args:
         recorded: what an adapter's record has under ``extract``.

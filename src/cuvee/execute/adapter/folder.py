@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cuvee.digest import digest_of_set
+from cuvee.digest import digests_of
 from cuvee.errors import OutputError
 from cuvee.execute.adapter.tasks import Count
 from cuvee.execute.provenance import SIDECAR, recorded, written
@@ -58,9 +58,9 @@ class Made:
     adapter: Adapter
     origin: Origin
 
-    def digests(self) -> Mapping[str, str]:
-        """Return the digest of each of its tensors."""
-        return self.adapter.spool.digests()
+    def digests(self) -> Mapping[str, Any]:
+        """Return the digests of its tensors, as they are recorded."""
+        return digests_of(dict(self.adapter.entries()), self.adapter.spool.digests())
 
 
 def write_adapter(
@@ -105,9 +105,8 @@ def write_adapter(
             count(len(part))
     digests = made.digests()
     nbytes = sum(spec.nbytes for _, spec in entries)
-    report = meter.report(origin.bytes_read, nbytes, list(origin.notes), ({}, [digests]))
-    output = {"digest": digest_of_set(dict(entries), digests), "tensors": dict(digests)}
-    record = recorded(origin.recipe, origin.inputs, output, report)
+    report = meter.report(origin.bytes_read, nbytes, list(origin.notes), ({}, [digests["tensors"]]))
+    record = recorded(origin.recipe, origin.inputs, digests, report)
     card = Card(
         title=writer.out.name, method=origin.method, recipe=origin.text, record=record, citations=origin.citations
     )

@@ -162,8 +162,8 @@ class AdapterMerge:
         )
 
 
-def merged_digests(recipe: Recipe, limits: Limits) -> Mapping[str, str]:
-    """Merge adapters, keeping nothing; return the digests of the result.
+def merged_digests(recipe: Recipe, limits: Limits) -> Mapping[str, Any]:
+    """Merge adapters, keeping nothing; return the digests of the result, as they are recorded.
 
     Raises:
         CuveeError: see `AdapterMerge`.
