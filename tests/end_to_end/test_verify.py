@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import cuvee
 from cuvee.errors import FormatError, SourceError
 from cuvee.execute.verify import verify
 from cuvee.methods.declare import Method
+from cuvee.sources.checkpoint import Checkpoint
 from cuvee.writers.save import save_state_dict
 from end_to_end.recipes import each_method, recipe_for
 
@@ -137,6 +139,43 @@ def test_an_input_that_is_gone_is_told(folder: Path) -> None:
     found = {finding.part: finding for finding in verify(out, replay=True)}
     assert (found["m0"].state, found["replay"].state) == ("missing", "missing")
     assert str(folder / "m1") in found["m0"].text
+
+
+@pytest.mark.parametrize(
+    ("location", "said"),
+    [
+        ({"method": "gone", "models": ["{m1}"]}, "gone"),
+        ({"method": "linear", "models": ["{m1}", "{other}"]}, "not in every model"),
+        ("s3://nobody/x", "s3fs"),
+        ("{m1}", ""),
+    ],
+)
+def test_an_input_that_cannot_be_opened_does_not_hide_the_others(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, location: Any, said: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)  # as if it were not installed
+    out = merged(folder)
+    save_state_dict(folder / "other", {"v": torch.ones(1)})
+    written = json.dumps(location).replace("{m1}", str(folder / "m1")).replace("{other}", str(folder / "other"))
+    record = json.loads((out / "cuvee.json").read_text())
+    record["inputs"]["m0"]["location"] = json.loads(written)
+    (out / "cuvee.json").write_text(json.dumps(record))
+    found = {finding.part: finding for finding in verify(out)}
+    assert (found["output"].state, found["m1"].state, found["base"].state) == ("same", "same", "same")
+    assert found["m0"].state == ("missing" if said else "same")
+    assert said in found["m0"].text
+
+
+def test_what_was_compared_is_closed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    merge = {"method": "linear", "models": [str(folder / "m1"), str(folder / "m2")]}
+    cuvee.merge({"cuvee": 1, "method": "linear", "models": [merge, str(folder / "m0")]}, folder / "out")
+    opened, closed = [], []
+    open_one, close_one = Checkpoint.__init__, Checkpoint.close
+    monkeypatch.setattr(Checkpoint, "__init__", lambda it, *a, **k: (opened.append(it), open_one(it, *a, **k))[1])
+    monkeypatch.setattr(Checkpoint, "close", lambda it: (closed.append(it), close_one(it))[1])
+    verify(folder / "out")
+    assert len(opened) == 4
+    assert {id(one) for one in opened} == {id(one) for one in closed}
 
 
 def test_what_was_in_memory_cannot_be_compared(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Whether a merged checkpoint, and what it was made of, are still what they were."""
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -107,10 +108,9 @@ def _digests(source: Source | AdapterFolder, names: list[str]) -> Mapping[str, s
 def _output(out: Path, stated: Mapping[str, Any]) -> Finding:
     """Compare the tensors of a merge with what was recorded."""
     try:
-        source = open_source(out / ADAPTER if (out / ADAPTER).is_file() else out)
-        found = digests_of(source.header, _digests(source, list(source.header)))
-        source.close()
-    except SourceError as error:
+        with closing(open_source(out / ADAPTER if (out / ADAPTER).is_file() else out)) as source:
+            found = digests_of(source.header, _digests(source, list(source.header)))
+    except CuveeError as error:
         return Finding(part="output", state="missing", text=str(error))
     return _compared("output", stated, found, str(out))
 
@@ -142,12 +142,12 @@ def _input(label: str, stated: Mapping[str, Any]) -> Finding:
             part=label, state="unknown", text=f"model {shown(label)} was held in memory and cannot be read again."
         )
     try:
-        source = open_adapter(place_of(location), location) if stated.get("adapter") else _open(location)
-        unused = set(stated["unused"])
-        names = [name for name in source.header if name not in unused]
-        digest = digest_of_set(source.header, _digests(source, names))
-        source.close()
-    except SourceError as error:
+        with ExitStack() as stack:
+            source = _adapter(location, stack) if stated.get("adapter") else _open(location, stack)
+            unused = set(stated["unused"])
+            names = [name for name in source.header if name not in unused]
+            digest = digest_of_set(source.header, _digests(source, names))
+    except CuveeError as error:
         return Finding(part=label, state="missing", text=f"model {shown(label)}: {error}")
     if digest == stated["digest"]:
         return Finding(part=label, state="same")
@@ -156,11 +156,17 @@ def _input(label: str, stated: Mapping[str, Any]) -> Finding:
     )
 
 
-def _open(location: Location) -> Source:
-    """Open what a record says an input was: a place, or a recipe."""
+def _adapter(location: str, stack: ExitStack) -> AdapterFolder:
+    """Open an adapter until a stack is closed."""
+    return stack.enter_context(closing(open_adapter(place_of(location), location)))
+
+
+def _open(location: Location, stack: ExitStack) -> Source:
+    """Open what a record says an input was, a place or a recipe, until a stack is closed."""
     if isinstance(location, str):
-        return open_source(location)
-    return Merged(open_sources().resolve(Recipe.of({**location, "cuvee": SCHEMA})), "a merge")
+        return stack.enter_context(closing(open_source(location)))
+    sources = stack.enter_context(open_sources())
+    return Merged(sources.resolve(Recipe.of({**location, "cuvee": SCHEMA})), "a merge")
 
 
 class _Nowhere:
