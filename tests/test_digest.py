@@ -86,6 +86,17 @@ def test_parts_of_many_chunks_are_not_all_held() -> None:
     assert digests.of("w") is None  # some were let go, and are read by `complete`
 
 
+def test_parts_are_held_where_nothing_can_be_read_again() -> None:
+    chunks = 100
+    data = memoryview(noise(chunks * CHUNK))
+    digests = Digests({"w": TensorSpec((len(data),), U8)}, is_stored=False)
+    for k in range(chunks):
+        digests.add("w", k * CHUNK, data[k * CHUNK : k * CHUNK + 10])
+    for k in range(chunks):
+        digests.add("w", k * CHUNK + 10, data[k * CHUNK + 10 : (k + 1) * CHUNK])
+    assert digests.of("w") == defined(data.tobytes())
+
+
 def test_digest_of_a_set_is_that_of_names_types_shapes_and_digests() -> None:
     header = {"b": TensorSpec((2, 3), U8), "a": TensorSpec((), DTYPES["BF16"]), "unused": TensorSpec((9,), U8)}
     listed = [["a", "BF16", [], "00"], ["b", "U8", [2, 3], "ff"]]

@@ -46,10 +46,13 @@ class Digests:
 
     Args:
         header: what there is to digest.
+        is_stored: bytes that have passed can be read again. If not, they are held until their chunk is whole, however
+            many chunks have come in part: about two for each worker.
     """
 
-    def __init__(self, header: Header) -> None:
+    def __init__(self, header: Header, *, is_stored: bool = True) -> None:
         self._header = header
+        self._is_stored = is_stored
         self._chunks: dict[str, list[bytes | None]] = {}
         self._loose: dict[tuple[str, int], _Loose] = {}  # the oldest first
         self._known: dict[str, str] = {}
@@ -89,7 +92,7 @@ class Digests:
             if loose.add(begin, part):
                 chunks[k] = xxhash.xxh3_128_digest(loose.data)
                 del self._loose[name, k]
-            elif len(self._loose) > MOST_LOOSE:  # `complete` reads it again
+            elif self._is_stored and len(self._loose) > MOST_LOOSE:  # `complete` reads it again
                 del self._loose[next(iter(self._loose))]
 
     def recall(self, digests: Mapping[str, str]) -> None:

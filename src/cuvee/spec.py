@@ -270,7 +270,14 @@ def folders_of(source: Source) -> Mapping[str, str]:
 
 
 class Sink(Protocol):
-    """Takes the bytes of named tensors, in any order and from several threads."""
+    """Takes the bytes of named tensors, in any order and from several threads.
+
+    Attributes:
+        stores: what was written can be read back.
+    """
+
+    @property
+    def stores(self) -> bool: ...  # noqa: D102
 
     def write_at(self, name: str, offset: int, buffer: memoryview) -> None:
         """Store `buffer` at byte `offset` of the tensor.

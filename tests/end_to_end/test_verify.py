@@ -15,6 +15,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 import cuvee
+from cuvee import digest
 from cuvee.errors import FormatError, SourceError
 from cuvee.execute.verify import verify
 from cuvee.methods.declare import Method
@@ -176,6 +177,18 @@ def test_what_was_compared_is_closed(folder: Path, monkeypatch: pytest.MonkeyPat
     verify(folder / "out")
     assert len(opened) == 4
     assert {id(one) for one in opened} == {id(one) for one in closed}
+
+
+def test_a_replay_needs_nothing_of_what_it_has_let_go(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block ends with a row, not with a chunk; where outputs are stored, parts of chunks are let go and read back."""
+    generator = torch.Generator().manual_seed(5)
+    for label in ("large", "larger"):
+        save_state_dict(folder / label, {"w": torch.randn(900, 1999, generator=generator).bfloat16()})
+    recipe = {"models": {"m0": str(folder / "large")}, "base": str(folder / "larger"), "parameters": {"scope": "row"}}
+    cuvee.merge({"cuvee": 1, "method": "breadcrumbs", **recipe}, folder / "out")
+    monkeypatch.setattr(digest, "MOST_LOOSE", 0)
+    limits = cuvee.Limits(workers=1, block_bytes=1)
+    assert set(states(folder / "out", replay=True, limits=limits).values()) == {"same"}
 
 
 def test_what_was_in_memory_cannot_be_compared(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """The content digests of a run: of what it reads and of what it writes, taken as the bytes pass."""
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from cuvee.digest import Digests
@@ -18,14 +19,18 @@ class Hashes:
 
     Args:
         plan: what is run.
+        sinks: where its outputs go; none if they are not written as a whole.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, sinks: Sequence[Sink] = ()) -> None:
         self._plan = plan
         self._sources = plan.sources
         self._places = {id(source): place for place, source in enumerate(self._sources)}
         self._inputs = [Digests(source.header) for source in self._sources]
-        self._outputs = [Digests(outputs) for outputs in plan.outputs]
+        self._outputs = [
+            Digests(outputs, is_stored=sink is None or sink.stores)
+            for outputs, sink in zip_longest(plan.outputs, sinks)
+        ]
 
     def read(self, source: Source, name: str, offset: int, data: memoryview) -> None:
         """Take bytes into account that were read."""

@@ -102,7 +102,7 @@ class _Run:
         self._sinks = sinks
         self._progress = progress
         self._lock = threading.Lock()
-        self.hashes = Hashes(plan)
+        self.hashes = Hashes(plan, sinks)
         self._history = History(plan, journals, self.hashes)
         self._noted = set(self._history.notes)
         self._inquiry = Inquiry(plan, self._note, self._history.sums, lambda moved: self._count(moved, 0))

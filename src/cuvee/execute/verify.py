@@ -172,14 +172,17 @@ def _open(location: Location, stack: ExitStack) -> Source:
 class _Nowhere:
     """A sink that keeps nothing."""
 
+    stores = False
+
     def write_at(self, name: str, offset: int, buffer: memoryview) -> None:
         """Drop bytes."""
 
     def keep(self, name: str, offset: int, nbytes: int) -> None:
         """There is nothing to keep."""
 
-    def read_back(self, buffer: memoryview, name: str, offset: int) -> None:
-        """There is nothing to read: all has passed."""
+    def read_back(self, buffer: memoryview, name: str, offset: int) -> None:  # noqa: ARG002 - as every sink
+        """Refuse: there is nothing to read."""
+        raise AssertionError(f"bytes of '{name}' have not passed, and none are kept")
 
 
 def _replay(record: Mapping[str, Any], limits: Limits) -> Finding:

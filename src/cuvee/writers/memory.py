@@ -26,6 +26,8 @@ class MemoryWriter:
         AssertionError: torch has no such element type; nothing of that kind is merged.
     """
 
+    stores = True
+
     def __init__(self, entries: Entries) -> None:
         import torch
 

@@ -63,6 +63,8 @@ class SafetensorsWriter:
         ...     writer.write_at("weight", 0, block)
     """
 
+    stores = True
+
     def __init__(
         self,
         out: str | os.PathLike[str],

@@ -35,7 +35,7 @@ class Spool:
     def __init__(self, out: Path | None) -> None:
         self.header: dict[str, TensorSpec] = {}
         self._out = out
-        self._digests = Digests(self.header)
+        self._digests = Digests(self.header, is_stored=out is not None)
         self._begins: dict[str, int] = {}
         self._nbytes = 0
         self._lock = threading.Lock()
