@@ -45,7 +45,7 @@ def run_name(plan: Plan) -> str | None:
         "cuvee": __version__,
         "libraries": [_version(library) for library in LIBRARIES],
         "machine": [platform.machine(), boot],
-        "recipes": [[own.recipe.canonical(), own.recipe.output.shard_size] for own in plan.variants],
+        "recipes": [[own.recipe.canonical(within=False), own.recipe.output.shard_size] for own in plan.variants],
         "sources": sources,
         "grid": [(strip.joined.size, strip.joined.cell) for strip in plan.strips],
         "outputs": [[(name, str(spec.dtype), spec.shape) for name, spec in own.items()] for own in plan.outputs],

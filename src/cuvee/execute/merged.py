@@ -16,7 +16,6 @@ from cuvee.execute.inquiry import Inquiry
 from cuvee.execute.reading import Buffers, Bytes, read
 from cuvee.plan.planner import Plan, make_plan, used
 from cuvee.plan.strips import Strip
-from cuvee.recipe.recipe import BASE
 from cuvee.resolve import Resolved, Sources
 from cuvee.sources.named import NamedTensors
 from cuvee.spec import Location, folders_of
@@ -204,11 +203,10 @@ class Merged(NamedTensors):
 
 def _location(resolved: Resolved) -> Location:
     """Return the recipe, with places that open its models again; nothing if one of them has none."""
-    recipe, places = resolved.recipe, {label: source.location for label, source in resolved.sources.items()}
+    places = {label: source.location for label, source in resolved.sources.items()}
     if not all(places.values()):
         return ""
-    content = {**recipe.to_mapping(), "models": {label: places[label] for label in recipe.labels}}
-    return content | ({"base": places[BASE]} if BASE in places else {})
+    return resolved.recipe.to_mapping(places)
 
 
 def _cell_bytes(strip: Strip) -> int:

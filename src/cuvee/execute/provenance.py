@@ -17,7 +17,6 @@ from cuvee.execute.merged import Merged
 from cuvee.execute.report import Report
 from cuvee.plan.planner import Plan, used
 from cuvee.recipe.licence import licence_of
-from cuvee.recipe.recipe import BASE
 from cuvee.version import __version__
 from cuvee.writers.target import is_single_file
 
@@ -48,11 +47,7 @@ def provenance(plan: Plan, variant: int, report: Report) -> dict[str, Any]:
         ``notes``, ``versions``, ``machine`` and ``costs``.
     """
     resolved = plan.variants[variant]
-    recipe = resolved.recipe.to_mapping()
-    places = {label: source.location for label, source in resolved.sources.items()}
-    recipe["models"] = {label: places[label] for label in resolved.recipe.labels}
-    if BASE in places:
-        recipe["base"] = places[BASE]
+    recipe = resolved.recipe.to_mapping({label: source.location for label, source in resolved.sources.items()})
     output = digests_of(plan.outputs[variant], report.outputs[variant])
     return recorded(recipe, _inputs(plan, variant, report), output, report)
 

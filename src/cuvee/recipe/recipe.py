@@ -10,6 +10,7 @@ from typing import Any
 from cuvee.errors import OutputError, RecipeError, nearest
 from cuvee.methods.declare import Method
 from cuvee.methods.registry import find_method, methods
+from cuvee.recipe.nesting import Extent, extent_of, refuse_deep, says_merge
 from cuvee.recipe.parameters import plain_number, settle
 from cuvee.recipe.references import BASE, Models, Reference, checked, is_merge, labelled, written
 from cuvee.recipe.rule import Output, Rule
@@ -48,6 +49,7 @@ class Recipe:
         output: type, files.
         folder: what relative paths are relative to; None is the current folder. Not part of what the recipe says.
         origin: the file it was read from, if any, so that errors can name the line. Not part of what the recipe says.
+        extent: how many recipes stand within it, and how deep.
 
     Raises:
         RecipeError: something in it is wrong; says what, and what would be right.
@@ -66,6 +68,7 @@ class Recipe:
     output: Output
     folder: Path | None = field(compare=False, repr=False)
     origin: Origin | None = field(compare=False, repr=False)
+    extent: Extent = field(compare=False, repr=False, init=False)
 
     def __init__(
         self,
@@ -84,7 +87,9 @@ class Recipe:
         references = MappingProxyType(labelled(_made(models)))
         donor = None if base is None else checked(BASE, _merge_of(base, (BASE,)), (BASE,))
         seed = plain_number(seed)
-        values = (method, references, donor, frozen_items(parameters), tuple(tensors), seed, output, folder, origin)
+        extent = extent_of(each.extent for each in (*references.values(), donor) if is_merge(each))
+        frozen = frozen_items(parameters)
+        values = (method, references, donor, frozen, tuple(tensors), seed, output, folder, origin, extent)
         for f, value in zip(fields(self), values, strict=True):
             object.__setattr__(self, f.name, value)
         self._check()
@@ -105,7 +110,7 @@ class Recipe:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel between processes as plain values."""
-        return partial(Recipe, **{f.name: thawed(getattr(self, f.name)) for f in fields(self)}), ()
+        return partial(Recipe, **{f.name: thawed(getattr(self, f.name)) for f in fields(self) if f.init}), ()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -168,10 +173,10 @@ class Recipe:
 
     def _check_named(self) -> None:
         """Refuse models that are held in memory."""
-        for label, reference in (*self.models.items(), (BASE, self.base)):
+        for label, reference in self._references.items():
             if isinstance(reference, Recipe):
                 reference._check_named()
-            elif not isinstance(reference, str | Path | None):
+            elif not isinstance(reference, str | Path):
                 raise RecipeError(
                     f"model '{label}' is held in memory; only recipes whose models are paths can be saved."
                 )
@@ -191,6 +196,7 @@ class Recipe:
         Raises:
             RecipeError: something in it is wrong.
         """
+        refuse_deep(content)
         top = keys_of(content, _KEYS, "a recipe", (), _hints(content))
         _check_version(top.get("cuvee"))
         for key, needed in _NEEDED.items():
@@ -213,12 +219,19 @@ class Recipe:
             folder=folder,
         )
 
-    def to_mapping(self) -> dict[str, object]:
-        """Return plain values that `from_mapping` reads back to an equal recipe, if its models are paths."""
+    def to_mapping(self, places: Mapping[str, object] | None = None) -> dict[str, object]:
+        """Return plain values that `from_mapping` reads back to an equal recipe, if its models are paths.
+
+        Args:
+            places: what to write for each model, by label, and for the base; without it, the references.
+        """
+        if places is None:
+            places = {label: written(reference) for label, reference in self._references.items()}
         content: dict[str, object] = {"cuvee": SCHEMA, "method": self.method}
-        content["models"] = {label: written(reference) for label, reference in self.models.items()}
+        content["models"] = {label: places[label] for label in self.labels}
+        if self.base is not None:
+            content["base"] = places[BASE]
         rest = {
-            "base": None if self.base is None else written(self.base),
             "parameters": thawed(self.parameters),
             "tensors": [rule.to_mapping() for rule in self.tensors],
             "seed": self.seed,
@@ -226,21 +239,26 @@ class Recipe:
         }
         return content | {key: value for key, value in rest.items() if value}
 
-    def canonical(self) -> dict[str, object]:
-        """Return what decides the merged bytes, without any path: labels stand for the models. Keys in fixed order."""
-        content = self.to_mapping()
-        content["models"] = {label: _canonical(label, self.models[label]) for label in self.labels}
-        if self.base is not None:
-            content["base"] = _canonical(BASE, self.base)
+    def canonical(self, *, within: bool = True) -> dict[str, object]:
+        """Return what decides the merged bytes, without any path: labels stand for the models. Keys in fixed order.
+
+        Args:
+            within: write recipes that stand for models out; labels stand for these, too, if not.
+        """
+        content = self.to_mapping({label: _canonical(label, each, within) for label, each in self._references.items()})
         output = self.output
         factors = {"adapter": True, "rank": output.rank, "error": output.error} if output.adapter else {}
-        content["output"] = {"dtype": output.dtype, **factors}
-        return content
+        return content | {"output": {"dtype": output.dtype, **factors}}
+
+    @property
+    def _references(self) -> dict[str, Reference]:
+        """The models by label, and the base."""
+        return {**self.models, **({} if self.base is None else {BASE: self.base})}
 
 
-def _canonical(label: str, reference: Reference) -> object:
+def _canonical(label: str, reference: Reference, within: bool) -> object:
     """Return what stands for a model where paths do not count: its label, or the recipe that makes it."""
-    if not is_merge(reference):
+    if not within or not is_merge(reference):
         return label
     return {key: value for key, value in reference.canonical().items() if key != "cuvee"}
 
@@ -256,7 +274,7 @@ def _made(models: Models) -> Models:
 
 def _merge_of(model: Any, where: Where) -> Any:
     """Return a model as it is, or make a recipe of plain values that look like one."""
-    if not isinstance(model, Mapping) or not isinstance(model.get("method"), str) or "models" not in model:
+    if not says_merge(model):
         return model
     with inside(*where):
         recipe = Recipe.from_mapping({"cuvee": SCHEMA, **model})

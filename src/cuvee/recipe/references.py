@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeGuard, cast
 
 from cuvee.errors import RecipeError
+from cuvee.recipe.nesting import Extent
 from cuvee.recipe.yaml_text import Where
 from cuvee.sources.strict_json import shown
 from cuvee.spec import Source
@@ -18,6 +19,9 @@ BASE = "base"
 
 class Merge(Protocol):
     """A recipe that stands for the model it makes."""
+
+    @property
+    def extent(self) -> Extent: ...  # noqa: D102 - how many recipes stand within it, and how deep
 
     def to_mapping(self) -> dict[str, object]:
         """Return it as plain values."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from cuvee.errors import RecipeError
+from cuvee.recipe.nesting import MOST_LEVELS, says_merge, too_deep
 from cuvee.recipe.recipe import SCHEMA, Recipe
 from cuvee.recipe.references import BASE
 from cuvee.recipe.values import inside, keys_of, mapping_of
@@ -82,11 +83,11 @@ class _Several:
 
     def finals(self) -> Mapping[str, Recipe]:
         """Return the recipes that no other uses."""
-        made = {name: self._make(name) for name in self._written}
+        made = {name: self._make(name, 0) for name in self._written}
         return {name: recipe for name, recipe in made.items() if name not in self._used}
 
-    def _make(self, name: str) -> Recipe:
-        """Make a recipe, and those that it uses."""
+    def _make(self, name: str, level: int) -> Recipe:
+        """Make a recipe, and those that it uses, at a level of recipes within recipes."""
         if name not in self._made:
             if name in self._under_way:
                 circle = " uses ".join(f"'{each}'" for each in [*self._under_way[self._under_way.index(name) :], name])
@@ -94,10 +95,7 @@ class _Several:
                     f"recipes cannot be made of themselves: {circle}. Give one of them other models.", (RECIPES, name)
                 )
             self._under_way.append(name)
-            content = dict(mapping_of(self._written[name], (RECIPES, name)))
-            for key in ("models", BASE):
-                if key in content:
-                    content[key] = self._found(content[key])
+            content = self._filled(mapping_of(self._written[name], (RECIPES, name)), name, level)
             with inside(RECIPES, name), _named(name):
                 self._made[name] = self._placed(name, Recipe.from_mapping({"cuvee": SCHEMA, **content}))
             self._under_way.pop()
@@ -110,18 +108,26 @@ class _Several:
         origin = replace(self._origin, within=(RECIPES, name), called=_called(name))
         return replace(recipe, folder=origin.path.parent, origin=origin)
 
-    def _found(self, value: Any) -> Any:
-        """Put recipes in the place of their names."""
-        if isinstance(value, str) and value in self._written:
-            self._used.add(value)
-            return self._make(value)
-        if isinstance(value, list):
-            return [self._found(each) for each in value]
-        if not isinstance(value, Mapping):
-            return value
-        if "models" not in value:  # label: model
-            return {label: self._found(each) for label, each in value.items()}
-        return {key: self._found(each) if key in ("models", BASE) else each for key, each in value.items()}
+    def _filled(self, recipe: Mapping[str, Any], name: str, level: int) -> dict[str, Any]:
+        """Put recipes in the place of their names, in one that is of this name or within that."""
+        if level > MOST_LEVELS:
+            with inside(RECIPES, name), _named(name):
+                raise too_deep()
+        content, models = dict(recipe), recipe.get("models")
+        if isinstance(models, list):
+            content["models"] = [self._found(each, name, level + 1) for each in models]
+        elif isinstance(models, Mapping):
+            content["models"] = {label: self._found(each, name, level + 1) for label, each in models.items()}
+        if BASE in content:
+            content[BASE] = self._found(content[BASE], name, level + 1)
+        return content
+
+    def _found(self, model: Any, name: str, level: int) -> Any:
+        """Return the recipe that a model names; a model that is written as a recipe, filled; any other as it is."""
+        if isinstance(model, str) and model in self._written:
+            self._used.add(model)
+            return self._make(model, level)
+        return self._filled(model, name, level) if says_merge(model) else model
 
 
 def _called(name: str) -> str:

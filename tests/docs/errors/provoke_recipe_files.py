@@ -99,3 +99,21 @@ def recipes_in_a_circle(place: Place) -> None:
 @provokes("{file}:{line}: recipe '{name}': …")
 def one_of_several_recipes_is_wrong(place: Place) -> None:
     of_several(place, "  one: {method: linear, models: [a, b]}\n  two: {method: linnear, models: [one, b]}\n")
+
+
+def chained(place: Place, count: int, uses: int) -> None:
+    """Recipes of which each uses the one before."""
+    lines = [f"  r{i}: {{method: linear, models: [{', '.join([f'r{i - 1}'] * uses)}]}}\n" for i in range(1, count)]
+    of_several(place, "".join(["  r0: {method: linear, models: [a]}\n", *lines]))
+
+
+@provokes("{file}:{line}: recipe '{name}': more than 24 levels of recipes stand within this one. …")
+def recipes_that_each_use_the_one_before(place: Place) -> None:
+    chained(place, 30, 1)
+
+
+@provokes(
+    "{file}:{line}: recipe '{name}': written out wherever they are used, {number} recipes stand within this one; …"
+)
+def recipes_that_each_use_the_one_before_twice(place: Place) -> None:
+    chained(place, 12, 2)
