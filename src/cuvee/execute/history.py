@@ -10,9 +10,7 @@ import platform
 import threading
 import zlib
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from hashlib import blake2b
-from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -20,16 +18,15 @@ import numpy as np
 from cuvee.execute.answers import Summed
 from cuvee.execute.boot import boot_name
 from cuvee.execute.hashes import Hashes
+from cuvee.execute.versions import versions
 from cuvee.plan.planner import Plan
 from cuvee.plan.strips import Strip
 from cuvee.tensors.passes import Array
-from cuvee.version import __version__
 from cuvee.writers.journal import Entry, Journal
 
 __all__ = ["History", "run_name"]
 
 Note = tuple[str, str]
-LIBRARIES = "numpy", "torch", "numba", "llvmlite"
 
 
 def run_name(plan: Plan) -> str | None:
@@ -42,8 +39,7 @@ def run_name(plan: Plan) -> str | None:
     if not all(sources) or not boot:
         return None
     said = {
-        "cuvee": __version__,
-        "libraries": [_version(library) for library in LIBRARIES],
+        "versions": versions(),
         "machine": [platform.machine(), boot],
         "recipes": [[own.recipe.canonical(within=False), own.recipe.output.shard_size] for own in plan.variants],
         "sources": sources,
@@ -51,12 +47,6 @@ def run_name(plan: Plan) -> str | None:
         "outputs": [[(name, str(spec.dtype), spec.shape) for name, spec in own.items()] for own in plan.outputs],
     }
     return blake2b(json.dumps(said).encode(), digest_size=16).hexdigest()
-
-
-def _version(library: str) -> str:
-    with suppress(metadata.PackageNotFoundError):
-        return metadata.version(library)
-    return ""
 
 
 class History:

@@ -7,24 +7,21 @@ import json
 import os
 import platform
 from collections.abc import Mapping
-from contextlib import suppress
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from cuvee.digest import digest_of_set, digests_of
 from cuvee.execute.merged import Merged
 from cuvee.execute.report import Report
+from cuvee.execute.versions import versions
 from cuvee.plan.planner import Plan, used
 from cuvee.recipe.licence import licence_of
-from cuvee.version import __version__
 from cuvee.writers.target import is_single_file
 
 __all__ = ["FORMAT", "SIDECAR", "provenance", "record_of", "recorded", "written"]
 
 SIDECAR = "cuvee.json"
 FORMAT = 1
-LIBRARIES = "numpy", "torch", "numba", "llvmlite"
 
 
 def record_of(out: Path) -> Path:
@@ -62,7 +59,7 @@ def recorded(
         "inputs": dict(inputs),
         "output": dict(output),
         "notes": list(report.notes),
-        "versions": _versions(),
+        "versions": versions(),
         "machine": {"system": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count()},
         "costs": _costs(report),
     }
@@ -88,15 +85,6 @@ def _inputs(plan: Plan, variant: int, report: Report) -> dict[str, dict[str, Any
         if isinstance(source, Merged):
             inputs[label]["inputs"] = _inputs(source.plan, 0, report)
     return inputs
-
-
-def _versions() -> dict[str, str]:
-    """Return the versions of what computes: cuvee, Python, and the libraries that are installed."""
-    found = {"cuvee": __version__, "python": platform.python_version()}
-    for library in LIBRARIES:
-        with suppress(metadata.PackageNotFoundError):
-            found[library] = metadata.version(library)
-    return found
 
 
 def _costs(report: Report) -> Mapping[str, float]:
