@@ -124,3 +124,18 @@ def test_plan_closes_what_it_opened_and_nothing_else(models: Any) -> None:
     planned = plan(Recipe(method="linear", models=models))
     assert len(planned.rows) == 2
     assert closed == []
+
+
+def test_what_is_read_is_told_of_each_variant_and_of_all(plan_of: Any, models: Any) -> None:
+    rule = Rule(match=("v",), copy="a")
+    first = Recipe(method="linear", models=some(models, "ab"), tensors=[rule])
+    second = Recipe(method="linear", models=some(models, "bc"), tensors=[Rule(match=("w",), skip=True)])
+    planned = plan_of(first, second)
+    a, b, c = (id(models[label]) for label in "abc")
+    expected = {
+        0: {a: {"w", "v"}, b: {"w"}, c: set()},
+        1: {a: set(), b: {"v"}, c: {"v"}},
+        None: {a: {"w", "v"}, b: {"w", "v"}, c: {"v"}},
+    }
+    for variant, names in expected.items():
+        assert {source: set(own) for source, own in planned.reads(variant).items()} == names

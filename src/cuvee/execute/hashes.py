@@ -65,13 +65,10 @@ class Hashes:
         Raises:
             SourceError: it cannot be read.
         """
-        names: list[dict[str, None]] = [{} for _ in self._sources]
-        for row in self._plan.rows:
-            for i in {i: None for job in row.jobs for i in used(job)}:
-                names[self._places[id(row.inputs[i].source)]][row.inputs[i].view.name] = None
+        names = self._plan.reads()
         return {
-            id(source): digests.complete(own, source.read_into)
-            for source, digests, own in zip(self._sources, self._inputs, names, strict=True)
+            id(source): digests.complete(names[id(source)], source.read_into)
+            for source, digests in zip(self._sources, self._inputs, strict=True)
         }
 
     def of_outputs(self, sinks: Sequence[Sink]) -> Sequence[Mapping[str, str]]:

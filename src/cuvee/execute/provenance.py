@@ -14,7 +14,7 @@ from cuvee.digest import digest_of_set, digests_of
 from cuvee.execute.merged import Merged
 from cuvee.execute.report import Report
 from cuvee.execute.versions import versions
-from cuvee.plan.planner import Plan, used
+from cuvee.plan.planner import Plan
 from cuvee.recipe.licence import licence_of
 from cuvee.writers.target import is_single_file
 
@@ -68,10 +68,7 @@ def recorded(
 def _inputs(plan: Plan, variant: int, report: Report) -> dict[str, dict[str, Any]]:
     """Describe the sources of a variant."""
     resolved = plan.variants[variant]
-    read: dict[int, dict[str, None]] = {id(source): {} for source in resolved.sources.values()}
-    for row in plan.rows:
-        for i in {i: None for job in row.jobs if job.variant == variant for i in used(job)}:
-            read[id(row.inputs[i].source)][row.inputs[i].view.name] = None
+    read = plan.reads(variant)
     inputs = {}
     for label, source in resolved.sources.items():
         digests = {name: report.inputs[id(source)][name] for name in read[id(source)]}

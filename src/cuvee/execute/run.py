@@ -22,7 +22,7 @@ from cuvee.plan.planner import Plan, used
 from cuvee.plan.rows import CELL, Job
 from cuvee.plan.strips import Strip
 from cuvee.pool import run_threads
-from cuvee.spec import Fetching, Sink, Source
+from cuvee.spec import Fetching, Sink
 from cuvee.tensors.framework import single_threaded
 from cuvee.writers.journal import Journal
 
@@ -77,14 +77,10 @@ def execute(
 
 def _fetch(plan: Plan) -> None:
     """Have at hand what will be read of sources that lie elsewhere."""
-    needed: dict[int, tuple[Source, set[str]]] = {}
-    for row in plan.rows:
-        for i in {i for job in row.jobs for i in used(job)}:
-            source, view = row.inputs[i].source, row.inputs[i].view
-            needed.setdefault(id(source), (source, set()))[1].add(view.name)
-    for source, names in needed.values():
-        if isinstance(source, Fetching):
-            source.fetch(names)
+    names = plan.reads()
+    for source in plan.sources:
+        if isinstance(source, Fetching) and names[id(source)]:
+            source.fetch(names[id(source)])
 
 
 class _Run:

@@ -4,7 +4,7 @@ One plan can make several variants: recipes that read the same models. A tile of
 is one row with a job for each, and its inputs are read once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
@@ -78,6 +78,18 @@ class Plan:
     def sources(self) -> Sequence[Source]:
         """All sources, each once."""
         return list({id(source): source for own in self.variants for source in own.sources.values()}.values())
+
+    def reads(self, variant: int | None = None) -> Mapping[int, Collection[str]]:
+        """Return the names of the tensors that are read, by the id of their source, for every source.
+
+        Args:
+            variant: count only what this one reads.
+        """
+        names: dict[int, dict[str, None]] = {id(source): {} for source in self.sources}
+        for row in self.rows:
+            for i in {i: None for job in row.jobs if variant in (None, job.variant) for i in used(job)}:
+                names[id(row.inputs[i].source)][row.inputs[i].view.name] = None
+        return {source: own.keys() for source, own in names.items()}
 
     @property
     def preparation(self) -> int:
