@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from cuvee.errors import SourceError, UnsupportedError
 from cuvee.sources.adapter.adapted import Adapted
 from cuvee.sources.adapter.folder import AdapterFolder
+from cuvee.sources.adapter.tying import refuse_embedding_alone
 from cuvee.sources.checkpoint import Checkpoint
 from cuvee.sources.find import find_storage
 from cuvee.sources.memory import Memory
@@ -126,7 +127,9 @@ def _adapted(source: Source, adapters: Sequence[Place], name: str) -> Source:
         try:
             refuse_pipeline(source, name, adapter.called)
             name = f"{name}+{adapter.called}"
-            source = Adapted(source, open_adapter(adapter, name), name)
+            base = source
+            source = Adapted(base, open_adapter(adapter, name), name)
+            refuse_embedding_alone(base, source.folder)
         except BaseException:
             source.close()
             raise

@@ -203,6 +203,12 @@ def head_of_its_own(_: Place) -> None:
     _open({f"{ROOT}lm_head.weight": (6, 4)}, modules_to_save=["lm_head"])
 
 
+@provokes("{file} holds an embedding of its own, {tensor}, and {base} ties its head to its embedding; …")
+def embedding_of_its_own(_: Place) -> None:
+    _base(tie_word_embeddings=True)
+    _open({f"{E}weight": (6, 4)}, modules_to_save=["embed_tokens"])
+
+
 @provokes("{base}: the adapter's {tensor} could be {tensors}. …")
 def two_towers_in_the_base(_: Place) -> None:
     _base({f"{side}.{LAYER}.weight": torch.ones(4, 4) for side in ("text", "image")})

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cuvee.architectures.tied import tied_names
 from cuvee.digest import digest_of_set
 from cuvee.errors import RecipeError
 from cuvee.execute.adapter.difference import READING, Difference
@@ -34,6 +35,7 @@ from cuvee.writers.target import check_target
 __all__ = ["Extracted", "Extraction", "Remainder", "extract", "extracted_digests"]
 
 EMBEDDING = re.compile(r"(?!embed_out).*embed.*|wte|wpe|shared|\w*_?emb|relative_attention_bias", re.IGNORECASE)
+GENERATES = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")  # classes with a head, stored or not
 SPARE = 32 << 20  # bytes for digests and what is copied
 
 
@@ -280,10 +282,13 @@ class _Extract:
         wanted = dict.fromkeys(name.rpartition(".")[0] for name in changed) if self._save_others else {}
         saved = [module for module in wanted if module and module not in modules]
         of_saved = [name for name in self._pair.finetuned.header if name.rpartition(".")[0] in saved]
+        tied = {alias: name for alias, name in self._tied().items() if name in of_saved}
+        saved += dict.fromkeys(alias.rpartition(".")[0] for alias in tied)
+        # PEFT loads what it finds by its name, and wraps layers that have factors.
+        stored_names = [(f"{ROOT}{name.removesuffix('bias')}base_layer.bias", name) for name in biases]
+        stored_names += [(f"{ROOT}{name}", tied.get(name, name)) for name in [*of_saved, *tied]]
         tasks: list[Task] = []
-        for name in [*biases, *of_saved]:
-            # PEFT loads what it finds by its name, and wraps layers that have factors.
-            stored = f"{ROOT}{name.removesuffix('bias')}base_layer.bias" if name in biases else f"{ROOT}{name}"
+        for stored, name in stored_names:
             source = self._pair.finetuned
             whole = WholeTensor(
                 name=stored, spec=replace(source.header[name], stored=None), inner=name, read_into=source.read_into,
@@ -298,8 +303,20 @@ class _Extract:
             "fan_in_fan_out": any(modules.values()),
             "modules_to_save": saved or None,
             "bias": "lora_only" if biases else "none",
+            **({"ensure_weight_tying": True} if len(tied) == 1 else {}),
         }
         return tasks
+
+    def _tied(self) -> Mapping[str, str]:
+        """Return the names of tensors that are not stored, such as a tied head's, and whose tensors they are.
+
+        PEFT puts a copy in the place of an embedding that is saved, and needs one for what is tied to it, too.
+        """
+        base = self._pair.base
+        classes = base.config.get("architectures")
+        heads = isinstance(classes, list) and any(str(each).endswith(GENERATES) for each in classes)
+        aliases = tied_names(base.header, base.config, base.shared, ("lm_head.weight",) if heads else ())
+        return {alias: name for alias, name in aliases.items() if alias not in base.header}
 
     def _origin(self, notes: Sequence[str]) -> Origin:
         """Say where an extracted adapter comes from."""

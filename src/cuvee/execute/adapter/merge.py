@@ -25,7 +25,7 @@ from cuvee.writers.spool import Spool
 
 __all__ = ["AdapterMerge", "merged_digests"]
 
-KEPT_IF_EQUAL = ("task_type", "auto_mapping", "revision")
+KEPT_IF_EQUAL = ("task_type", "auto_mapping", "revision", "ensure_weight_tying")
 MUST_AGREE = {"bias": "none", "fan_in_fan_out": False}  # and what they are where they are not said
 READ_AHEAD = 32 << 20  # bytes that digests of what was not read yet are taken in, and to spare
 

@@ -6,6 +6,7 @@
     patterns        the regular expressions in it, which are not ours
     names           names of an adapter's tensors: module, role, leaf
     folder          an adapter by itself: configuration, factors and whole tensors of each module; needs no base
+    tying           embeddings and heads as a whole, where the base has one tensor for both
     matching        names of modules to names of the base's tensors
     binding         an adapter and a base's header to changes, every shape verified; reads no weight
     product         the product of two factors, a band of rows at a time

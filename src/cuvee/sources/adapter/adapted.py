@@ -84,7 +84,7 @@ class Adapted(NamedTensors):
         super().__init__(
             reference=reference,
             header=header | {name: self._ground.spec(name) for name in bound.added},
-            shared=base.shared,
+            shared=(*base.shared, *bound.shared),
             config=base.config,
             sidecars=base.sidecars,
             paths=[*base.paths, *self.folder.paths],

@@ -25,6 +25,7 @@ from cuvee.sources.adapter.configuration import MERGE_FIRST
 from cuvee.sources.adapter.folder import AdapterFolder, Factors, Tokens, Vector
 from cuvee.sources.adapter.lowrank import LowRank, flat, is_transposed, swapped
 from cuvee.sources.adapter.matching import Matcher
+from cuvee.sources.adapter.tying import HEAD, embedding_equal_to
 from cuvee.sources.strict_json import shown
 from cuvee.spec import Source
 
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["Altered", "Bound"]
 
 Shape = tuple[int, ...]
-HEAD = "lm_head"
 
 
 @dataclass
@@ -62,6 +62,7 @@ class Bound:
     Attributes:
         altered: by the base's names, what changes.
         added: tensors that the base lacks, to the file's names for them.
+        shared: names of tensors that are equal: an embedding of the base, and a head that was added.
 
     Raises:
         SourceError: a whole tensor of the adapter does not fit the base.
@@ -71,6 +72,7 @@ class Bound:
         self.base, self.folder = base, folder
         self.altered: dict[str, Altered] = defaultdict(Altered)
         self.added: dict[str, str] = {}
+        self.shared: list[tuple[str, str]] = []
         self._matcher = Matcher(base.header, base.reference)
         for name, stored in folder.whole.items():
             self._replace(name, stored)
@@ -168,12 +170,20 @@ class Bound:
         if not self.folder.configuration.saves(name):
             self.find(name)
         if self.base.config.get("tie_word_embeddings") is True and name.split(".")[-2:-1] == [HEAD]:
+            self._keep_tied(name, stored)
+        self.added[name] = stored
+
+    def _keep_tied(self, name: str, stored: str) -> None:
+        """Verify that a head that the base ties to its embedding equals the embedding that the adapter holds."""
+        embedding = embedding_equal_to(self.folder, stored)
+        found = self._matcher.find(embedding) if embedding is not None else None
+        if found is None:
             raise UnsupportedError(
                 f"{self.folder.file} holds a head of its own, {shown(name)}, and {self.base.reference} ties its "
                 "head to its embedding. Set tie_word_embeddings to false, then merge it with peft and name the merged "
                 "folder."
             )
-        self.added[name] = stored
+        self.shared.append((found, name))
 
     def _same_shape(self, stored: str, found: str) -> None:
         """Refuse a whole tensor of another shape: a vocabulary that was enlarged, mostly."""
