@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import cuvee
 from cuvee.architectures.layers import depth_of, layer_of
 from cuvee.architectures.roles import role_of
 from cuvee.errors import FormatError, SourceError, UnsupportedError
@@ -162,6 +163,11 @@ def test_a_pipeline_without_weights_is_refused(pipeline: Path) -> None:
 def test_an_adapter_of_a_pipeline_is_refused(pipeline: Path) -> None:
     with pytest.raises(UnsupportedError, match=r"is a pipeline of several models.*text_encoder\+some"):
         open_source(f"{pipeline}+some")
+
+
+def test_an_adapter_is_not_extracted_from_a_pipeline(pipeline: Path, tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match=r"is a pipeline of several models.*/text_encoder\.$"):
+        cuvee.extract(pipeline, pipeline, tmp_path / "out", rank=2)
 
 
 def test_an_address_holds_a_pipeline(pipeline: Path) -> None:

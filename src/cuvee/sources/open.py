@@ -88,13 +88,13 @@ def open_adapter(place: Place, reference: str) -> AdapterFolder:
         raise
 
 
-def refuse_pipeline(source: Source, name: str, adapter: str) -> None:
+def refuse_pipeline(source: Source, name: str, adapter: str = "") -> None:
     """Refuse a base of several models.
 
     Args:
         source: the base.
         name: what the user called it.
-        adapter: what the user called the adapter.
+        adapter: what the user called the adapter; empty if it is to be made.
 
     Raises:
         UnsupportedError: it is a pipeline.
@@ -102,8 +102,8 @@ def refuse_pipeline(source: Source, name: str, adapter: str) -> None:
     if isinstance(source, Pipeline):
         component = next(iter(source.folders))
         raise UnsupportedError(
-            f"{name} is a pipeline of several models; an adapter is for one of them. Merge it into the component's "
-            f"folder, such as {name}/{component}+{adapter}."
+            f"{name} is a pipeline of several models; an adapter is for one of them. Name the component's folder, such "
+            f"as {name}/{component}{f'+{adapter}' if adapter else ''}."
         )
 
 

@@ -25,7 +25,7 @@ from cuvee.plan.limits import Limits, Share, memory_of_process, resident_memory,
 from cuvee.recipe.licence import licence_of
 from cuvee.recipe.rule import Output
 from cuvee.sources.adapter.lowrank import is_transposed
-from cuvee.sources.open import open_source
+from cuvee.sources.open import open_source, refuse_pipeline
 from cuvee.spec import Source
 from cuvee.tensors.lowrank import factor_rows, memory_of, readings_of
 from cuvee.writers.adapter import ROOT, Adapter, ModuleFactors
@@ -118,6 +118,7 @@ def extract(
 
     Raises:
         RecipeError: not one of rank and error is given, or it is out of range.
+        UnsupportedError: one is a pipeline of several models.
         PlanError: the models differ in names or shapes, or a matrix takes more memory than the limit.
         MergeError: a weight is not finite.
         OutputError: the output cannot be written.
@@ -176,6 +177,7 @@ class _Extract:
         for place in (base, finetuned):
             sources.append(open_source(place))
             stack.callback(sources[-1].close)
+            refuse_pipeline(sources[-1], sources[-1].reference)
         self._pair = Difference(*sources)
         self._named = str(base)
         self._matrices = [name for name in self._pair.base.header if _is_linear(name, self._pair.base)]
