@@ -70,11 +70,17 @@ def test_weighted_sum_is_the_sum_of_what_peft_merges(
 def test_heads_that_were_trained_are_averaged(pairs: dict[str, Path], tmp_path: Path) -> None:
     pair = pairs["llama classifier"]
     recipe = {"cuvee": 1, "method": "linear", "models": models(pair, with_base=True), "output": {"adapter": True}}
-    cuvee.merge(recipe, tmp_path / "out")
+    report = cuvee.merge(recipe, tmp_path / "out")
+    assert report.notes == []  # nothing of a base that lends its configuration: an adapter has none
     found = merged_by_peft(pair, tmp_path / "out", "llama classifier")
     assert_near(found, weighted(pair, [0.5, 0.5]))
     assert not torch.equal(found["score.weight"], weights(pair / "0" / "base")["score.weight"])
     assert json.loads((tmp_path / "out" / "adapter_config.json").read_text())["task_type"] == "SEQ_CLS"
+
+
+def test_a_method_without_a_base_says_nothing_of_one(tmp_path: Path) -> None:
+    recipe = {"cuvee": 1, "method": "slerp", "models": exact(tmp_path)[:2], "output": {"adapter": True, "rank": 4}}
+    assert not [note for note in cuvee.merge(recipe, tmp_path / "out").notes if "base" in note]
 
 
 @pytest.mark.parametrize("rank", [1, 3, 5])

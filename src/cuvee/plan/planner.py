@@ -38,7 +38,7 @@ from cuvee.recipe.rule import Rule
 from cuvee.resolve import Resolved
 from cuvee.spec import DTYPES, DType, Source, TensorSpec
 
-__all__ = ["Plan", "make_plan", "used"]
+__all__ = ["Plan", "make_plan", "unused_base", "used"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -375,10 +375,15 @@ class _Planner:
         copies = any(rule.copy == BASE for rule in self.recipe.tensors)
         merging = [rule for rule in (None, *self.recipe.tensors) if _merges(rule)]
         if BASE in self.sources and not copies and not any(map(self._needs_base, merging)):
-            self.warnings.append(
-                f"method '{self.recipe.method}' does not use the base; it lends configuration, tokenizer, and what is "
-                "copied (whole numbers, buffers)."
-            )
+            self.warnings.append(unused_base(self.recipe.method))
+
+
+def unused_base(method: str) -> str:
+    """Say what becomes of a base that a method has no need of."""
+    return (
+        f"method '{method}' does not use the base; it lends configuration, tokenizer, and what is copied (whole "
+        "numbers, buffers)."
+    )
 
 
 def _merges(rule: Rule | None) -> bool:

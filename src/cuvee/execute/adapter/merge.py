@@ -17,6 +17,7 @@ from cuvee.execute.adapter.whole import whole_tensors
 from cuvee.methods.registry import find_method
 from cuvee.plan.limits import Limits, Share, memory_of_process, resident_memory, share_out
 from cuvee.plan.modules import AdapterPlan
+from cuvee.plan.planner import unused_base
 from cuvee.recipe.recipe import Recipe
 from cuvee.sources.strict_json import shown
 from cuvee.spec import Fetching
@@ -133,13 +134,15 @@ class AdapterMerge:
         plans = [each.plan for each in self._merges]
         merges = [self._vectors, *self._wholes.sources]
         files = sum(spec.nbytes for each in self._opened for spec in each.folder.header.values())
+        said = dict.fromkeys(text for each in merges for text in each.plan.warnings)
+        said.pop(unused_base(self._recipe.method), None)  # an adapter has no configuration or tokenizer of its base's
         again = sum(each.bytes_read for each in plans if each.way == "factored")
         return AdapterPlan(
             recipe=self._recipe,
             modules=plans,
             whole={each.name: each.spec for each in self._wholes.tensors},
             bytes_read=files + again + self._wholes.cost + sum(each.cost for each in self._wholes.tensors),
-            warnings=list(dict.fromkeys(text for each in merges for text in each.plan.warnings)),
+            warnings=list(said),
         )
 
     def _origin(self, cuts: Sequence[Cut], count: Count) -> Origin:
