@@ -17,6 +17,7 @@ __all__ = [
     "ADAPTER",
     "ADAPTER_CONFIG",
     "INDEX_SUFFIX",
+    "OLD_ADAPTER",
     "PICKLE_INDEX_SUFFIX",
     "PICKLE_SUFFIX",
     "PICKLE_SUFFIXES",
@@ -36,6 +37,7 @@ VARIANT_INDEX = "*.safetensors.index.*.json"  # of a variant: model.safetensors.
 # transformers' name, then diffusers'.
 STEMS = ("model", "diffusion_pytorch_model")
 ADAPTER = "adapter_model.safetensors"
+OLD_ADAPTER = "adapter_model.bin"
 ADAPTER_CONFIG = "adapter_config.json"
 PICKLE_SUFFIXES = (".bin", ".ckpt", ".pt", ".pth")
 PICKLE_SUFFIX = ".bin"  # of the files of a checkpoint in several, and of its index
@@ -191,9 +193,14 @@ def refuse_pickle(where: str) -> None:
     """Refuse a file whose name says that it holds pickled weights, where nobody has named it.
 
     Raises:
-        SourceError: it does; says how it is read all the same, and how to convert it.
+        SourceError: it does; says how it is read all the same, and how to convert it. An adapter is not.
     """
     suffix = PurePath(where).suffix.lower()
+    if PurePath(where).name == OLD_ADAPTER:
+        raise SourceError(
+            f"{where} holds an adapter as pickled weights, which are not read. Load it with peft "
+            f"(PeftModel.from_pretrained), and save it again (save_pretrained): that writes {ADAPTER}."
+        )
     if suffix in PICKLE_SUFFIXES or where.endswith(PICKLE_INDEX_SUFFIX):
         raise SourceError(
             f"{where} holds pickled weights, a format that can carry code; they are read, without ever running code, "

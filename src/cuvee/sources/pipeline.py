@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import PurePosixPath
 
-from cuvee.errors import FormatError, UnsupportedError
+from cuvee.errors import FormatError, SourceError, UnsupportedError
 from cuvee.sources.checkpoint import Checkpoint
-from cuvee.sources.folder import STEMS, holds_weights
+from cuvee.sources.folder import PICKLE_SUFFIXES, STEMS, SUFFIX, holds_weights
 from cuvee.sources.named import NamedTensors
 from cuvee.sources.sidecars import CODE_SUFFIX, CONFIG, PIPELINE, find_sidecars, is_of_diffusers
 from cuvee.sources.storage import Storage
@@ -90,6 +90,12 @@ class Pipeline(NamedTensors):
         files = folder.names()
         if CONFIG not in files and not holds_weights(files):  # a tokenizer, a scheduler
             return {each: folder.file(each) for each in find_sidecars(files)}
+        pickled = [each for each in files if PurePosixPath(each).suffix in PICKLE_SUFFIXES]
+        if pickled and not any(each.endswith(SUFFIX) for each in files):
+            raise SourceError(
+                f"{folder.where(pickled[0])} holds pickled weights, which are not read in pipelines. Convert the "
+                "pipeline: DiffusionPipeline.from_pretrained(folder).save_pretrained(new)."
+            )
         try:
             own = Checkpoint(folder, f"{called}/{name}")
         except BaseException:

@@ -157,6 +157,21 @@ def folder_of_pickled_weights(_: Place) -> None:
     cuvee.open_source("old")
 
 
+@provokes("{file} holds an adapter as pickled weights, which are not read. …")
+def adapter_of_pickled_weights(_: Place) -> None:
+    Path("old").mkdir()
+    torch.save({"w": torch.ones(2)}, "old/adapter_model.bin")
+    cuvee.open_source("old")
+
+
+@provokes("{file} holds pickled weights, which are not read in pipelines. …")
+def pipeline_of_pickled_weights(place: Place) -> None:
+    path = Path(_pipeline(place, UNET))
+    next(path.glob("unet/*.safetensors")).unlink()
+    torch.save({"w": torch.ones(2)}, path / "unet/diffusion_pytorch_model.bin")
+    cuvee.open_source(path)
+
+
 @provokes("{file} is a pickle of whatever kind, which can run code when opened, and is not read. …")
 def folder_of_a_pickle(_: Place) -> None:
     Path("old").mkdir()

@@ -281,7 +281,7 @@ def test_missing_files_are_named(missing: str, match: str, llama: Path) -> None:
 
 def test_pickled_adapters_are_refused(llama: Path) -> None:
     (llama / "adapter" / "adapter_model.safetensors").rename(llama / "adapter" / "adapter_model.bin")
-    refused(llama, SourceError, "adapter_model.bin holds pickled weights")
+    refused(llama, SourceError, r"adapter_model.bin holds an adapter as pickled weights, .* Load it with peft")
 
 
 def test_a_configuration_that_is_no_json_is_refused(llama: Path) -> None:

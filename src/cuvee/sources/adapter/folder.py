@@ -19,7 +19,7 @@ from cuvee.errors import FormatError, SourceError, UnsupportedError
 from cuvee.sources.adapter.configuration import Configuration, read_configuration
 from cuvee.sources.adapter.names import Role, role_of
 from cuvee.sources.checkpoint import Checkpoint
-from cuvee.sources.folder import ADAPTER, ADAPTER_CONFIG, refuse_pickle
+from cuvee.sources.folder import ADAPTER, ADAPTER_CONFIG, OLD_ADAPTER, refuse_pickle
 from cuvee.sources.local import LocalFolder
 from cuvee.sources.storage import Storage
 from cuvee.sources.strict_json import shown
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["AdapterFolder", "Factors", "Part", "Tokens", "Vector"]
-
-OLD_FORM = "adapter_model.bin"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,8 +265,8 @@ def _require_adapter(storage: Storage) -> None:
         raise SourceError(f"{place} is not the folder of an adapter.{hint}")
     names = storage.names()
     if ADAPTER not in names:
-        if OLD_FORM in names:
-            refuse_pickle(storage.where(OLD_FORM))
+        if OLD_ADAPTER in names:
+            refuse_pickle(storage.where(OLD_ADAPTER))
         raise SourceError(
             f"{place} holds no adapter: {ADAPTER} is missing. In BASE+ADAPTER, adapters come after the base."
         )
