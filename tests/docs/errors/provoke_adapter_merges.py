@@ -41,6 +41,13 @@ def adapter_into_one_file(_: Place) -> None:
 
 
 @provokes("{out}: nothing is left of the adapter: every factor is zero or left out.")
+def adapters_that_are_left_out(place: Place) -> None:
+    adapter(place, "x")
+    adapter(place, "y")
+    merged("task_arithmetic", parameters={"weight": 0.0})
+
+
+@provokes("{base} and {finetuned} are equal in every tensor; there is nothing to extract.")
 def adapter_of_two_equal_models(place: Place) -> None:
     models(place)
     place.command("extract", "a", "a", "--out", "out", "--rank", "2")

@@ -15,7 +15,7 @@ from typing import Any
 
 from cuvee.architectures.tied import tied_names
 from cuvee.digest import digest_of_set
-from cuvee.errors import RecipeError
+from cuvee.errors import OutputError, RecipeError
 from cuvee.execute.adapter.difference import READING, Difference
 from cuvee.execute.adapter.folder import Made, Origin, require_folder, write_adapter
 from cuvee.execute.adapter.tasks import Count, Task, carry_out
@@ -121,7 +121,7 @@ def extract(
         UnsupportedError: one is a pipeline of several models.
         PlanError: the models differ in names or shapes, or a matrix takes more memory than the limit.
         MergeError: a weight is not finite.
-        OutputError: the output cannot be written.
+        OutputError: the models are equal, or the output cannot be written.
     """
     meter = Meter()
     require_folder(Path(out))
@@ -130,6 +130,8 @@ def extract(
         check_target(out, overwrite=overwrite, inputs=work.paths)
         told = Progress(progress, 0)
         work.run(Path(out), work.share(limits or Limits()), told)
+        if not any(work.norms.values()):
+            raise OutputError(f"{base} and {finetuned} are equal in every tensor; there is nothing to extract.")
         report = write_adapter(work.made(), Path(out), meter, told, stack, overwrite=overwrite, inputs=work.paths)
     unchanged = sum(norm == 0 for norm in work.norms.values())
     return Extraction(modules=work.modules, others=work.others(), unchanged=unchanged, report=report)
