@@ -21,7 +21,7 @@ from cuvee.recipe.rule import Output
 from cuvee.sources.adapter.folder import Factors
 from cuvee.sources.strict_json import shown
 from cuvee.spec import Source
-from cuvee.tensors.lowrank import factor_product, factor_rows, memory_of, memory_of_product
+from cuvee.tensors.lowrank import LowRankFactors, factor_product, factor_rows, memory_of, memory_of_product
 from cuvee.tensors.widen import widened
 from cuvee.writers.adapter import ModuleFactors
 
@@ -186,7 +186,7 @@ class ModuleMerge:
             _require_finite(self._name, left, right)
             found = factor_product(left.astype(np.float64), right.astype(np.float64), **self._wanted)
             left, right = found.left, found.right
-            cut = Cut(module=self.module, rank=left.shape[1], error=found.error, norm=found.norm)
+            cut = self._lost(found)
         # The sum was made as PEFT has it, (out, in).
         return (right.T, left.T, cut) if self._shapes.crossed else (left, right, cut)
 
@@ -196,8 +196,14 @@ class ModuleMerge:
         found = factor_rows(
             lambda first, last: _rows(merged, self._name, first, last, width), (rows, width), **self._wanted
         )
-        cut = Cut(module=self.module, rank=found.left.shape[1], error=found.error, norm=found.norm)
-        return found.left, found.right, cut
+        return found.left, found.right, self._lost(found)
+
+    def _lost(self, found: LowRankFactors) -> Cut | None:
+        """Return what was lost; None where the rank is as large as that of any matrix of this shape."""
+        rank = found.left.shape[1]
+        if rank >= min(self._shapes.flat):
+            return None
+        return Cut(module=self.module, rank=rank, error=found.error, norm=found.norm)
 
     @property
     def _wanted(self) -> Mapping[str, Any]:
