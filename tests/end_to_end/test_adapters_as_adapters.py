@@ -12,7 +12,7 @@ from peft import LoraConfig
 from safetensors.torch import load_file
 
 import cuvee
-from cuvee.errors import RecipeError, UnsupportedError
+from cuvee.errors import PlanError, RecipeError, UnsupportedError
 from cuvee.execute.verify import verify
 from end_to_end.adapter_pairs import assert_near, delta, exact, merged_by_peft, models, weighted, weights
 from sources.adapter.adapters import MODELS, make, reconfigure, rewrite
@@ -146,6 +146,27 @@ def test_what_is_no_weighted_sum_needs_a_rank(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"rank of up to 10\. .* rank: 6"):
         cuvee.merge(recipe, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("method: ties\nmodels: [a0, a1]\noutput: {adapter: true}\n", ":4: layers.0.q.weight: method 'ties' is"),
+        ("method: linear\nmodels: [base+a0, a1+a2]\noutput: {adapter: true}\n", ":3: adapters are merged as adapters"),
+        (
+            "method: slerp\nmodels: [a0, a1, a2]\noutput: {adapter: true, rank: 2}\n",
+            ":3: ",
+        ),
+    ],
+)
+def test_errors_name_file_and_line_once(text: str, place: str, tmp_path: Path) -> None:
+    exact(tmp_path)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(f"cuvee: 1\n{text}")
+    with pytest.raises((RecipeError, PlanError)) as refused:
+        cuvee.merge(recipe, tmp_path / "out")
+    assert str(refused.value).startswith(f"{recipe}{place}")
+    assert str(refused.value).count("recipe.yaml") == 1
 
 
 def test_rules_hold_for_modules(tmp_path: Path) -> None:

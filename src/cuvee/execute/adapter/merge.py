@@ -1,7 +1,8 @@
 """The line for adapters: a recipe of adapters in, an adapter out."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,19 +52,25 @@ class AdapterMerge:
         self._recipe = recipe
         self._stack = ExitStack()
         try:
-            self._opened, self._base = open_adapters(recipe, self._stack)
-            self._vectors = vectors_of(recipe, self._opened, self._stack)
-            self._merges = module_merges(self._opened, self._vectors, recipe.output)
-            self._place = "" if self._base is None else str(self._base.location)
-            self._settings = _settings(self._opened, self._place)
-            modules = [each.module for each in self._merges]
-            self._wholes = whole_tensors(recipe, self._opened, self._base, self._vectors, modules)
+            with recipe.origin.named() if recipe.origin is not None else nullcontext():
+                self._open()
         except BaseException:
             self._stack.close()
             raise
         self.plan = self._planned()
         read = [path for each in self._opened for path in (each.adapted or each.folder).paths]
         self.paths: Sequence[Path] = [*read, *([recipe.origin.path] if recipe.origin is not None else [])]
+
+    def _open(self) -> None:
+        """Open the adapters, and find out what is to be done."""
+        recipe = replace(self._recipe, origin=None)  # its errors are named here, once
+        self._opened, self._base = open_adapters(recipe, self._stack)
+        self._vectors = vectors_of(recipe, self._opened, self._stack)
+        self._merges = module_merges(self._opened, self._vectors, recipe.output)
+        self._place = "" if self._base is None else str(self._base.location)
+        self._settings = _settings(self._opened, self._place)
+        modules = [each.module for each in self._merges]
+        self._wholes = whole_tensors(recipe, self._opened, self._base, self._vectors, modules)
 
     def share(self, limits: Limits) -> Share:
         """Decide how the work is shared out.
