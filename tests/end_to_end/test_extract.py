@@ -82,6 +82,8 @@ def test_factors_are_the_best_of_their_rank(settings: dict[str, Any], tmp_path: 
     assert found.unchanged == 1
     card = (tmp_path / "out" / "README.md").read_text()
     assert all(f"relative error {each.error:.3g}" in card for each in found.modules)
+    (key, value), *_ = settings.items()
+    assert f"# cuvee extract {tmp_path}/base {tmp_path}/tuned --{key} {value}\n" in card
 
 
 def test_others_are_saved_where_asked(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ that is asked for.
 """
 
 import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -337,11 +338,12 @@ class _Extract:
         rank, error = self._settings.rank, self._settings.error
         asked = {"rank": rank} if rank is not None else {"error": error}
         places = {label: stated["location"] for label, stated in inputs.items()}
+        named = " ".join(shlex.quote(source.reference) for source in (self._pair.base, self._pair.finetuned))
         kept = " ".join(f"--{key} {value}" for key, value in asked.items())
         return Origin(
             method="extract",
             recipe={"extract": {**places, **asked, "save_others": self._save_others}},
-            text=f"# cuvee extract BASE FINETUNED {kept}{' --save-others' if self._save_others else ''}\n",
+            text=f"# cuvee extract {named} {kept}{' --save-others' if self._save_others else ''}\n",
             inputs=inputs,
             citations=[],
             bytes_read=self._moved,
