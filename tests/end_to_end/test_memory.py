@@ -45,10 +45,13 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
     "dare_ties": {"method": "dare_ties"},
     "breadcrumbs by row": {"method": "breadcrumbs", "parameters": {"scope": "row"}},
     "copy as float32": {"method": "copy", "output": {"dtype": "float32"}},
+    "linear as float8": {"method": "linear", "output": {"dtype": "float8_e4m3fn"}},
+    "linear as float64": {"method": "linear", "output": {"dtype": "float64"}},
 }
+IN_TORCH = "linear as float8", "linear as float64"
 NEED_BASE = ("ties", "dare_ties", "breadcrumbs")
 NUM_MODELS = {"slerp": 2, "copy": 1}
-COMPILED = [name for name, recipe in RECIPES.items() if recipe["method"] != "copy"]
+COMPILED = [name for name, recipe in RECIPES.items() if recipe["method"] != "copy" and "output" not in recipe]
 SMALL = {"vocabulary": 16_000, "hidden": 1024, "inner": 2048, "num_layers": 1}
 MEMORY = 700 * MB, 160 * MB  # all that is read again can be kept; next to nothing can
 
@@ -136,9 +139,9 @@ def refused(name: str, folders: list[str], out: Path, memory: str) -> str:
     return run.stderr
 
 
-def assert_bounded(cost: Cost) -> None:
+def assert_bounded(cost: Cost, limit: int = LIMIT) -> None:
     """Compare with the limit, and with what the plan said."""
-    assert cost.measured < LIMIT
+    assert cost.measured < limit
     assert cost.measured <= cost.predicted <= TOO_CAUTIOUS * cost.measured
 
 
@@ -166,6 +169,27 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
 
 def test_memory_of_a_merge_is_what_the_plan_says(small: list[str], tmp_path: Path) -> None:
     assert_bounded(merge("mlerp", small, tmp_path / "out", *workers(2)))
+
+
+def test_memory_of_a_merge_into_a_type_that_torch_alone_writes_is_what_the_plan_says(
+    small: list[str], tmp_path: Path
+) -> None:
+    assert_bounded(merge("linear as float8", small, tmp_path / "out", *workers(2)))
+
+
+def test_memory_of_a_merge_of_pickled_models_is_what_the_plan_says(small: list[str], tmp_path: Path) -> None:
+    script = """
+import sys, torch
+from pathlib import Path
+from safetensors.torch import load_file
+for to, folder in enumerate(sys.argv[2:]):
+    tensors = {}
+    for file in sorted(Path(folder).glob("*.safetensors")):
+        tensors |= load_file(file)
+    torch.save(tensors, Path(sys.argv[1]) / f"{to}.bin")
+"""
+    subprocess.run([sys.executable, "-c", script, str(tmp_path), *small[:3]], check=True)
+    assert_bounded(merge("linear", [str(tmp_path / f"{i}.bin") for i in range(3)], tmp_path / "out", *workers(2)))
 
 
 def test_reported_memory_does_not_count_the_program_that_started_the_merge(small: list[str], tmp_path: Path) -> None:
@@ -237,7 +261,8 @@ def digest(path: Path) -> str:
 def test_memory_of_every_kind_of_merge_is_what_the_plan_says(
     name: str, count: int, small: list[str], tmp_path: Path
 ) -> None:
-    assert_bounded(merge(name, small, tmp_path / "out", *workers(count)))
+    limit = LIMIT if name not in IN_TORCH else 2 * LIMIT  # every worker widens a cell of each model
+    assert_bounded(merge(name, small, tmp_path / "out", *workers(count)), limit)
 
 
 @pytest.mark.slow

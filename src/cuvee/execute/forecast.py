@@ -5,6 +5,7 @@ elements; a fraction of a second in all.
 """
 
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -84,10 +85,11 @@ def forecast(plan: Plan, limits: Limits, folder: Path | None = None) -> Forecast
         SourceError: an input cannot be read.
     """
     resident = resident_memory()  # before rehearsals load what the run will have loaded
+    has_torch = resident > 0 and "torch" in sys.modules  # where the system does not tell, nothing is held yet
     rehearsals = Rehearsals()
     tried = _tried(rehearsals, plan)
     in_torch = _in_torch(tried)
-    budget = budget_of(plan, limits, lambda _, job: id(job) in in_torch, resident)
+    budget = budget_of(plan, limits, lambda _, job: id(job) in in_torch, resident, has_torch=has_torch)
     compute = sum(
         one.per_cell * strip.joined.cells + one.per_element * strip.joined.size
         for each in (tried, *(_tried(rehearsals, inner.plan) for inner in merges_in(plan)))

@@ -1,7 +1,6 @@
 """How a run may use the machine, and what memory it will take. Nothing here changes a bit of the result."""
 
 import os
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -32,7 +31,7 @@ __all__ = [
 ]
 
 INTERPRETER = 112 << 20  # resident bytes of Python, numpy, the compiled kernels and this package
-LOADED = 40 << 20  # of them, what is loaded or made after the plan, whatever else the process holds by then
+LOADED = 64 << 20  # of them, what is loaded or made after the plan, whatever else the process holds by then
 FRAMEWORK = 240 << 20  # resident bytes that torch adds
 ROW = 4 << 10  # bytes of a row: its plan, the headers of its inputs
 JOB = 1 << 10  # bytes of a job of it: its domain, the account of its output
@@ -120,7 +119,14 @@ def resident_memory() -> int:
     return 0
 
 
-def budget_of(plan: Plan, limits: Limits, in_torch: InTorch = lambda _row, _job: True, resident: int = 0) -> Budget:
+def budget_of(
+    plan: Plan,
+    limits: Limits,
+    in_torch: InTorch = lambda _row, _job: True,
+    resident: int = 0,
+    *,
+    has_torch: bool = False,
+) -> Budget:
     """Decide what a run will use.
 
     Where memory is short, blocks get smaller first, then there are fewer workers. What is left over keeps raw elements
@@ -131,11 +137,12 @@ def budget_of(plan: Plan, limits: Limits, in_torch: InTorch = lambda _row, _job:
         limits: what it may use.
         in_torch: says which jobs compute on torch tensors.
         resident: bytes that the process holds in memory already.
+        has_torch: torch is part of them.
 
     Raises:
         PlanError: one worker with the smallest blocks takes more memory than the limit; names the row that needs most.
     """
-    fixed = _fixed_memory(plan, in_torch, resident)
+    fixed = _fixed_memory(plan, in_torch, resident, has_torch=has_torch)
     behind = sum(source.memory for source in plan.sources)
     num_cells = sum(strip.joined.cells for strip in plan.strips)
     workers, block_bytes = max(1, min(limits.workers, num_cells)), limits.block_bytes
@@ -198,10 +205,9 @@ def memory_of_process(resident: int, *, torch: bool = False) -> int:
 
     Args:
         resident: bytes that it holds in memory already; 0 if that is not known.
-        torch: it will load torch.
+        torch: it will load torch, which it does not hold yet.
     """
-    is_there = resident and "torch" in sys.modules
-    return max(INTERPRETER, resident + LOADED) + (FRAMEWORK if torch and not is_there else 0)
+    return max(INTERPRETER, resident + LOADED) + (FRAMEWORK if torch else 0)
 
 
 def cells_per_block(row: Row, block_bytes: int) -> int:
@@ -231,10 +237,10 @@ def _kept(plan: Plan, workers: int, spare: int) -> int:
     return min(spare, sum(fitting), (workers + 1) * (max(fitting, default=0) + handed))
 
 
-def _fixed_memory(plan: Plan, in_torch: InTorch, resident: int) -> int:
+def _fixed_memory(plan: Plan, in_torch: InTorch, resident: int, *, has_torch: bool) -> int:
     """Predict what does not depend on workers and blocks."""
     jobs = [(strip.joined, job) for strip in plan.strips for job in strip.joined.jobs]
-    torch = any(not job.moves and in_torch(row, job) for row, job in jobs)
+    torch = not has_torch and any(not job.moves and in_torch(row, job) for row, job in jobs)
     passing = [(row, job) for row, job in jobs if plan.readings(job) > 1]
     counts = [0] * len(plan.domains)
     sampled = 0

@@ -41,6 +41,7 @@ SAFE_TORCH = (2, 10)
 # Bytes of a file in the format before PyTorch 1.6, which cannot be mapped: all of it is held in memory.
 MOST_UNMAPPED = 2_000_000_000
 LISTED = 5
+MAPPED = 2 << 20  # bytes of pages that are mapped while one thread reads a block
 NO_CODE = "cuvee takes tensors from pickles and never runs code that they name"
 
 
@@ -93,6 +94,7 @@ class Pickled(Memory):
         self._pages = MappedPages(files)
         self.paths = ((path,) if is_index else ()) + tuple(files)
         self.identity = "\n".join(f"{os.path.realpath(file)} {size} {at}" for file, (size, at) in self._stamps.items())
+        self.memory = MAPPED
         self.location = os.path.abspath(path)  # noqa: PTH100 - Path.resolve would follow the links
 
     def locate(self, name: str) -> str:

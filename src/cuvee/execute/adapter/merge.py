@@ -1,5 +1,6 @@
 """The line for adapters: a recipe of adapters in, an adapter out."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
@@ -81,7 +82,8 @@ class AdapterMerge:
         resident = resident_memory()
         through = [each.module for each in self._merges if each.is_factored or each.has_bias]
         names = [f"{module}.{leaf}" for module in through for leaf in ("weight", "bias")]
-        torch = bool(through) and self._vectors.needs_torch(names)
+        has_torch = resident > 0 and "torch" in sys.modules
+        torch = bool(through) and not has_torch and self._vectors.needs_torch(names)
         fixed = memory_of_process(resident, torch=torch) + READ_AHEAD + memory_of_factors(self._opened, through)[0]
         needs = [(each.module, each.plan.memory) for each in self._merges]
         needs += [(each.name, each.memory) for each in self._wholes.checks]
