@@ -56,6 +56,24 @@ def sharded(tmp_path: Path, tensors: dict[str, torch.Tensor]) -> Iterator[Checkp
         yield source
 
 
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors.index.json", "modeling_own.py"])
+def test_a_small_file_that_changes_is_noticed_and_changes_the_identity(
+    name: str, tmp_path: Path, tensors: dict[str, torch.Tensor]
+) -> None:
+    folder = write_sharded(tmp_path / "model", {"model-00001-of-00001.safetensors": tensors})
+    for each in ("config.json", "tokenizer.json", "modeling_own.py", "README.md"):
+        (folder / each).write_text("{}")
+    with contextlib.closing(Checkpoint(folder)) as source:
+        (folder / "README.md").write_text("edited meanwhile")
+        source.check_unchanged()
+        with (folder / name).open("a") as file:
+            file.write(" ")
+        with pytest.raises(SourceError, match=f"{re.escape(name)} was changed during the merge"):
+            source.check_unchanged()
+    with contextlib.closing(Checkpoint(folder)) as again:
+        assert again.identity != source.identity
+
+
 def test_shards_are_read_whole(sharded: Checkpoint, tensors: dict[str, torch.Tensor]) -> None:
     assert {name: read(sharded, name) for name in sharded.header} == {name: raw(tensors[name]) for name in tensors}
 

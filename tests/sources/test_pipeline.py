@@ -87,6 +87,16 @@ def test_identity_changes_with_a_component_and_a_change_is_noticed(pipeline: Pat
     assert open_source(pipeline).identity != before
 
 
+@pytest.mark.parametrize("name", ["model_index.json", "tokenizer/vocab.json", "unet/config.json"])
+def test_a_small_file_of_a_pipeline_that_changes_is_noticed(name: str, pipeline: Path) -> None:
+    source = open_source(pipeline)
+    with (pipeline / name).open("a") as file:
+        file.write(" ")
+    with pytest.raises(SourceError, match=f"{name} was changed during the merge"):
+        source.check_unchanged()
+    assert open_source(pipeline).identity != source.identity
+
+
 def test_a_variant_is_read_where_there_is_no_other(pipeline: Path) -> None:
     plain = pipeline / "unet" / "diffusion_pytorch_model.safetensors"
     half = {name: tensor.half() for name, tensor in UNET.items()}

@@ -4,7 +4,7 @@ Knows nothing of what the tensors mean.
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from cuvee.errors import SourceError
@@ -12,7 +12,7 @@ from cuvee.sources.folder import Weights, check_index, find_weights, refuse_pick
 from cuvee.sources.header import FileHeader
 from cuvee.sources.local import LocalFolder
 from cuvee.sources.named import NamedTensors
-from cuvee.sources.sidecars import CODE_SUFFIX, CONFIG, find_sidecars
+from cuvee.sources.sidecars import CARD, CODE_SUFFIX, CONFIG, find_sidecars
 from cuvee.sources.storage import Storage
 from cuvee.sources.strict_json import parse_object, shown
 from cuvee.spec import TensorSpec
@@ -37,7 +37,8 @@ class Checkpoint(NamedTensors):
         header: every tensor's specification: file by file in order of their names, and by offset within.
         sidecars: configuration, tokenizer and custom code, by file name.
         paths: the folder and the weight files, links not followed; nothing where it lies on no disk of this machine.
-        identity: for each weight file its real place, size, version (time of its last change), and its header's digest.
+        identity: for each weight file its real place, size, version (time of its last change), and its header's digest;
+            for each small file that is read or copied its size and version.
         memory: what is read ahead: little on a disk, more from afar.
 
     Raises:
@@ -55,6 +56,7 @@ class Checkpoint(NamedTensors):
         weights = _weights(storage) if only is None else Weights((only,), None, {})
         sidecars = find_sidecars(names)
         storage.prepare([name for name in sidecars if not name.endswith(CODE_SUFFIX)])
+        watched = storage.watch([name for name in (*sidecars, *filter(None, [weights.index])) if name != CARD])
         config = (
             parse_object(storage.small(CONFIG), storage.where(CONFIG), constants=True) if CONFIG in sidecars else {}
         )
@@ -73,7 +75,7 @@ class Checkpoint(NamedTensors):
             config=config,
             sidecars={name: storage.file(name) for name in sidecars},
             paths=storage.paths(weights.files),
-            identity=_identity(storage, headers),
+            identity=_identity(storage, headers, watched),
             location=storage.location,
             memory=storage.memory,
         )
@@ -121,7 +123,7 @@ class Checkpoint(NamedTensors):
         self._storage.fetch(sorted({self._place(name)[0] for name in names}))
 
     def check_unchanged(self) -> None:
-        """Verify that the files are still what they were when their headers were read.
+        """Verify that the files, small ones too, are still what they were when they were read first.
 
         Raises:
             SourceError: one is not; names it.
@@ -137,14 +139,15 @@ class Checkpoint(NamedTensors):
         return self._places[name]
 
 
-def _identity(storage: Storage, headers: Mapping[str, FileHeader]) -> str:
-    """Name the content of weight files; empty if that of one cannot be told."""
+def _identity(storage: Storage, headers: Mapping[str, FileHeader], watched: Sequence[str]) -> str:
+    """Name the content of weight files, and of watched ones; empty if that of a weight file cannot be told."""
     if not all(storage.identity(name) for name in headers):
         return ""
-    return "\n".join(
+    named = [
         f"{storage.identity(name)} {header.file_bytes} {header.version} {header.digest}"
         for name, header in headers.items()
-    )
+    ]
+    return "\n".join([*named, *watched])
 
 
 def _weights(storage: Storage) -> Weights:

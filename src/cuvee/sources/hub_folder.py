@@ -120,6 +120,10 @@ class HubFolder:
             self._download(name)
         at_once(self._download, small[1:])
 
+    def watch(self, small: Sequence[str]) -> Sequence[str]:  # noqa: ARG002 - a commit names them all
+        """Return nothing: files of a commit never change."""
+        return ()
+
     def headers(self, names: Sequence[str]) -> Sequence[FileHeader]:
         """Read the headers of weight files: those in the cache there, others on the hub, several at once."""
         self._open_local([name for name in names if self._is_there(name)])

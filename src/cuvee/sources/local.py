@@ -78,6 +78,15 @@ class LocalFolder:
     def prepare(self, small: Sequence[str]) -> None:
         """Do nothing: files are at hand."""
 
+    def watch(self, small: Sequence[str]) -> Sequence[str]:
+        """Remember the stamps of small files; return them."""
+        files = {name: self.file(name) for name in small}
+        try:
+            self._unchanged |= (stamps := {file: stamp(file.stat()) for file in files.values()})
+        except OSError as error:
+            raise SourceError(f"{error.filename} cannot be read: {error.strerror}.") from error
+        return [f"{name} {size} {changed}" for name, file in files.items() for size, changed in (stamps[file],)]
+
     def headers(self, names: Sequence[str]) -> Sequence[FileHeader]:
         """Read the headers of weight files."""
         found: Mapping[str, FileHeader] = {name: read_header(self.file(name)) for name in names}
@@ -98,7 +107,7 @@ class LocalFolder:
         """Do nothing: files are at hand."""
 
     def check_unchanged(self) -> None:
-        """Verify that the weight files are still what they were when their headers were read."""
+        """Verify that weight files, and the small ones that are watched, are still what they were."""
         check_stamps(self._unchanged)
 
     def close(self) -> None:

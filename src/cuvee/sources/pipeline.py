@@ -13,7 +13,7 @@ from cuvee.errors import FormatError, SourceError, UnsupportedError
 from cuvee.sources.checkpoint import Checkpoint
 from cuvee.sources.folder import PICKLE_SUFFIXES, STEMS, SUFFIX, holds_weights
 from cuvee.sources.named import NamedTensors
-from cuvee.sources.sidecars import CODE_SUFFIX, CONFIG, PIPELINE, find_sidecars, is_of_diffusers
+from cuvee.sources.sidecars import CARD, CODE_SUFFIX, CONFIG, PIPELINE, find_sidecars, is_of_diffusers
 from cuvee.sources.storage import Storage
 from cuvee.sources.strict_json import parse_object, shown
 from cuvee.spec import File
@@ -48,6 +48,8 @@ class Pipeline(NamedTensors):
     def __init__(self, storage: Storage, reference: str | None = None) -> None:
         self._storage = storage
         self._components: dict[str, Checkpoint] = {}
+        self._beside: list[Storage] = []  # folders without weights
+        self._watched: list[str] = []
         self.folders: dict[str, str] = {}
         called = reference if reference is not None else storage.place
         with ExitStack() as stack:
@@ -61,7 +63,7 @@ class Pipeline(NamedTensors):
             config={name: own.config for name, own in components if own.config},
             sidecars=sidecars,
             paths=[*storage.paths(()), *(path for _, own in components for path in own.paths)],
-            identity="\n".join(f"{name} {own.identity}" for name, own in components)
+            identity="\n".join([*(f"{name} {own.identity}" for name, own in components), *self._watched])
             if all(own.identity for _, own in components)
             else "",
             location=storage.location,
@@ -72,6 +74,7 @@ class Pipeline(NamedTensors):
         """Take all components; return the files that travel with them."""
         top = find_sidecars(self._storage.names())
         self._storage.prepare([name for name in top if not name.endswith(CODE_SUFFIX)])
+        self._watched += self._storage.watch([name for name in top if name != CARD])
         where = self._storage.where(PIPELINE)
         sidecars = {name: self._storage.file(name) for name in top}
         for name, (library, _) in _components(self._storage.small(PIPELINE), where).items():
@@ -89,6 +92,8 @@ class Pipeline(NamedTensors):
         """Take a component's weights, if it has any; return the files beside them."""
         files = folder.names()
         if CONFIG not in files and not holds_weights(files):  # a tokenizer, a scheduler
+            self._beside.append(folder)
+            self._watched += [f"{name} {each}" for each in folder.watch(find_sidecars(files))]
             return {each: folder.file(each) for each in find_sidecars(files)}
         pickled = [each for each in files if PurePosixPath(each).suffix in PICKLE_SUFFIXES]
         if pickled and not any(each.endswith(SUFFIX) for each in files):
@@ -146,6 +151,8 @@ class Pipeline(NamedTensors):
         """
         for own in self._components.values():
             own.check_unchanged()
+        for folder in (self._storage, *self._beside):
+            folder.check_unchanged()
 
     def close(self) -> None:
         """Close all files. Reading afterwards is an error."""

@@ -125,6 +125,10 @@ class RemoteFolder:
     def prepare(self, small: Sequence[str]) -> None:
         """Do nothing: small files are fetched when they are read."""
 
+    def watch(self, small: Sequence[str]) -> Sequence[str]:
+        """Return the versions of small files in the listing."""
+        return [f"{name} {entry.get('size')} {_version(entry)}" for name in small for entry in (self._entries[name],)]
+
     def headers(self, names: Sequence[str]) -> Sequence[FileHeader]:
         """Read the headers of weight files, several at once."""
         self._fs.invalidate_cache()

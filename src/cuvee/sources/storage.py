@@ -99,6 +99,17 @@ class Storage(Protocol):
         """
         ...
 
+    def watch(self, small: Sequence[str]) -> Sequence[str]:
+        """Remember what small files are now, where they can change, for `check_unchanged`.
+
+        Returns:
+            For each file that can change what names its content, as far as that can be told without reading it.
+
+        Raises:
+            SourceError: one is not there any more.
+        """
+        ...
+
     def headers(self, names: Sequence[str]) -> Sequence[FileHeader]:
         """Read the headers of weight files; what is read of these files later must be the same content.
 
@@ -132,7 +143,7 @@ class Storage(Protocol):
         ...
 
     def check_unchanged(self) -> None:
-        """Verify that the weight files are still what they were when their headers were read.
+        """Verify that the weight files are still what they were when their headers were read, and what is watched.
 
         Raises:
             SourceError: one is not; names it.

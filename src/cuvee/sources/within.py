@@ -62,6 +62,10 @@ class Within:
         """Have small files at hand."""
         self._whole.prepare([*map(self._in, small)])
 
+    def watch(self, small: Sequence[str]) -> Sequence[str]:
+        """Remember what small files are now."""
+        return self._whole.watch([*map(self._in, small)])
+
     def headers(self, names: Sequence[str]) -> Sequence[FileHeader]:
         """Read the headers of weight files."""
         return self._whole.headers([*map(self._in, names)])

@@ -9,6 +9,7 @@ import safetensors.torch
 import torch
 
 import cuvee
+from cuvee.sources.local import LocalFolder
 from docs.errors.checkpoints import SHARDS, checkpoint, listed, opened, read, refuse_to_open, shards
 from docs.errors.scenarios import Place, provokes
 
@@ -322,6 +323,12 @@ def model_that_is_written_during_the_merge(place: Place) -> None:
     source = opened(place, checkpoint(place.folder / "math"))
     os.utime("math/model.safetensors", ns=(1, 1))
     source.check_unchanged()
+
+
+@provokes("{file} cannot be read: {reason}.")
+def tokenizer_that_goes_away_while_its_model_is_opened(place: Place) -> None:
+    checkpoint(place.folder / "math")
+    LocalFolder(place.folder / "math").watch(["tokenizer.json"])
 
 
 GONE = "{file} was there when the merge began and is not now: {reason}."

@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,18 @@ def output_folder_holds_no_checkpoint(place: Place) -> None:
     merge(overwrite=True)
 
 
+@provokes("The output {out} is an address; an output is a folder or file of this machine. …")
+def output_is_an_address(place: Place) -> None:
+    models(place)
+    merge("s3://bucket/out")
+
+
+@provokes("The output {out} is named like a {suffix} file, which is not written. …")
+def output_is_named_like_another_file(place: Place) -> None:
+    models(place)
+    merge("out.bin")
+
+
 @provokes("{out} is one file; the recipes make {number} results. Give a folder.")
 def several_results_in_one_file(place: Place) -> None:
     one = {"method": "linear", "models": ["a", "b"]}
@@ -177,24 +190,38 @@ def tensor_with_a_name_of_the_format(place: Place) -> None:
     cuvee.merge({"cuvee": 1, "method": "linear", "models": [one, dict(one)]}, "out")
 
 
+def _before_files_are_copied(place: Place, happens: Callable[[], object]) -> None:
+    """Let something happen once the inputs have been checked a last time."""
+    copied = merging.companions
+
+    def late(plan: Plan, variant: int, out: Path, report: Report) -> dict[str, bytes]:
+        happens()
+        return copied(plan, variant, out, report)
+
+    place.patch.setattr(merging, "companions", late)
+
+
 @provokes("{file} cannot be copied: {reason}.")
 def tokenizer_that_goes_away_during_the_merge(place: Place) -> None:
     models(place)
     tokenizer = place.folder / "a" / "tokenizer.json"
     tokenizer.write_text("{}")
-    merge(progress=lambda *_: tokenizer.unlink(missing_ok=True))
+    _before_files_are_copied(place, tokenizer.unlink)
+    merge()
 
 
 @provokes("{file} is not valid JSON any more: {problem}. It has changed while the merge ran; …")
 def configuration_that_is_written_during_the_merge(place: Place) -> None:
     models(place)
-    merge(progress=lambda *_: write(place.folder / "a" / "config.json", "{"))
+    _before_files_are_copied(place, lambda: write(place.folder / "a" / "config.json", "{"))
+    merge()
 
 
 @provokes("{file} is not an object any more but JSON of type {kind}. It has changed while the merge ran; …")
 def configuration_that_becomes_a_list(place: Place) -> None:
     models(place)
-    merge(progress=lambda *_: write(place.folder / "a" / "config.json", "[]"))
+    _before_files_are_copied(place, lambda: write(place.folder / "a" / "config.json", "[]"))
+    merge()
 
 
 def write(path: Path, text: str) -> None:
