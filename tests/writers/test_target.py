@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from cuvee.errors import OutputError
+from cuvee.execute.describe import predict
 from cuvee.spec import DTYPES, TensorSpec
 from cuvee.writers.safetensors import SafetensorsWriter
 from cuvee.writers.target import check_target
@@ -220,3 +221,29 @@ def test_parents_that_others_use_by_then_stay(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="stop"):
         write(tmp_path / "new" / "sub" / "out", then=interfere)
     assert tree(tmp_path) == {"new": None, "new/theirs": b""}
+
+
+@pytest.mark.parametrize(
+    "out", ["s3://bucket/out", "memory://x", "gs:/bucket/out.safetensors", Path("s3://bucket/out")]
+)
+def test_an_address_is_no_output(out: str | Path) -> None:
+    with pytest.raises(OutputError, match=r"is an address; an output is a folder or file of this machine"):
+        check_target(out)
+
+
+@pytest.mark.parametrize(
+    "name", ["out.bin", "out.PT", "out.pth", "out.ckpt", "out.gguf", "a.json", "a.yaml", "a.yml", "README.md"]
+)
+def test_a_name_of_a_file_of_another_kind_is_no_output(name: str, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"is named like a \.\w+ file, which is not written"):
+        check_target(tmp_path / name)
+
+
+def test_a_version_in_the_name_of_a_folder_is_no_suffix(tmp_path: Path) -> None:
+    assert check_target(tmp_path / "llama-3.1") == (tmp_path / "llama-3.1").resolve()
+
+
+@pytest.mark.parametrize("out", ["s3://bucket/out", "README.md"])
+def test_a_plan_refuses_what_a_merge_refuses(out: str) -> None:
+    with pytest.raises(OutputError, match=r"is an address|is named like"):
+        predict({"cuvee": 1, "method": "linear", "models": ["a", "b"]}, folder=Path(out))

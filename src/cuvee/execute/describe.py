@@ -17,6 +17,7 @@ from cuvee.plan.rows import Job, Row
 from cuvee.recipe.recipe import Recipe
 from cuvee.recipe.several import recipes_of
 from cuvee.tensors.kernels.machine_code import MISSING, is_missing
+from cuvee.writers.target import check_name
 
 __all__ = ["describe", "plan", "predict"]
 
@@ -55,9 +56,12 @@ def predict(
         See `describe`.
 
     Raises:
+        OutputError: `folder` is an address, or named like a file of another kind.
         SourceError: a model cannot be opened.
         PlanError: the recipe and its models do not fit together, or the memory does not suffice.
     """
+    if folder is not None:
+        check_name(str(folder))
     recipes, limits = recipes_of(recipe).values(), limits or Limits()
     with open_sources() as sources, ExitStack() as stack:
         adapters = [_adapter(each, stack) for each in recipes if each.output.adapter]

@@ -4,6 +4,7 @@ Knows names and folders, and nothing of tensors.
 """
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -15,8 +16,10 @@ from cuvee.sources.pipeline import component_folders
 from cuvee.sources.sidecars import CARD, PIPELINE
 from cuvee.sources.strict_json import read_small
 
-__all__ = ["CODE", "check_target", "is_single_file"]
+__all__ = ["CODE", "check_name", "check_target", "is_single_file"]
 
+# Names of files that are no safetensors: whoever gives one wants something that is not written.
+OTHER_FILES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".gguf", ".json", ".yaml", ".yml", ".md"})
 CODE = "cuvee_code"  # key of the headers' free text under which a merge names the code it copied
 # All that a checkpoint folder holds, by the conventions of transformers. A folder that holds anything else (train.py,
 # notes.txt) is someone's work, and stays.
@@ -54,6 +57,7 @@ def check_target(
     Raises:
         OutputError: it may not; says why.
     """
+    check_name(os.fspath(out))
     try:
         real = Path(os.path.realpath(Path(out).expanduser()))
     except (RuntimeError, ValueError) as error:  # ~nobody, a zero byte
@@ -71,6 +75,29 @@ def check_target(
     except OSError as error:
         raise OutputError(f"{real} cannot be written: {error.filename}: {error.strerror}.") from error
     return real
+
+
+def check_name(out: str) -> None:
+    """Verify that an output is named like what is written: a folder, or one safetensors file, of this machine.
+
+    Args:
+        out: as the user gave it.
+
+    Raises:
+        OutputError: it is an address, or named like a file of another kind.
+    """
+    # Path has taken "s3://bucket" for a path, and left one slash of two.
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", out):
+        raise OutputError(
+            f"The output {out} is an address; an output is a folder or file of this machine. Write it here, and then "
+            "copy it there."
+        )
+    suffix = Path(out).suffix.lower()
+    if suffix in OTHER_FILES and not Path(out).is_dir():
+        raise OutputError(
+            f"The output {out} is named like a {suffix} file, which is not written. Give a folder, or a name that ends "
+            f"in {SUFFIX} for the weights alone."
+        )
 
 
 def _check_apart(out: Path, path: Path) -> None:
