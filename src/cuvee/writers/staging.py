@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import shutil
+import stat
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
@@ -66,13 +67,13 @@ class Staging:
             The journal, with what is done already; what is not done has to be made anew.
 
         Raises:
-            OutputError: another process is at work here.
+            OutputError: another process is at work here, or what has the folder's name is none of this user's.
             OSError: it cannot be made.
         """
         self._new_parents = [parent for parent in self.out.parents if not parent.exists()]
         self.out.parent.mkdir(parents=True, exist_ok=True)
         while self._lock is None:
-            self.root.mkdir(exist_ok=True)
+            self._make_root()
             self._lock = self._locked()
         self._restore()
         self._journal = Journal(self.root / "journal", run)
@@ -117,6 +118,18 @@ class Staging:
     def files(self) -> Sequence[Path]:
         """Return all files that have grown, those in folders of the output too."""
         return _files(self.folder)
+
+    def _make_root(self) -> None:
+        """Make the hidden folder, or see that what stands there is one: all in it may be removed."""
+        try:
+            self.root.mkdir()
+        except FileExistsError:
+            with suppress(FileNotFoundError):  # it went away meanwhile
+                if not _is_own_folder(self.root):
+                    raise OutputError(
+                        f"{self.root} is not a folder of yours, but {self.out} grows in a folder of this name. Remove "
+                        "it, or choose another place."
+                    ) from None
 
     def _locked(self) -> int | None:
         """Lock the folder; return the lock, or None if the folder went away meanwhile."""
@@ -233,6 +246,12 @@ class Staging:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def _is_own_folder(path: Path) -> bool:
+    """Say whether a path is a folder of this user's, and no link to one."""
+    found = path.lstat()
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
 
 
 def _files(folder: Path) -> list[Path]:

@@ -151,6 +151,16 @@ def output_that_another_process_writes(place: Place) -> None:
     merge()
 
 
+@provokes(
+    "{folder} is not a folder of yours, but {out} grows in a folder of this name. Remove it, or choose another place."
+)
+def hidden_folder_that_is_a_link(place: Place) -> None:
+    models(place)
+    (place.folder / "project").mkdir()
+    (place.folder / ".out.unfinished").symlink_to("project")
+    merge()
+
+
 @provokes("{out}: the disk is full. The output needs {number} bytes; {free} were free when it was begun. …")
 def disk_that_is_full(place: Place) -> None:
     models(place)
