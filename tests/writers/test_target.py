@@ -247,3 +247,57 @@ def test_a_version_in_the_name_of_a_folder_is_no_suffix(tmp_path: Path) -> None:
 def test_a_plan_refuses_what_a_merge_refuses(out: str) -> None:
     with pytest.raises(OutputError, match=r"is an address|is named like"):
         predict({"cuvee": 1, "method": "linear", "models": ["a", "b"]}, folder=Path(out))
+
+
+SOMEBODYS = {
+    "notes": b"my notes",
+    "a recipe": b'{"cuvee": 1, "output": {"dtype": "float32"}}',
+    "a list": b'["format", "output"]',
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("data", SOMEBODYS.values(), ids=SOMEBODYS.keys())
+def test_file_that_has_the_name_of_the_record_is_replaced_only_when_asked(data: bytes, tmp_path: Path) -> None:
+    record = tmp_path / "w.cuvee.json"
+    record.write_bytes(data)
+    with pytest.raises(OutputError, match=r"w\.cuvee\.json exists already, and is no record"):
+        write(tmp_path / "w.safetensors")
+    assert tree(tmp_path) == {"w.cuvee.json": data}
+    write(tmp_path / "w.safetensors", overwrite=True)
+
+
+def test_record_whose_weights_are_gone_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "w.cuvee.json").write_text('{"format": 1, "output": {}, "inputs": {}}')
+    with SafetensorsWriter(tmp_path / "w.safetensors", ENTRIES) as writer:
+        writer.write_at("w", 0, memoryview(b"new!"))
+        writer.add_file("w.cuvee.json", b"{}")
+    assert (tmp_path / "w.cuvee.json").read_bytes() == b"{}"
+
+
+@pytest.mark.parametrize("target", ["w.safetensors", "absent"])
+def test_link_that_has_the_name_of_the_record_is_no_record(target: str, tmp_path: Path) -> None:
+    (tmp_path / "w.cuvee.json").symlink_to(target)
+    with pytest.raises(OutputError, match="is no record"):
+        write(tmp_path / "w.safetensors")
+
+
+def test_folder_that_has_the_name_of_the_record_stays(tmp_path: Path) -> None:
+    (tmp_path / "w.cuvee.json").mkdir()
+    with pytest.raises(OutputError, match=r"w\.cuvee\.json is a folder"):
+        write(tmp_path / "w.safetensors", overwrite=True)
+    assert tree(tmp_path) == {"w.cuvee.json": None}
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_record_that_is_an_input_is_refused(overwrite: bool, tmp_path: Path) -> None:
+    recipe = tmp_path / "w.cuvee.json"
+    recipe.write_text('{"format": 1, "output": {}}')
+    with pytest.raises(OutputError, match=rf"would touch the input {recipe}: it is that input"):
+        write(tmp_path / "w.safetensors", overwrite=overwrite, inputs=[recipe])
+
+
+def test_files_of_other_names_beside_a_single_file_stay(tmp_path: Path) -> None:
+    (tmp_path / "cuvee.json").write_text("my notes")
+    write(tmp_path / "w.safetensors")
+    assert (tmp_path / "cuvee.json").read_text() == "my notes"

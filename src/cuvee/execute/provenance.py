@@ -7,7 +7,6 @@ import json
 import os
 import platform
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from cuvee.digest import digest_of_set, digests_of
@@ -16,17 +15,11 @@ from cuvee.execute.report import Report
 from cuvee.execute.versions import versions
 from cuvee.plan.planner import Plan
 from cuvee.recipe.licence import licence_of
-from cuvee.writers.target import is_single_file
+from cuvee.writers.target import SIDECAR, record_of
 
 __all__ = ["FORMAT", "SIDECAR", "provenance", "record_of", "recorded", "written"]
 
-SIDECAR = "cuvee.json"
 FORMAT = 1
-
-
-def record_of(out: Path) -> Path:
-    """Return where the record of an output lies."""
-    return out.with_name(f"{out.stem}.{SIDECAR}") if is_single_file(out) else out / SIDECAR
 
 
 def provenance(plan: Plan, variant: int, report: Report) -> dict[str, Any]:

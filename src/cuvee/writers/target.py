@@ -14,10 +14,11 @@ from cuvee.sources.folder import SUFFIX
 from cuvee.sources.header import read_header
 from cuvee.sources.pipeline import component_folders
 from cuvee.sources.sidecars import CARD, PIPELINE
-from cuvee.sources.strict_json import read_small
+from cuvee.sources.strict_json import read_object, read_small
 
-__all__ = ["CODE", "check_name", "check_target", "is_single_file"]
+__all__ = ["CODE", "SIDECAR", "check_name", "check_target", "is_single_file", "record_of"]
 
+SIDECAR = "cuvee.json"
 # Names of files that are no safetensors: whoever gives one wants something that is not written.
 OTHER_FILES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".gguf", ".json", ".yaml", ".yml", ".md"})
 CODE = "cuvee_code"  # key of the headers' free text under which a merge names the code it copied
@@ -35,6 +36,11 @@ def is_single_file(out: Path) -> bool:
     return out.suffix == SUFFIX
 
 
+def record_of(out: Path) -> Path:
+    """Return where the record of an output lies: in the folder, or beside the single file under a name of its own."""
+    return out.with_name(f"{out.stem}.{SIDECAR}") if is_single_file(out) else out / SIDECAR
+
+
 def check_target(
     out: str | os.PathLike[str],
     *,
@@ -43,6 +49,9 @@ def check_target(
     is_ours: Callable[[Path], bool] = lambda _: False,
 ) -> Path:
     """Verify that an output may be put at `out`, without touching anything.
+
+    Beside an output that is one file its record is put: what has that one's name may be the record of an earlier merge,
+    also if its weights are gone, and is all else only replaced if `overwrite` says so.
 
     Args:
         out: a folder, or a file whose name ends in ``.safetensors``; need not exist, nor its parents.
@@ -70,6 +79,8 @@ def check_target(
         for parent in real.parents:
             if parent.exists() and not parent.is_dir():
                 raise OutputError(f"{real} cannot be made: {parent} is not a folder.")
+        if is_single_file(real):
+            _check_record(record_of(real), overwrite, inputs)
         if real.exists() and not is_ours(real):
             (_check_file if is_single_file(real) else _check_folder)(real, overwrite)
     except OSError as error:
@@ -132,6 +143,28 @@ def _check_file(out: Path, overwrite: bool) -> None:
         )
     if not overwrite:
         raise _exists(out)
+
+
+def _check_record(record: Path, overwrite: bool, inputs: Sequence[Path]) -> None:
+    for path in inputs:
+        _check_apart(record, Path(path))
+    if not os.path.lexists(record):
+        return
+    if record.is_dir():
+        raise OutputError(f"{record} is a folder; the record of the output goes there. Choose another name.")
+    if not overwrite and not _is_record(record):
+        raise OutputError(
+            f"{record} exists already, and is no record of a merge; that of the output goes there. Choose another "
+            "name, or overwrite it (--overwrite, overwrite=True)."
+        )
+
+
+def _is_record(path: Path) -> bool:
+    """Say whether a file is what a merge says of itself; a recipe, for one, is not."""
+    try:
+        return path.is_file() and {"format", "output"} <= read_object(path).keys()
+    except SourceError:
+        return False
 
 
 def _check_folder(out: Path, overwrite: bool) -> None:

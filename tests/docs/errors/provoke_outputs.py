@@ -38,6 +38,27 @@ def output_is_an_input(place: Place) -> None:
     merge("a", overwrite=True)
 
 
+@provokes("The output {out} would touch the input {path}: it {cause}. …")
+def record_of_output_is_the_recipe(place: Place) -> None:
+    models(place)
+    (place.folder / "out.cuvee.json").write_text('{"cuvee": 1, "method": "linear", "models": ["a", "b"]}')
+    cuvee.merge("out.cuvee.json", "out.safetensors", overwrite=True)
+
+
+@provokes("{record} exists already, and is no record of a merge; that of the output goes there. …")
+def record_of_output_would_replace_notes(place: Place) -> None:
+    models(place)
+    (place.folder / "out.cuvee.json").write_text("my notes")
+    merge("out.safetensors")
+
+
+@provokes("{record} is a folder; the record of the output goes there. Choose another name.")
+def record_of_output_is_a_folder(place: Place) -> None:
+    models(place)
+    (place.folder / "out.cuvee.json").mkdir()
+    merge("out.safetensors", overwrite=True)
+
+
 @provokes("{out} cannot be made: {file} is not a folder.")
 def output_below_a_file(place: Place) -> None:
     models(place)
