@@ -1,12 +1,78 @@
 """The hidden folder beside an output: whose it is, and what a process that ends leaves in it."""
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cuvee.errors import OutputError
+from cuvee.spec import DTYPES, TensorSpec
+from cuvee.writers.safetensors import SafetensorsWriter
 from cuvee.writers.staging import Staging
+
+ENTRIES = [("w", TensorSpec((4,), DTYPES["U8"]))]
+CHANGES = "mkdir", "rename", "replace", "rmdir", "unlink"  # all by which the system changes names in a folder
+
+
+class Killed(BaseException):
+    """Stands for the end of a process: nothing that would catch it does anything any more."""
+
+
+def at_each_change(patch: pytest.MonkeyPatch, do: Callable[[], object]) -> None:
+    """Do something before each change of a name in a folder."""
+
+    def then(real: Callable[..., object]) -> Callable[..., object]:
+        def changed(*arguments: Any, **options: Any) -> object:
+            do()
+            return real(*arguments, **options)
+
+        return changed
+
+    for name in CHANGES:
+        patch.setattr(os, name, then(getattr(os, name)))
+
+
+def kill_at(patch: pytest.MonkeyPatch, number: int) -> None:
+    """Let this process make only some changes from now on."""
+    left = iter(range(number))
+
+    def end() -> None:
+        if next(left, None) is None:
+            raise Killed
+
+    at_each_change(patch, end)
+
+
+def write(out: Path, data: bytes, *, patch: pytest.MonkeyPatch | None = None, at: int = 0, **options: Any) -> None:
+    """Write an output, as far as a process comes that is killed at a change after everything was handed over."""
+    writer = SafetensorsWriter(out, ENTRIES, run=data.decode(), **options)
+    try:
+        with writer:
+            writer.write_at("w", 0, memoryview(data))
+            writer.journal.add({"done": 1})
+            writer.add_file(f"{out.stem}.cuvee.json", b'{"format": 1, "output": "%s"}' % data)
+            if patch is not None:
+                kill_at(patch, at)
+    finally:
+        writer._staging._release()  # the system does
+
+
+@contextmanager
+def unless_it_stands() -> Iterator[None]:
+    """Let a run be refused whose output is whole, with nothing left beside it."""
+    try:
+        yield
+    except OutputError as error:
+        if "exists already" not in str(error):
+            raise
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 @pytest.mark.parametrize("kind", ["link", "file", "folder of somebody else"])
@@ -32,3 +98,60 @@ def test_hidden_folder_that_is_none_of_the_user_is_refused_and_stays(
     staging.discard()
     assert sorted(tmp_path.rglob("*")) == before
     assert thesis.read_text() == "ten years"
+
+
+def told(out: Path) -> set[bytes]:
+    """Return what the weights of an output hold, and what its record says of them."""
+    folder = out if out.suffix == "" else out.parent
+    weights = out / "model.safetensors" if out.suffix == "" else out
+    record = folder / f"{out.stem}.cuvee.json"
+    return {weights.read_bytes()[-4:], record.read_bytes()[-6:-2]}
+
+
+@pytest.mark.parametrize("name", ["out", "out.safetensors"])
+def test_process_killed_at_any_change_while_its_output_is_put_in_place_ends_the_next_time(
+    name: str, tmp_path: Path
+) -> None:
+    for at in count():
+        out = tmp_path / str(at) / name
+        with pytest.MonkeyPatch.context() as patch:
+            try:
+                write(out, b"new!", patch=patch, at=at)
+            except Killed:
+                pass
+            else:
+                break
+        with unless_it_stands():
+            write(out, b"new!")
+        assert told(out) == {b"new!"}
+        assert names(out.parent) == ([name] if name == "out" else ["out.cuvee.json", name])
+    assert at >= 4
+
+
+def test_what_another_process_begins_while_one_gives_up_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for at in count():
+        one, other = Staging(tmp_path / str(at) / "out"), Staging(tmp_path / str(at) / "out")
+        one.claim("one").add({"done": 1})
+        (one.folder / "model.safetensors").touch()
+        moments = iter(range(at + 1))
+
+        def come(moments: Any = moments, other: Staging = other, at: int = at) -> None:
+            if next(moments, None) == at:
+                with suppress(OutputError):  # it is locked still
+                    other.claim("other")
+                    (other.folder / "model.safetensors").write_text("other")
+
+        with monkeypatch.context() as patch:
+            at_each_change(patch, come)
+            one.discard()
+        begun, over = other._lock is not None, next(moments, None) is not None
+        if begun:
+            assert (other.folder / "model.safetensors").read_text() == "other"
+            with pytest.raises(OutputError, match="is being written by another process"):
+                Staging(other.out).claim("third")
+            assert names(other.root.parent) == [".out.unfinished"]
+            other.discard()
+        assert not other.root.exists()
+        if over:
+            break
+    assert at >= 4

@@ -21,7 +21,7 @@ from cuvee.writers.account import Account
 from cuvee.writers.files import create, is_full
 from cuvee.writers.journal import Journal
 from cuvee.writers.shards import Arrangement, Entries, Shard, index_files
-from cuvee.writers.staging import Staging
+from cuvee.writers.staging import Staging, cut_short
 from cuvee.writers.target import check_target, is_single_file
 
 __all__ = ["SafetensorsWriter"]
@@ -77,7 +77,7 @@ class SafetensorsWriter:
         inputs: Sequence[Path] = (),
         run: str | None = None,
     ) -> None:
-        self.out = check_target(out, overwrite=overwrite, inputs=inputs, is_ours=lambda real: Staging(real).stands())
+        self.out = check_target(out, overwrite=overwrite, inputs=inputs, is_ours=_stands)
         self._staging = Staging(self.out)
         self._stands = False
         self.shards = arrangement.shards(self.out, entries)
@@ -148,7 +148,7 @@ class SafetensorsWriter:
         file, begin = self._places[name]
         with self._explained():
             if self._files.read_at(file, buffer, begin + offset) < len(buffer):
-                raise OutputError(f"{file} was cut short while it was written; nothing else may write to it.")
+                raise cut_short(file)
 
     def write_at(self, name: str, offset: int, buffer: memoryview) -> None:
         """Store `buffer` at byte `offset` of the tensor. Any number of threads may do so at once.
@@ -219,6 +219,8 @@ class SafetensorsWriter:
 
     def _publish(self) -> None:
         with self._explained():
+            for file in self._lacking():
+                raise cut_short(file)
             for name, data in index_files(self.shards).items():
                 self._add(name, data)
             for file in self._written if self._sync else ():
@@ -230,11 +232,19 @@ class SafetensorsWriter:
         """Remove what the last attempt has left besides the weights; say whether those are all there."""
         if not self._staging.folder.is_dir():
             return False
-        sizes = {part.file: part.nbytes + len(header) for part, header in zip(self.shards, self._headers, strict=True)}
-        found = {path.relative_to(self._staging.folder).as_posix(): path for path in self._staging.files()}
-        for name in found.keys() - sizes.keys():
-            found[name].unlink()
-        return all(name in found and found[name].stat().st_size == size for name, size in sizes.items())
+        weights = {part.file for part in self.shards}
+        for path in self._staging.files():
+            if path.relative_to(self._staging.folder).as_posix() not in weights:
+                path.unlink()
+        return not self._lacking()
+
+    def _lacking(self) -> Sequence[Path]:
+        """Return the weight files that are not there in their full size."""
+        sizes = {
+            self._staging.folder / part.file: len(header) + part.nbytes
+            for part, header in zip(self.shards, self._headers, strict=True)
+        }
+        return [path for path, size in sizes.items() if not path.is_file() or path.stat().st_size != size]
 
     def _open(self, part: Shard, header: bytes) -> None:
         if self._stands:
@@ -287,6 +297,13 @@ class SafetensorsWriter:
                 ) from error
             place = error.filename or self.out
             raise OutputError(f"{self.out} cannot be written: {place}: {error.strerror}.") from error
+
+
+def _stands(real: Path) -> bool:
+    """Say whether a run that is about to be taken up again has put its output at a place already."""
+    staging = Staging(real)
+    staging.sweep()
+    return staging.stands()
 
 
 def _may_go_on(error: BaseException | None) -> bool:

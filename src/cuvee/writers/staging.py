@@ -6,6 +6,8 @@ Knows names and folders, and nothing of tensors.
 import fcntl
 import json
 import os
+import re
+import secrets
 import shutil
 import stat
 import warnings
@@ -19,7 +21,7 @@ from cuvee.writers.files import sync_folder
 from cuvee.writers.journal import Journal
 from cuvee.writers.target import check_target, is_single_file
 
-__all__ = ["Staging"]
+__all__ = ["Staging", "cut_short"]
 
 LONGEST = 40  # letters of the output's name in the folder's: file systems allow 255 bytes, letters may take four each
 
@@ -35,6 +37,8 @@ class Staging:
         placed      what is about to stand at the output: there, it is done
         lock        locked while a process works here
         replaced/   what stood at the output before, while one is exchanged for the other
+
+    Who gives it up first gives it another name, under which nobody works: `.NAME.unfinished-` and 16 digits.
 
     Args:
         out: the real path of the output, as `check_target` returns it.
@@ -75,11 +79,20 @@ class Staging:
         while self._lock is None:
             self._make_root()
             self._lock = self._locked()
+        self.sweep()
         self._restore()
         self._journal = Journal(self.root / "journal", run)
         if not self._journal.entries:
             self.clear(tell=self._journal.is_foreign)  # of this run nothing was done: nothing is lost
         return self._journal
+
+    def sweep(self) -> None:
+        """Remove what processes had given up that were killed before they could."""
+        given_up = re.compile(re.escape(self.root.name) + "-[0-9a-f]{16}")
+        with suppress(OSError):  # another process removes it too
+            for path in [path for path in self.root.parent.iterdir() if given_up.fullmatch(path.name)]:
+                if _is_own_folder(path):
+                    shutil.rmtree(path, ignore_errors=True)
 
     def stands(self) -> bool:
         """Say whether what has grown here stands at the output already: a process was killed after it had put it there.
@@ -153,13 +166,16 @@ class Staging:
                 stacklevel=2,
             )
             return lock
-        try:
-            if os.path.samestat(os.fstat(lock), path.stat()):
-                return lock
-        except FileNotFoundError:
-            pass
+        if self._holds(lock):
+            return lock
         os.close(lock)
         return None
+
+    def _holds(self, lock: int | None) -> bool:
+        """Say whether a lock is that of the folder as it is now."""
+        with suppress(FileNotFoundError):
+            return lock is not None and os.path.samestat(os.fstat(lock), (self.root / "lock").stat())
+        return False
 
     def _restore(self) -> None:
         """End the exchange that a process began before it was killed: put back what stood there, or remove it."""
@@ -179,9 +195,11 @@ class Staging:
             sync: make names last through a loss of power.
 
         Raises:
-            OutputError: something has appeared there in the meantime.
+            OutputError: something has appeared there in the meantime, or the hidden folder is no longer this process's.
             OSError: it cannot be renamed.
         """
+        if not self._holds(self._lock):
+            raise cut_short(self.root)
         for folder in {self.folder, *(file.parent for file in self.files())} if sync else ():
             sync_folder(folder)
         check_target(self.out, overwrite=overwrite)
@@ -221,7 +239,7 @@ class Staging:
 
     def discard(self) -> None:
         """Remove what has grown, and the parents made for it; leave a folder that another process works in."""
-        if self._lock is not None and not self._replaced.exists():
+        if self._holds(self._lock) and not self._replaced.exists():
             self._remove()
         self._release()
         for parent in self._new_parents:
@@ -231,12 +249,17 @@ class Staging:
                 return
 
     def _remove(self) -> None:
-        """Remove the hidden folder; last what tells a later run that the output stands, should this one be killed."""
+        """Remove the hidden folder.
+
+        As long as it has its name, it tells a later run that the output stands, should this process be killed. It loses
+        the name while it is locked, and so with nobody else at work in it; what is done under the new one harms none.
+        """
         shutil.rmtree(self.folder, ignore_errors=True)
+        given_up = self.root.with_name(f"{self.root.name}-{secrets.token_hex(8)}")
         with suppress(OSError):
-            for last in (self.root / "journal", self._placed, self.root / "lock"):
-                last.unlink(missing_ok=True)
-            self.root.rmdir()
+            self.root.rename(given_up)
+        self._release()  # some file systems keep what is open
+        shutil.rmtree(given_up, ignore_errors=True)
 
     def _release(self) -> None:
         """Close the journal, and unlock the folder."""
@@ -246,6 +269,11 @@ class Staging:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def cut_short(path: Path) -> OutputError:
+    """Return the error that something has been at work where the output grows."""
+    return OutputError(f"{path} was cut short or removed while it was written; nothing else may write to it.")
 
 
 def _is_own_folder(path: Path) -> bool:

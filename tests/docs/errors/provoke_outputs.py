@@ -288,7 +288,20 @@ def source_that_brings_weights_as_a_file_beside_them(place: Place) -> None:
     merge(models=[source, "b"])
 
 
-@provokes("{file} was cut short while it was written; nothing else may write to it.")
+@provokes("{file} was cut short or removed while it was written; nothing else may write to it.")
+def output_that_is_removed_meanwhile(place: Place) -> None:
+    models(place)
+    merge(progress=lambda *_: (place.folder / ".out.unfinished" / "output" / "model.safetensors").unlink(True))
+
+
+@provokes("{file} was cut short or removed while it was written; nothing else may write to it.")
+def hidden_folder_that_is_another_meanwhile(place: Place) -> None:
+    models(place)
+    lock = place.folder / ".out.unfinished" / "lock"
+    merge(progress=lambda *_: lock.rename(lock.with_name("moved")) if lock.exists() else None)
+
+
+@provokes("{file} was cut short or removed while it was written; nothing else may write to it.")
 def output_that_is_cut_short_meanwhile(place: Place) -> None:
     place.patch.setattr(planner, "CELL", 1024)  # so that small tensors are merged in several steps
     place.patch.setattr(run, "CELL", 1)
