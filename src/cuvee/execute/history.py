@@ -5,12 +5,14 @@ came to.
 """
 
 import base64
+import inspect
 import json
 import platform
 import threading
 import zlib
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from cuvee.execute.answers import Summed
 from cuvee.execute.boot import boot_name
 from cuvee.execute.hashes import Hashes
 from cuvee.execute.versions import versions
+from cuvee.methods.declare import Method
 from cuvee.plan.planner import Plan
 from cuvee.plan.strips import Strip
 from cuvee.tensors.passes import Array
@@ -27,26 +30,45 @@ from cuvee.writers.journal import Entry, Journal
 __all__ = ["History", "run_name"]
 
 Note = tuple[str, str]
+PACKAGE = __name__.partition(".")[0]
 
 
 def run_name(plan: Plan) -> str | None:
     """Name a run by all that its result depends on; None if something of that cannot be told, as in memory.
 
-    The system's start is part of it: what an attempt has written may not have reached the disk before a loss of power.
+    A method that is not cuvee's own is told by the file it is written in, not by what that imports. The system's start
+    is part of it: what an attempt has written may not have reached the disk before a loss of power.
     """
     sources = [source.identity for own in plan.variants for source in own.sources.values()]
+    methods = {job.method.name: job.method for row in plan.rows for job in row.jobs}
+    code = {name: _code_of(method) for name, method in methods.items()}
     boot = boot_name()
-    if not all(sources) or not boot:
+    if not all(sources) or None in code.values() or not boot:
         return None
     said = {
         "versions": versions(),
         "machine": [platform.machine(), boot],
         "recipes": [[own.recipe.canonical(within=False), own.recipe.output.shard_size] for own in plan.variants],
+        "methods": sorted(code.items()),
         "sources": sources,
         "grid": [(strip.joined.size, strip.joined.cell) for strip in plan.strips],
         "outputs": [[(name, str(spec.dtype), spec.shape) for name, spec in own.items()] for own in plan.outputs],
     }
     return blake2b(json.dumps(said).encode(), digest_size=16).hexdigest()
+
+
+def _code_of(method: Method) -> str | None:
+    """Return a digest of the file that a method is written in; None if there is none, or the file does not say all."""
+    function = method.function
+    if function.__module__.partition(".")[0] == PACKAGE:
+        return PACKAGE  # whose version is told once
+    if getattr(function, "__closure__", None):  # it depends on values from where it was made
+        return None
+    try:
+        file = inspect.getsourcefile(function)
+        return blake2b(Path(file).read_bytes(), digest_size=16).hexdigest() if file else None
+    except (OSError, TypeError):  # typed in, or no function of Python's
+        return None
 
 
 class History:
