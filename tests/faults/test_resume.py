@@ -22,6 +22,7 @@ from cuvee.execute import history
 from cuvee.execute.verify import verify
 from cuvee.methods import declare as methods
 from cuvee.methods.registry import find_method
+from cuvee.writers.staging import Staging
 from faults.conftest import Recipe, hidden, weights
 
 Write = Callable[..., Recipe]
@@ -258,6 +259,51 @@ def test_a_merge_of_what_lies_in_memory_never_goes_on(folder: Path) -> None:
     with pytest.raises(KeyboardInterrupt) as caught:
         cuvee.merge(wanted, folder / "out", limits=limits, progress=Stop(200_000))
     assert not getattr(caught.value, "__notes__", [])
+    assert hidden(folder) == []
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), KeyboardInterrupt()])
+def test_after_an_error_between_two_outputs_the_same_merge_goes_on(
+    error: BaseException, folder: Path, recipe: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = {folder / "one": recipe("linear"), folder / "two.safetensors": recipe("ties", density=0.3)}
+    real, published = Staging.publish, []
+
+    def publish(staging: Staging, **options: Any) -> None:
+        if published:
+            raise error
+        published.append(staging)
+        real(staging, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Staging, "publish", publish)
+        with pytest.raises((OutputError, KeyboardInterrupt)) as caught:
+            cuvee.merge_variants(wanted)
+    assert all("the same merge goes on from there" in note for note in caught.value.__notes__)
+    assert [path.name for path in wanted if path.exists()] == ["one"]
+    one = weights(folder / "one")
+    assert cuvee.merge_variants(wanted).bytes_written == 0
+    assert weights(folder / "one") == one
+    assert (folder / "two.safetensors").exists()
+    assert hidden(folder) == []
+
+
+def test_after_an_error_that_lets_nothing_go_on_what_stands_stays_and_nothing_else(
+    folder: Path, recipe: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = {folder / "one": recipe("linear"), folder / "two": recipe("ties", density=0.3)}
+    real = Staging.publish
+
+    def publish(staging: Staging, **options: Any) -> None:
+        if staging.out.name == "two":
+            (folder / "two").write_text("mine")
+        real(staging, **options)
+
+    monkeypatch.setattr(Staging, "publish", publish)
+    with pytest.raises(OutputError, match="two exists and is not a folder"):
+        cuvee.merge_variants(wanted)
+    assert (folder / "two").read_text() == "mine"
+    assert (folder / "one" / "model.safetensors").exists()
     assert hidden(folder) == []
 
 

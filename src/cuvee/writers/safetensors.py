@@ -122,13 +122,13 @@ class SafetensorsWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Put the output in place unless `finish` has, or remove all traces of it after an exception."""
+        """Put the output in place unless `finish` has, or remove all traces of it after an exception.
+
+        Where the run may go on, what tells that a finished output stands is left for it.
+        """
         if kind is None:
             self.finish()
-        if self._is_open:
-            self._leave(error)
-        else:
-            self._staging.discard()
+        self._leave(error)
 
     def keep(self, name: str, offset: int, nbytes: int) -> None:
         """Count bytes of a tensor as stored: an earlier attempt has written them.
