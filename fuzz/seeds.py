@@ -18,6 +18,9 @@ RECIPES = [
     "cuvee: 1\nmethod: slerp\nmodels:\n- &x a\n- *x\nparameters: {t: 0.5}\ntensors:\n- match: ['*.norm*', lm_head*]\n"
     "  copy: m0\n- match: '*'\n  method: linear\n  parameters: {weight: [1, 2]}\n  parts: 3\n- match: x\n"
     "  skip: true\n",
+    "cuvee: 1\nrecipes:\n  one: {method: linear, models: [a, b]}\n"
+    "  two: {method: ties, models: {x: one, y: c}, base: b}\n"
+    "  three:\n    method: linear\n    models: [{method: slerp, models: [one, c]}, d]\n",
     "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n<<: {k: !!str 1}\n? [q]\n: |\n  text\n--- # two\n...\n",
 ]
 RECORD = {
@@ -73,6 +76,16 @@ SEEDS: dict[str, list[bytes]] = {
         _json({"r": 8, "lora_alpha": 16, "target_modules": ["q_proj"], "peft_type": "LORA"}),
         b'{"a":[{}]}',
     ],
+    "adapter": [
+        _json({"peft_type": "LORA", "r": 1, "lora_alpha": 2, "target_modules": ["0", "1"], "bias": "none"}),
+        _json({"peft_type": "LORA", "r": 8, "rank_pattern": {"a.*": 1}, "alpha_pattern": {"0": 3, "^a.1$": 4}}),
+        _json({"peft_type": "LORA", "r": 1, "lora_alpha": 2, "use_rslora": True, "init_lora_weights": "pissa"}),
+        _json({"peft_type": "IA3", "feedforward_modules": ".*[01]", "modules_to_save": ["a"]}),
+    ],
+    "pipeline": [
+        _json({"_class_name": "Pipe", "unet": ["diffusers", "UNet"], "text": ["transformers", "T"], "x": [None, None]}),
+        _json({"_class_name": "Pipe", "text": ["transformers", "T"], "scale": 0.5, "../unet": ["diffusers", "UNet"]}),
+    ],
     "recipe": [text.encode() for text in RECIPES],
     "card": [CARD.encode(), CARD.replace("other", "[mit, apache-2.0]").encode(), b"# none"],
     "record": [_json(RECORD)],
@@ -88,7 +101,8 @@ WORDS = [
     b'"F4"', b'"BOOL"', b'"weight_map"', b".safetensors", b"&a ", b"*a", b"<<: ", b"!!binary ", b"!!timestamp ",
     b"!!set", b"!!omap", b"!!float ", b"!!int ", b"!!null ", b"!!python/object/apply:os.system ", b"%YAML 9.9\n",
     b"%TAG ! tag:x,2000:\n", b"---\n", b"...\n", b"? ", b": ", b"- ", b"|\n", b">-\n", b"over_depth", b"parameters",
-    b"tensors", b"match", b"method", b"shard_size", b"cposix\nsystem\n", b"c__builtin__\neval\n", b"R", b"Q", b"}q\0",
+    b"tensors", b"recipes", b"rank_pattern", b"alpha_pattern", b"match", b"method", b"shard_size",
+    b"cposix\nsystem\n", b"c__builtin__\neval\n", b"R", b"Q", b"}q\0",
     b"ctorch._utils\n_rebuild_tensor_v2\n", b"ccollections\nOrderedDict\n", b".", b"PK\3\4", b"PK\5\6", b"PK\6\6",
     b"\x8a\x09\xff\xff\xff\xff\xff\xff\xff\xff\x00",
 ]  # fmt: skip

@@ -5,6 +5,8 @@ To add one, write a function that takes the bytes and a folder to work in, and d
 
 import contextlib
 import io
+import json
+import math
 import tempfile
 import warnings
 import zipfile
@@ -17,6 +19,7 @@ from cuvee.execute import verify
 from cuvee.execute.provenance import SIDECAR
 from cuvee.recipe.licence import licence_of
 from cuvee.recipe.recipe import Recipe
+from cuvee.recipe.several import recipes_of
 from cuvee.sources import reference
 from cuvee.sources.open import open_source
 from cuvee.sources.strict_json import parse_object
@@ -27,6 +30,7 @@ __all__ = ["TARGETS", "Target"]
 
 TEXT = b'{"w":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}'
 MODEL = len(TEXT).to_bytes(8, "little") + TEXT + b"\0"
+FACTORS = {"A": [1, 2], "B": [3, 1]}
 MOST_READ = 1 << 20  # bytes of a tensor that are read
 
 
@@ -93,6 +97,39 @@ def config(data: bytes, folder: Path) -> None:
     read_all(open_source(folder))
 
 
+def weights(**shapes: list[int]) -> bytes:
+    """Make a safetensors file of zeros, with dots in names written as two underscores."""
+    table, end = {}, 0
+    for name, shape in shapes.items():
+        begin, end = end, end + 4 * math.prod(shape)
+        table[name.replace("__", ".")] = {"dtype": "F32", "shape": shape, "data_offsets": [begin, end]}
+    text = json.dumps(table).encode()
+    return len(text).to_bytes(8, "little") + text + bytes(end)
+
+
+@target(CuveeError)
+def adapter(data: bytes, folder: Path) -> None:
+    """The configuration of an adapter, which is merged into its base."""
+    for name in ("base", "adapter"):
+        (folder / name).mkdir(exist_ok=True)
+    (folder / "base" / "model.safetensors").write_bytes(weights(a__0__weight=[3, 2], a__1__weight=[3, 2]))
+    factors = {f"base_model__model__a__{i}__lora_{part}__weight": s for i in (0, 1) for part, s in FACTORS.items()}
+    (folder / "adapter" / "adapter_model.safetensors").write_bytes(weights(**factors))
+    (folder / "adapter" / "adapter_config.json").write_bytes(data)
+    read_all(open_source(f"{folder / 'base'}+{folder / 'adapter'}"))
+
+
+@target(CuveeError)
+def pipeline(data: bytes, folder: Path) -> None:
+    """The index of a pipeline of two components."""
+    for name, file in (("unet", "diffusion_pytorch_model.safetensors"), ("text", "model.safetensors")):
+        (folder / name).mkdir(exist_ok=True)
+        (folder / name / file).write_bytes(MODEL)
+        (folder / name / "config.json").write_bytes(b"{}")
+    (folder / "model_index.json").write_bytes(data)
+    read_all(open_source(folder))
+
+
 @target(CuveeError)
 def json_object(data: bytes, _: Path) -> None:
     """JSON of any kind; a later reader of a file such as ``adapter_config.json`` begins with this one."""
@@ -101,14 +138,14 @@ def json_object(data: bytes, _: Path) -> None:
 
 @target(CuveeError)
 def recipe(data: bytes, folder: Path) -> None:
-    """A recipe; one that is read means the same after it was written and read again."""
+    """A recipe, or several; what is read means the same after it was written and read again."""
     (folder / "recipe.yaml").write_bytes(data)
-    read = Recipe.load(folder / "recipe.yaml")
-    for rule in read.tensors:
-        rule.matches("model.layers.0.self_attn.q_proj.weight")
-    read.save(folder / "again.yaml")
-    if Recipe.load(folder / "again.yaml") != read:
-        raise AssertionError("the recipe changed when it was saved")
+    for read in recipes_of(folder / "recipe.yaml").values():
+        for rule in read.tensors:
+            rule.matches("model.layers.0.self_attn.q_proj.weight")
+        read.save(folder / "again.yaml")
+        if Recipe.load(folder / "again.yaml") != read:
+            raise AssertionError("the recipe changed when it was saved")
 
 
 @target()
