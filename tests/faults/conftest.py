@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import cuvee
 from cuvee.execute import run
 from cuvee.plan import planner
 from cuvee.writers.save import save_state_dict
@@ -14,6 +15,8 @@ from cuvee.writers.save import save_state_dict
 CELL = 4096
 
 Recipe = dict[str, object]
+Write = Callable[..., Recipe]
+FINE = {"block_bytes": 8192, "workers": 2}
 
 
 @pytest.fixture(autouse=True)
@@ -58,3 +61,23 @@ def weights(out: Path) -> dict[str, str]:
 def hidden(folder: Path) -> list[str]:
     """List what lies hidden in a folder."""
     return sorted(path.name for path in folder.iterdir() if path.name.startswith("."))
+
+
+class Stop:
+    """Interrupts a merge after some bytes."""
+
+    def __init__(self, after: int, error: BaseException | None = None) -> None:
+        self.left = after
+        self.error = error or KeyboardInterrupt()
+
+    def __call__(self, moved: int, _: int) -> None:
+        self.left -= moved
+        if self.left < 0:
+            raise self.error
+
+
+def stop(recipe: Recipe, out: Path, after: int) -> BaseException:
+    """Interrupt a merge, and return what it ended with."""
+    with pytest.raises(KeyboardInterrupt) as caught:
+        cuvee.merge(recipe, out, limits=cuvee.Limits(**FINE), progress=Stop(after))
+    return caught.value
