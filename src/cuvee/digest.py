@@ -2,8 +2,8 @@
 
 A tensor's digest is the XXH3 hash, 128 bits, of the XXH3 hashes of its bytes in chunks of 256 KiB; that of a set of
 tensors is the hash of their names, types, shapes and digests, in order of their names. So it depends on nothing but the
-content: not on files, shards, block sizes, or the order of reading. It finds damage and mistakes. It is no signature:
-who wants to can make other bytes of the same digest.
+content: not on files, shards, block sizes, or the order of reading. A small file is hashed like a tensor of its bytes.
+It finds damage and mistakes. It is no signature: who wants to can make other bytes of the same digest.
 """
 
 import json
@@ -15,7 +15,7 @@ import xxhash
 
 from cuvee.spec import Header, TensorSpec
 
-__all__ = ["CHUNK", "Digests", "digest_of_set", "digests_of"]
+__all__ = ["CHUNK", "Digests", "digest_of_bytes", "digest_of_set", "digests_of"]
 
 CHUNK = 256 << 10
 MOST_LOOSE = 64  # chunks of which some bytes have passed and are held until the others do
@@ -147,6 +147,11 @@ def _runs(numbers: Iterable[int]) -> Iterable[tuple[int, int]]:
 def _joined(chunks: Iterable[bytes | None]) -> str:
     """Return the digest of a tensor, given those of its chunks."""
     return str(xxhash.xxh3_128_hexdigest(b"".join(chunk or b"" for chunk in chunks)))
+
+
+def digest_of_bytes(data: bytes) -> str:
+    """Return the digest of some bytes, 32 hexadecimal digits: that of a tensor which holds them."""
+    return _joined(xxhash.xxh3_128_digest(data[begin : begin + CHUNK]) for begin in range(0, len(data), CHUNK))
 
 
 def digests_of(header: Mapping[str, TensorSpec], digests: Mapping[str, str]) -> dict[str, Any]:

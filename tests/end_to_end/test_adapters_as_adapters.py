@@ -192,6 +192,10 @@ def test_a_merge_of_adapters_is_verified_like_any_other(tmp_path: Path) -> None:
     rewrite(adapters[1], lambda tensors: {name: tensor + 1 for name, tensor in tensors.items()})
     changed = {each.part: each.state for each in verify(tmp_path / "out", replay=True)}
     assert (changed["output"], changed["m1"], changed["replay"]) == ("same", "changed", "changed")
+    config = tmp_path / "out" / "adapter_config.json"
+    config.write_text(config.read_text().replace('"lora_alpha": ', '"lora_alpha": 1'))
+    (finding,) = [each for each in verify(tmp_path / "out") if each.part == "adapter_config.json"]
+    assert finding.state == "changed"
 
 
 @pytest.mark.parametrize(

@@ -195,6 +195,10 @@ def test_an_extraction_is_verified_and_done_again(settings: dict[str, Any], tmp_
               tmp_path / "tuned" / "model.safetensors")  # fmt: skip
     states = {each.part: each.state for each in verify(tmp_path / "out", replay=True)}
     assert states == {"output": "same", "base": "same", "finetuned": "changed", "replay": "changed"}
+    config = tmp_path / "out" / "adapter_config.json"
+    config.write_text(config.read_text().replace('"lora_alpha": ', '"lora_alpha": 1'))
+    (finding,) = [each for each in verify(tmp_path / "out") if each.part == "adapter_config.json"]
+    assert finding.state == "changed"
 
 
 def test_a_record_of_an_extraction_that_was_changed_is_refused(tmp_path: Path) -> None:

@@ -268,6 +268,10 @@ def test_a_merge_is_inspected_and_verified(
     changed = next(finding for finding in verify(out) if finding.state == "changed")
     assert changed.part == "output"
     assert "unet/conv_in.bias" in changed.text
+    (out / "unet" / "config.json").write_text("{}")
+    (out / "tokenizer" / "tokenizer_config.json").unlink()
+    parts = {finding.part: finding.state for finding in verify(out)}
+    assert (parts["unet/config.json"], parts["tokenizer/tokenizer_config.json"]) == ("changed", "missing")
 
 
 def test_an_earlier_merge_is_overwritten(folders: list[Path], tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ from cuvee.sources.checkpoint import Checkpoint
 from cuvee.writers.save import save_state_dict
 from end_to_end.recipes import each_method, recipe_for
 
+NO_FILES = '{"format": 1, "output": {"tensors": {}, "digest": "0", "files": []}, "inputs": {}, "recipe": {}}'
+OUTSIDE = '{"format": 1, "output": {"tensors": {}, "digest": "0", "files": {"../a": "0"}}, "inputs": {}, "recipe": {}}'
 NO_DIGEST = '{"format": 1, "output": {"tensors": {}, "digest": 1}, "inputs": {}, "recipe": {}}'
 NOT_TEXT = '{"format": 1, "output": {"tensors": {"w": [1]}, "digest": "0"}, "inputs": {}, "recipe": {}}'
 NO_INPUT = '{"format": 1, "output": {"tensors": {}, "digest": "0"}, "inputs": {"a": 1}, "recipe": {}}'
@@ -132,6 +134,46 @@ def test_a_replay_that_gives_another_type_is_found(folder: Path) -> None:
         cuvee.merge({"cuvee": 1, "method": "linear", "models": [str(folder / "zeros.safetensors")]}, folder / out)
     save_file({"w": torch.zeros(4, dtype=torch.int32)}, folder / "zeros.safetensors")
     assert states(folder / "out", replay=True) == {"output": "same", "m0": "changed", "replay": "changed"}
+
+
+def test_files_beside_the_weights_that_are_not_as_they_were_are_named(folder: Path) -> None:
+    for name in ("tokenizer.json", "generation_config.json", "vocab.json"):
+        (folder / "m0" / name).write_text(f'{{"name": "{name}"}}')
+    out = merged(folder)
+    record = json.loads((out / "cuvee.json").read_text())
+    files = {"config.json", "tokenizer.json", "generation_config.json", "vocab.json"}
+    assert set(record["output"]["files"]) == files
+    config = (out / "config.json").read_bytes()
+    digest_of_config = xxhash.xxh3_128_hexdigest(xxhash.xxh3_128_digest(config))
+    assert record["output"]["files"]["config.json"] == digest_of_config
+    (out / "README.md").write_text("what people add to the card is theirs")
+    assert set(states(out).values()) == {"same"}
+    (out / "config.json").write_bytes(config.replace(b"made-up", b"made-op"))
+    (out / "generation_config.json").unlink()
+    (out / "vocab.json").unlink()
+    (out / "vocab.json").mkdir()
+    found = states(out)
+    assert {part: state for part, state in found.items() if state != "same"} == {
+        "config.json": "changed", "generation_config.json": "missing", "vocab.json": "missing",
+    }  # fmt: skip
+    assert {"output", "m0", "m1", "base"} <= found.keys()
+
+
+def test_a_large_file_beside_the_weights_has_the_digest_of_its_chunks(folder: Path) -> None:
+    (folder / "m0" / "tokenizer.json").write_bytes(bytes(range(256)) * 1500)
+    record = json.loads((merged(folder) / "cuvee.json").read_text())
+    data = bytes(range(256)) * 1500
+    chunks = [xxhash.xxh3_128_digest(data[: 256 << 10]), xxhash.xxh3_128_digest(data[256 << 10 :])]
+    assert record["output"]["files"]["tokenizer.json"] == xxhash.xxh3_128_hexdigest(b"".join(chunks))
+
+
+def test_a_record_without_files_is_still_compared(folder: Path) -> None:
+    out = merged(folder)
+    record = json.loads((out / "cuvee.json").read_text())
+    del record["output"]["files"]
+    (out / "cuvee.json").write_text(json.dumps(record))
+    (out / "config.json").unlink()
+    assert set(states(out).values()) == {"same"}
 
 
 def test_tensors_that_are_lost_or_added_are_named(folder: Path) -> None:
@@ -245,6 +287,8 @@ def test_relative_paths_are_found_from_anywhere(folder: Path, monkeypatch: pytes
         (lambda path: path.write_text("[]"), FormatError, "cuvee.json"),
         (lambda path: path.write_text('{"format": 99}'), FormatError, "has format 99; this version reads format 1"),
         (lambda path: path.write_text('{"format": 1, "output": {}, "inputs": {}}'), FormatError, "not the record"),
+        (lambda path: path.write_text(NO_FILES), FormatError, "'output' or 'inputs' are not"),
+        (lambda path: path.write_text(OUTSIDE), FormatError, "'output' or 'inputs' are not"),
         (lambda path: path.write_text(NO_INPUT), FormatError, "'output' or 'inputs' are not"),
         (lambda path: path.write_text(NO_DIGEST), FormatError, "'output' or 'inputs' are not"),
         (lambda path: path.write_text(NOT_TEXT), FormatError, "'output' or 'inputs' are not"),

@@ -11,7 +11,7 @@ from cuvee.execute.report import Report
 from cuvee.plan.planner import Plan
 from cuvee.recipe.licence import conflict
 from cuvee.sources.sidecars import CARD, is_of_diffusers
-from cuvee.spec import File, Header, Source, folders_of
+from cuvee.spec import File, Source, folders_of
 from cuvee.writers.card import Card, model_card
 from cuvee.writers.sidecars import sidecar_files
 from cuvee.writers.target import is_single_file
@@ -33,15 +33,16 @@ def companions(plan: Plan, variant: int, out: Path, report: Report) -> dict[str,
     """
     resolved = plan.variants[variant]
     recipe = resolved.recipe
-    record = provenance(plan, variant, report)
+    is_alone = is_single_file(out)
+    donor = resolved.sources[resolved.donor]
+    files = {} if is_alone else _beside(plan, variant, donor.sidecars)
+    record = provenance(plan, variant, report, files)
     differ = conflict(_licences(record["inputs"]))
     if differ and differ not in report.notes:
         report.notes.append(differ)
         record["notes"].append(differ)
-    if is_single_file(out):
+    if is_alone:
         return {record_of(out).name: written(record)}
-    donor = resolved.sources[resolved.donor]
-    files = _beside(donor.sidecars, plan.outputs[variant], plan.config[variant], custom_code=recipe.output.custom_code)
     methods = {job.method: None for row in plan.rows for job in row.jobs if job.variant == variant}
     methods |= {job.method: None for inner in _merges(plan, variant) for row in inner.plan.rows for job in row.jobs}
     card = Card(
@@ -62,10 +63,10 @@ def _library(donor: Source) -> str:
     return "transformers" if donor.config else ""
 
 
-def _beside(
-    sidecars: Mapping[str, File], outputs: Header, updates: Mapping[str, object], *, custom_code: bool
-) -> dict[str, bytes]:
+def _beside(plan: Plan, variant: int, sidecars: Mapping[str, File]) -> dict[str, bytes]:
     """Make the files that come from the donor, folder by folder: each has element types of its own."""
+    outputs, updates = plan.outputs[variant], plan.config[variant]
+    custom_code = plan.variants[variant].recipe.output.custom_code
     folders: dict[str, dict[str, File]] = {}
     for name, file in sidecars.items():
         folder, slash, bare = name.rpartition("/")

@@ -9,37 +9,52 @@ import platform
 from collections.abc import Mapping
 from typing import Any
 
-from cuvee.digest import digest_of_set, digests_of
+from cuvee.digest import digest_of_bytes, digest_of_set, digests_of
 from cuvee.execute.merged import Merged
 from cuvee.execute.report import Report
 from cuvee.execute.versions import versions
 from cuvee.plan.planner import Plan
 from cuvee.recipe.licence import licence_of
+from cuvee.sources.sidecars import CARD
 from cuvee.writers.target import SIDECAR, record_of
 
-__all__ = ["FORMAT", "SIDECAR", "provenance", "record_of", "recorded", "written"]
+__all__ = ["FORMAT", "SIDECAR", "digests_of_files", "provenance", "record_of", "recorded", "written"]
 
 FORMAT = 1
 
 
-def provenance(plan: Plan, variant: int, report: Report) -> dict[str, Any]:
+def provenance(plan: Plan, variant: int, report: Report, files: Mapping[str, bytes]) -> dict[str, Any]:
     """Tell where a merged checkpoint comes from.
 
     Args:
         plan: the plan that was carried out.
         variant: which of its outputs.
         report: what the run says.
+        files: what is written beside the weights, by name.
 
     Returns:
         Keys ``format``, ``recipe`` (models as places that open them again, if they have one), ``inputs`` (for each
         label: ``reference``, ``location``, ``licence``, ``digest`` of all tensors that were read, the names of those
-        that were ``unused``, and, of a merge, its ``inputs``), ``output`` (``digest`` of all tensors, and of each),
-        ``notes``, ``versions``, ``machine`` and ``costs``.
+        that were ``unused``, and, of a merge, its ``inputs``), ``output`` (``digest`` of all tensors, and of
+        each; ``files``, see `digests_of_files`), ``notes``, ``versions``, ``machine`` and ``costs``.
     """
     resolved = plan.variants[variant]
     recipe = resolved.recipe.to_mapping({label: source.location for label, source in resolved.sources.items()})
     output = digests_of(plan.outputs[variant], report.outputs[variant])
+    output["files"] = digests_of_files(files)
     return recorded(recipe, _inputs(plan, variant, report), output, report)
+
+
+def digests_of_files(files: Mapping[str, bytes]) -> dict[str, str]:
+    """Return the digests of the files beside the weights, by name.
+
+    Neither the card nor the record is among them: the record has the digests and the card its costs, and people add to
+    the card.
+
+    Args:
+        files: their content; "folder/name" lies in a component's folder.
+    """
+    return {name: digest_of_bytes(data) for name, data in files.items() if name not in (CARD, SIDECAR)}
 
 
 def recorded(

@@ -1,12 +1,12 @@
 """Whether a merged checkpoint, and what it was made of, are still what they were."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from cuvee.digest import Digests, digest_of_set, digests_of
+from cuvee.digest import Digests, digest_of_bytes, digest_of_set, digests_of
 from cuvee.errors import CuveeError, FormatError, SourceError, some
 from cuvee.execute.adapter.extract import extracted_digests
 from cuvee.execute.adapter.merge import merged_digests
@@ -34,7 +34,7 @@ class Finding:
     """What was found about one part.
 
     Attributes:
-        part: ``"output"``, ``"replay"``, or the label of an input.
+        part: ``"output"``, the name of a file beside the weights, ``"replay"``, or the label of an input.
         state: ``"same"``; ``"changed"``; ``"missing"`` (it cannot be read); ``"unknown"`` (it was held in memory).
         text: what is wrong, in a sentence; empty if nothing is.
     """
@@ -55,14 +55,15 @@ def verify(out: str | Path, *, replay: bool = False, limits: Limits | None = Non
         limits: what the replay may use.
 
     Returns:
-        A finding about the output, one about each input, and one about the replay.
+        A finding about the output's tensors, one about each file beside them that is not as it was written, one about
+        each input, and one about the replay.
 
     Raises:
         SourceError: there is no merge, or no record of it.
         FormatError: the record is malformed.
     """
     record = _record(Path(out))
-    findings = [_output(Path(out), record["output"])]
+    findings = [_output(Path(out), record["output"]), *_files(Path(out), record["output"].get("files", {}))]
     findings += [_input(label, stated) for label, stated in record["inputs"].items()]
     return findings + ([_replay(record, limits or Limits())] if replay else [])
 
@@ -87,7 +88,16 @@ def _is_output(value: object) -> bool:
     """Say whether a value describes an output as a merge does."""
     if not isinstance(value, dict) or not isinstance(value.get("tensors"), dict):
         return False
-    return all(isinstance(digest, str) for digest in (value.get("digest"), *value["tensors"].values()))
+    files = value.get("files", {})  # earlier releases wrote none
+    if not isinstance(files, dict) or not all(map(_lies_within, files)):
+        return False
+    return all(isinstance(each, str) for each in (value.get("digest"), *value["tensors"].values(), *files.values()))
+
+
+def _lies_within(name: str) -> bool:
+    """Say whether a name is that of a file in a folder, or further within."""
+    path = PurePosixPath(name)
+    return bool(path.name) and not path.is_absolute() and ".." not in path.parts
 
 
 def _is_input(value: object) -> bool:
@@ -113,6 +123,21 @@ def _output(out: Path, stated: Mapping[str, Any]) -> Finding:
     except CuveeError as error:
         return Finding(part="output", state="missing", text=str(error))
     return _compared("output", stated, found, str(out))
+
+
+def _files(out: Path, stated: Mapping[str, str]) -> Iterator[Finding]:
+    """Compare the files beside the weights with what was recorded; tell of those that are not as they were."""
+    for name, digest in stated.items():
+        path = out / name
+        try:
+            found = digest_of_bytes(path.read_bytes()) if path.is_file() else None
+        except (OSError, ValueError) as error:  # no permission; a name that no file can have
+            yield Finding(part=name, state="missing", text=f"{shown(name)} of {out} cannot be read: {error}.")
+            continue
+        if found is None:
+            yield Finding(part=name, state="missing", text=f"{path} is not there; the merge had written it.")
+        elif found != digest:
+            yield Finding(part=name, state="changed", text=f"{path} is not as the merge had written it.")
 
 
 def _compared(part: str, recorded: Mapping[str, Any], again: Mapping[str, Any], where: str) -> Finding:

@@ -9,7 +9,7 @@ from typing import Any
 from cuvee.digest import digests_of
 from cuvee.errors import OutputError
 from cuvee.execute.adapter.tasks import Count
-from cuvee.execute.provenance import SIDECAR, recorded, written
+from cuvee.execute.provenance import SIDECAR, digests_of_files, recorded, written
 from cuvee.execute.report import Meter, Report
 from cuvee.sources.folder import ADAPTER, ADAPTER_CONFIG
 from cuvee.writers.adapter import Adapter
@@ -106,12 +106,14 @@ def write_adapter(
     digests = made.digests()
     nbytes = sum(spec.nbytes for _, spec in entries)
     report = meter.report(origin.bytes_read, nbytes, list(origin.notes), ({}, [digests["tensors"]]))
-    record = recorded(origin.recipe, origin.inputs, digests, report)
+    configuration = {ADAPTER_CONFIG: adapter.configuration()}
+    output = {**digests, "files": digests_of_files(configuration)}
+    record = recorded(origin.recipe, origin.inputs, output, report)
     card = Card(
         title=writer.out.name, method=origin.method, recipe=origin.text, record=record, citations=origin.citations
     )
     files = {
-        ADAPTER_CONFIG: adapter.configuration(),
+        **configuration,
         "README.md": model_card(replace(card, library="peft")),
         SIDECAR: written(record),
     }
