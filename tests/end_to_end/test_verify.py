@@ -283,15 +283,15 @@ def test_relative_paths_are_found_from_anywhere(folder: Path, monkeypatch: pytes
     ("spoil", "kind", "said"),
     [
         (lambda path: path.unlink(), SourceError, "has no record"),
-        (lambda path: path.write_text("{"), FormatError, "cuvee.json"),
-        (lambda path: path.write_text("[]"), FormatError, "cuvee.json"),
+        (lambda path: path.write_text("{"), FormatError, r"cuvee.json is .* damaged: it is no JSON object \(.* line 1"),
+        (lambda path: path.write_text("[]"), FormatError, "damaged: it is no JSON object. Copy it again"),
         (lambda path: path.write_text('{"format": 99}'), FormatError, "has format 99; this version reads format 1"),
-        (lambda path: path.write_text('{"format": 1, "output": {}, "inputs": {}}'), FormatError, "not the record"),
-        (lambda path: path.write_text(NO_FILES), FormatError, "'output' or 'inputs' are not"),
-        (lambda path: path.write_text(OUTSIDE), FormatError, "'output' or 'inputs' are not"),
-        (lambda path: path.write_text(NO_INPUT), FormatError, "'output' or 'inputs' are not"),
-        (lambda path: path.write_text(NO_DIGEST), FormatError, "'output' or 'inputs' are not"),
-        (lambda path: path.write_text(NOT_TEXT), FormatError, "'output' or 'inputs' are not"),
+        (lambda path: path.write_text('{"format": "1"}'), FormatError, "damaged: 'format' is '1'. Copy it again"),
+        (lambda path: path.write_text(NO_FILES), FormatError, r"'output.files' is \[\]"),
+        (lambda path: path.write_text(OUTSIDE), FormatError, r"'output.files' is {'../a': '0'}"),
+        (lambda path: path.write_text(NO_INPUT), FormatError, "'inputs.a' is 1"),
+        (lambda path: path.write_text(NO_DIGEST), FormatError, "'output.digest' is 1"),
+        (lambda path: path.write_text(NOT_TEXT), FormatError, "'output.tensors' is {"),
     ],
 )  # fmt: skip
 def test_records_that_are_none_are_refused(
@@ -300,6 +300,37 @@ def test_records_that_are_none_are_refused(
     spoil(merged(folder) / "cuvee.json")
     with pytest.raises(kind, match=said):
         verify(folder / "out")
+
+
+def test_the_record_stands_for_what_it_is_beside(folder: Path) -> None:
+    out = merged(folder)
+    assert verify(out / "cuvee.json") == verify(out)
+    merges, _ = models(folder)
+    cuvee.merge({"cuvee": 1, "method": "linear", "models": merges}, folder / "one.safetensors")
+    assert states(folder / "one.cuvee.json") == {"output": "same", "m0": "same", "m1": "same"}
+    (folder / "one.safetensors").unlink()
+    assert states(folder / "one.cuvee.json")["output"] == "missing"
+
+
+@pytest.mark.parametrize("spoil", [lambda data: data[:-4], lambda data: data[:40], lambda _: b"", lambda _: b"weights"])
+def test_weights_that_can_no_longer_be_read_have_changed(spoil: Callable[[bytes], bytes], folder: Path) -> None:
+    out = merged(folder)
+    for spoilt in (out, folder / "m1"):
+        weights = spoilt / "model.safetensors"
+        weights.write_bytes(spoil(weights.read_bytes()))
+    assert states(out) == {"output": "changed", "m0": "changed", "m1": "same", "base": "same"}
+
+
+def test_a_folder_of_several_merges_names_them(folder: Path) -> None:
+    merges, _ = models(folder)
+    single = {"method": "linear", "models": merges}
+    recipes = {"first": single, "second": {**single, "models": merges[:1]}}
+    cuvee.merge_variants({folder / "my merges" / name: {"cuvee": 1, **recipe} for name, recipe in recipes.items()})
+    cuvee.merge({"cuvee": 1, **single}, folder / "my merges" / "third.safetensors")
+    said = f"holds the merges first, second, third.safetensors. .*: cuvee verify '{folder}/my merges/first'"
+    with pytest.raises(SourceError, match=said):
+        verify(folder / "my merges")
+    assert set(states(folder / "my merges" / "first").values()) == {"same"}
 
 
 def test_the_card_says_what_was_merged_and_what_it_took(folder: Path) -> None:

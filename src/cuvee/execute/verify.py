@@ -3,15 +3,15 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
 from cuvee.digest import Digests, digest_of_bytes, digest_of_set, digests_of
-from cuvee.errors import CuveeError, FormatError, SourceError, some
+from cuvee.errors import CuveeError, FormatError, UnsupportedError, some
 from cuvee.execute.adapter.extract import extracted_digests
 from cuvee.execute.adapter.merge import merged_digests
 from cuvee.execute.merged import Merged, open_sources
-from cuvee.execute.provenance import FORMAT, record_of
+from cuvee.execute.record import output_of, read_record
 from cuvee.execute.run import execute
 from cuvee.plan.limits import Limits, budget_of
 from cuvee.plan.planner import make_plan
@@ -20,7 +20,7 @@ from cuvee.sources.adapter.folder import AdapterFolder
 from cuvee.sources.folder import ADAPTER
 from cuvee.sources.open import open_adapter, open_source
 from cuvee.sources.reference import place_of
-from cuvee.sources.strict_json import read_object, shown
+from cuvee.sources.strict_json import shown
 from cuvee.spec import Location, Source
 
 __all__ = ["Finding", "verify"]
@@ -35,7 +35,8 @@ class Finding:
 
     Attributes:
         part: ``"output"``, the name of a file beside the weights, ``"replay"``, or the label of an input.
-        state: ``"same"``; ``"changed"``; ``"missing"`` (it cannot be read); ``"unknown"`` (it was held in memory).
+        state: ``"same"``; ``"changed"`` (also where nothing can be read of it any more, because a file is damaged or of
+            another kind); ``"missing"`` (it is not there, or cannot be reached); ``"unknown"`` (it was held in memory).
         text: what is wrong, in a sentence; empty if nothing is.
     """
 
@@ -50,7 +51,7 @@ def verify(out: str | Path, *, replay: bool = False, limits: Limits | None = Non
     Reads all of them; changes nothing.
 
     Args:
-        out: the folder, or the file, that a merge has written.
+        out: the folder, or the file, that a merge has written; or the record beside it.
         replay: merge once more as recorded, writing nothing, and compare the result.
         limits: what the replay may use.
 
@@ -59,60 +60,24 @@ def verify(out: str | Path, *, replay: bool = False, limits: Limits | None = Non
         each input, and one about the replay.
 
     Raises:
-        SourceError: there is no merge, or no record of it.
-        FormatError: the record is malformed.
+        SourceError: there is no merge, or no record of it, or there are several merges.
+        FormatError: the record is damaged, or of another version.
     """
-    record = _record(Path(out))
-    findings = [_output(Path(out), record["output"]), *_files(Path(out), record["output"].get("files", {}))]
+    place = output_of(Path(out))
+    record = read_record(place)
+    findings = [_output(place, record["output"]), *_files(place, record["output"].get("files", {}))]
     findings += [_input(label, stated) for label, stated in record["inputs"].items()]
     return findings + ([_replay(record, limits or Limits())] if replay else [])
-
-
-def _record(out: Path) -> Mapping[str, Any]:
-    """Read the record beside a merge."""
-    path = record_of(out)
-    if not path.is_file():
-        raise SourceError(f"{out} has no record, which a merge leaves as {path}: there is nothing to compare with.")
-    record = read_object(path)
-    if record.get("format") != FORMAT:
-        raise FormatError(f"{path} has format {shown(record.get('format'))}; this version reads format {FORMAT}.")
-    output, inputs = record.get("output"), record.get("inputs")
-    if not _is_output(output) or not isinstance(inputs, dict) or not all(map(_is_input, inputs.values())):
-        raise FormatError(f"{path} is not the record of a merge: 'output' or 'inputs' are not as they were written.")
-    if not isinstance(record.get("recipe"), dict):
-        raise FormatError(f"{path} is not the record of a merge: 'recipe' is {shown(record.get('recipe'))}.")
-    return record
-
-
-def _is_output(value: object) -> bool:
-    """Say whether a value describes an output as a merge does."""
-    if not isinstance(value, dict) or not isinstance(value.get("tensors"), dict):
-        return False
-    files = value.get("files", {})  # earlier releases wrote none
-    if not isinstance(files, dict) or not all(map(_lies_within, files)):
-        return False
-    return all(isinstance(each, str) for each in (value.get("digest"), *value["tensors"].values(), *files.values()))
-
-
-def _lies_within(name: str) -> bool:
-    """Say whether a name is that of a file in a folder, or further within."""
-    path = PurePosixPath(name)
-    return bool(path.name) and not path.is_absolute() and ".." not in path.parts
-
-
-def _is_input(value: object) -> bool:
-    """Say whether a value describes an input as a merge does."""
-    if not isinstance(value, dict) or not isinstance(value.get("digest"), str):
-        return False
-    unused, location = value.get("unused"), value.get("location")
-    are_names = isinstance(unused, list) and all(isinstance(name, str) for name in unused)
-    places = str if value.get("adapter") else str | dict | None
-    return are_names and isinstance(location, places)
 
 
 def _digests(source: Source | AdapterFolder, names: list[str]) -> Mapping[str, str]:
     """Read tensors and return their digests."""
     return Digests(source.header).complete(names, source.read_into)
+
+
+def _unreadable(error: CuveeError) -> Literal["changed", "missing"]:
+    """Say what became of a part that cannot be read: a file that could be, when it was merged, is there and cannot."""
+    return "changed" if isinstance(error, FormatError | UnsupportedError) else "missing"
 
 
 def _output(out: Path, stated: Mapping[str, Any]) -> Finding:
@@ -121,7 +86,7 @@ def _output(out: Path, stated: Mapping[str, Any]) -> Finding:
         with closing(open_source(out / ADAPTER if (out / ADAPTER).is_file() else out)) as source:
             found = digests_of(source.header, _digests(source, list(source.header)))
     except CuveeError as error:
-        return Finding(part="output", state="missing", text=str(error))
+        return Finding(part="output", state=_unreadable(error), text=str(error))
     return _compared("output", stated, found, str(out))
 
 
@@ -173,7 +138,7 @@ def _input(label: str, stated: Mapping[str, Any]) -> Finding:
             names = [name for name in source.header if name not in unused]
             digest = digest_of_set(source.header, _digests(source, names))
     except CuveeError as error:
-        return Finding(part=label, state="missing", text=f"model {shown(label)}: {error}")
+        return Finding(part=label, state=_unreadable(error), text=f"model {shown(label)}: {error}")
     if digest == stated["digest"]:
         return Finding(part=label, state="same")
     return Finding(

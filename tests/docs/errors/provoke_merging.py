@@ -75,12 +75,33 @@ def record_of_another_format(place: Place) -> None:
     bend(place, format=2)
 
 
-@provokes("{file} is not the record of a merge: 'output' or 'inputs' are not as they were written.")
+@provokes(
+    "{folder} has no record of its own, but holds the merges {names}. Verify each by itself: cuvee verify {first}"
+)
+def verification_of_several_merges(place: Place) -> None:
+    models(place)
+    merge("merges/one")
+    merge("merges/two")
+    place.command("verify", "merges")
+
+
+DAMAGED = "{file} is not the record of a merge, or is damaged: {what}. Copy it again from where the merge was made, …"
+
+
+@provokes(DAMAGED)
+def record_that_is_cut_off(place: Place) -> None:
+    models(place)
+    merge()
+    (place.folder / "out" / "cuvee.json").write_text("{")
+    place.command("verify", "out/cuvee.json")
+
+
+@provokes(DAMAGED)
 def record_without_inputs(place: Place) -> None:
     bend(place, inputs=None)
 
 
-@provokes("{file} is not the record of a merge: 'recipe' is {value}.")
+@provokes(DAMAGED)
 def record_without_a_recipe(place: Place) -> None:
     bend(place, recipe="linear")
 
