@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cuvee.execute.merge import merge_state_dicts as merge_state_dicts
     from cuvee.execute.merge import merge_tensors as merge_tensors
     from cuvee.execute.merge import merge_variants as merge_variants
+    from cuvee.execute.verify import verify as verify
     from cuvee.methods.registry import methods as methods
     from cuvee.plan.limits import Limits as Limits
     from cuvee.recipe.recipe import Recipe as Recipe
@@ -41,6 +42,7 @@ _PLACES = {
     "methods": "cuvee.methods.registry",
     "open_source": "cuvee.sources.open",
     "plan": "cuvee.execute.describe",
+    "verify": "cuvee.execute.verify",
 }
 
 __all__ = [
@@ -58,6 +60,7 @@ __all__ = [
     "methods",
     "open_source",
     "plan",
+    "verify",
 ]
 
 

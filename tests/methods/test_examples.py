@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from cuvee import CuveeError, CuveeWarning, merge_state_dicts, merge_tensors
+from cuvee.errors import RecipeError
 
 
 def t(*values: float) -> torch.Tensor:
@@ -310,3 +311,21 @@ def test_methods_agree_with_what_a_widely_used_tool_computes(
     (Its mean divides by the sum of signed weights, so that a negative one has no effect; ours by their magnitudes.)
     """
     check_merge(method, list(models), base, torch.tensor(expected), **parameters)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "base", "said"),
+    [
+        ([1, 2], None, "model 'm0' is a int; merge_tensors takes one tensor of each model, in a list or by label"),
+        ([torch.ones(2), [1.0, 1.0]], None, "model 'm1' is a list; .*torch.as_tensor"),
+        ([torch.ones(2).numpy()], None, "model 'm0' is a ndarray"),
+        ({"a": None}, None, "model 'a' is a NoneType"),
+        (None, None, "'tensors' is a NoneType"),
+        ("model.safetensors", None, "'tensors' is a str"),
+        (torch.ones(2, 2), None, "'tensors' is a Tensor"),
+        ([torch.ones(2)] * 2, "base", "the base is a str"),
+    ],
+)
+def test_what_is_no_tensor_is_refused(tensors: Any, base: Any, said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        merge_tensors("linear", tensors, base)

@@ -4,6 +4,7 @@ And whatever stands in the file, the answer is a recipe or such a sentence.
 """
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import cuvee
 from cuvee.errors import RecipeError
 from cuvee.recipe.recipe import Recipe
 from cuvee.recipe.rule import Output, Rule
@@ -364,3 +366,18 @@ def test_any_file_is_a_recipe_or_refused(raw: bytes, tmp_path_factory: pytest.Te
     path = tmp_path_factory.getbasetemp() / "any.yaml"
     path.write_bytes(raw)
     assert str(path) in refusal(path)
+
+
+def test_several_recipes_where_one_is_expected_name_what_reads_them(tmp_path: Path) -> None:
+    path = tmp_path / "several.yaml"
+    first, second = "a: {method: linear, models: [x, y]}", "b: {method: linear, models: [x, z]}"
+    path.write_text(f"cuvee: 1\nrecipes:\n  {first}\n  {second}\n")
+    with pytest.raises(RecipeError, match=r"several.yaml:2: these are several recipes, .*cuvee.merge and cuvee.plan"):
+        Recipe.load(path)
+
+
+@pytest.mark.parametrize("wrong", [None, 5, ["recipe.yaml"]])
+@pytest.mark.parametrize("call", [cuvee.plan, Recipe.of, lambda recipe: cuvee.merge(recipe, "out")])
+def test_what_is_no_recipe_is_refused(call: Callable[[Any], object], wrong: Any) -> None:
+    with pytest.raises(RecipeError, match="a recipe must be a mapping"):
+        call(wrong)

@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import combinations
 from pathlib import Path, PurePosixPath
@@ -21,6 +21,7 @@ from cuvee.plan.limits import Limits, budget_of
 from cuvee.plan.planner import Plan, make_plan
 from cuvee.recipe.recipe import Recipe
 from cuvee.recipe.several import recipes_of
+from cuvee.recipe.values import kind_of
 from cuvee.resolve import Resolved
 from cuvee.sources.pipeline import stem_of
 from cuvee.sources.sidecars import CODE_SUFFIX
@@ -107,6 +108,8 @@ def merge_variants(
     Raises:
         CuveeError: see `merge`. None of the outputs appears, unless putting a later one in its place fails.
     """
+    if recipes and not isinstance(recipes, Mapping):
+        raise RecipeError(f"merge_variants takes a mapping, output to recipe, not {kind_of(recipes)}.")
     if not recipes:
         raise RecipeError("there is no recipe to merge; give at least one output with its recipe.")
     made = [(number, Path(out), Recipe.of(recipe)) for number, (out, recipe) in enumerate(recipes.items())]
@@ -261,7 +264,7 @@ def merge_tensors(
         A new tensor on the CPU of the same shape and, unless they differ, the same element type.
 
     Raises:
-        RecipeError: see `merge`; or the tensors hold whole numbers, which only `copy` takes.
+        RecipeError: see `merge`; or something is no tensor; or the tensors hold whole numbers, which only `copy` takes.
         MergeError: see `merge`.
 
     Example:
@@ -270,7 +273,7 @@ def merge_tensors(
         >>> merge_tensors("task_arithmetic", models, torch.ones(2), scale=0.4)
         tensor([1.4000, 0.2000])
     """
-    named = tensors if isinstance(tensors, Mapping) else {f"m{i}": tensor for i, tensor in enumerate(tensors)}
+    named = _named(tensors, base)
     whole = [tensor.dtype for tensor in named.values() if not tensor.is_floating_point()]
     if whole and not find_method(method).any_dtype:
         raise PlanError(
@@ -278,3 +281,27 @@ def merge_tensors(
         )
     models = {label: {"tensor": tensor} for label, tensor in named.items()}
     return merge_state_dicts(method, models, None if base is None else {"tensor": base}, **parameters)["tensor"]
+
+
+def _named(tensors: object, base: object) -> Mapping[str, "Tensor"]:
+    """Return tensors by label, once all are found to be tensors, and the base, too."""
+    if _is_tensor(tensors) or isinstance(tensors, str) or not isinstance(tensors, Iterable):
+        raise _no_tensors("'tensors'", tensors)
+    named = tensors if isinstance(tensors, Mapping) else {f"m{i}": tensor for i, tensor in enumerate(tensors)}
+    for label, tensor in named.items():
+        if not _is_tensor(tensor):
+            raise _no_tensors(f"model '{label}'", tensor)
+    if base is not None and not _is_tensor(base):
+        raise _no_tensors("the base", base)
+    return named
+
+
+def _is_tensor(value: object) -> bool:
+    return hasattr(value, "is_floating_point")
+
+
+def _no_tensors(what: str, value: object) -> RecipeError:
+    return RecipeError(
+        f"{what} is a {type(value).__name__}; merge_tensors takes one tensor of each model, in a list or by label, and "
+        "one of the base. Make one of an array or a list with torch.as_tensor."
+    )

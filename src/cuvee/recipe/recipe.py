@@ -18,10 +18,11 @@ from cuvee.recipe.values import frozen_items, inside, keys_of, list_of, mapping_
 from cuvee.recipe.yaml_text import Origin, Where, dump, read
 from cuvee.sources.strict_json import shown
 
-__all__ = ["BASE", "SCHEMA", "Recipe", "Reference"]
+__all__ = ["BASE", "RECIPES", "SCHEMA", "Recipe", "Reference"]
 
 SCHEMA = 1
 _KEYS = ("cuvee", "method", "models", "base", "parameters", "tensors", "seed", "output")
+RECIPES = "recipes"  # key of a file of several
 _NEEDED = {
     "method": "the name of a method (`cuvee methods` lists them)",
     "models": "a list of paths, or label: path for each model",
@@ -152,7 +153,7 @@ class Recipe:
         """Read a YAML file. Relative paths in it are relative to its folder.
 
         Raises:
-            RecipeError: it cannot be read, or says something wrong; names file and line.
+            RecipeError: it cannot be read, holds several recipes, or says something wrong; names file and line.
         """
         content, origin = read(Path(path))
         with origin.named():
@@ -197,6 +198,12 @@ class Recipe:
             RecipeError: something in it is wrong.
         """
         refuse_deep(content)
+        if isinstance(content, Mapping) and RECIPES in content:
+            raise RecipeError(
+                "these are several recipes, and one is expected here. The path of their file is what cuvee.merge and "
+                "cuvee.plan take (cuvee merge, cuvee plan); or put one into a file of its own.",
+                (RECIPES,),
+            )
         top = keys_of(content, _KEYS, "a recipe", (), _hints(content))
         _check_version(top.get("cuvee"))
         for key, needed in _NEEDED.items():

@@ -14,19 +14,19 @@ file is for.
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from cuvee.errors import RecipeError
 from cuvee.recipe.nesting import MOST_LEVELS, says_merge, too_deep
-from cuvee.recipe.recipe import SCHEMA, Recipe
+from cuvee.recipe.recipe import RECIPES, SCHEMA, Recipe
 from cuvee.recipe.references import BASE
 from cuvee.recipe.values import inside, keys_of, mapping_of
 from cuvee.recipe.yaml_text import Origin, read
 
 __all__ = ["recipes_of"]
 
-RECIPES = "recipes"
 NAME_SIGNS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")
 
 
@@ -46,6 +46,8 @@ def recipes_of(recipe: Recipe | str | Path | Mapping[str, Any]) -> Mapping[str, 
         return {"": recipe}
     if isinstance(recipe, Mapping):
         return _Several(recipe).finals() if RECIPES in recipe else {"": Recipe.of(recipe)}
+    if not isinstance(recipe, str | PathLike):
+        return {"": Recipe.from_mapping(recipe)}  # which says what was expected
     content, origin = read(Path(recipe))
     if not isinstance(content, Mapping) or RECIPES not in content:
         return {"": Recipe.load(recipe)}

@@ -39,6 +39,13 @@ def result_beyond_the_type_of_the_output(place: Place) -> None:
     merge(output={"dtype": "float16"})
 
 
+@provokes(
+    "{what} is a {type}; merge_tensors takes one tensor of each model, in a list or by label, and one of the base. …"
+)
+def numbers_in_the_place_of_tensors(_: Place) -> None:
+    cuvee.merge_tensors("linear", [1, 2])  # type: ignore[list-item]
+
+
 @provokes("{tensor}: mlerp: the models cancel out and their mean has no direction; use linear for this tensor.")
 def models_that_cancel_out(_: Place) -> None:
     one = torch.tensor([1.0, 2.0])

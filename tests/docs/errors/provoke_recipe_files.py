@@ -1,5 +1,6 @@
 """Errors in the files that recipes are read from."""
 
+import cuvee
 from docs.errors.scenarios import Place, provokes
 
 TOP = "cuvee: 1\nmethod: linear\nmodels: [a, b]\n"
@@ -74,6 +75,19 @@ def key_is_a_number(place: Place) -> None:
 @provokes("{file}:{line}: the key '{key}' is given twice.")
 def key_is_given_twice(place: Place) -> None:
     planned(place, f"{TOP}models: [c, d]\n")
+
+
+@provokes(
+    "these are several recipes, and one is expected here. The path of their file is what cuvee.merge and cuvee.plan "
+    "take …"
+)
+def several_recipes_where_one_is_expected(_: Place) -> None:
+    cuvee.Recipe.of({"cuvee": 1, "recipes": {"a": {"method": "linear", "models": ["x"]}}})
+
+
+@provokes("merge_variants takes a mapping, output to recipe, not {kind}.")
+def variants_without_places(_: Place) -> None:
+    cuvee.merge_variants(["recipe.yaml"])  # type: ignore[arg-type]
 
 
 @provokes("{file}:{line}: a file of recipes begins with 'cuvee: 1', the version of its format.")
