@@ -12,11 +12,13 @@ from cuvee.architectures.layers import depth_of, layer_of, stacks
 from cuvee.architectures.packed import refuse_packed
 from cuvee.architectures.roles import ROLES, role_of
 from cuvee.architectures.tied import stored_twice, tied_names
+from cuvee.cli.adapter import inspect_adapter
 from cuvee.cli.lines import say
 from cuvee.cli.tables import print_unfolded, table_of
 from cuvee.cli.units import size
 from cuvee.errors import UnsupportedError
-from cuvee.sources.open import open_source
+from cuvee.sources.adapter.folder import AdapterFolder
+from cuvee.sources.open import open_model_or_adapter
 from cuvee.spec import Source
 
 __all__ = ["describe", "inspect"]
@@ -64,18 +66,21 @@ class Description(TypedDict):
 def inspect(path: str, *, as_json: bool, tensors: bool) -> None:
     """Print what a checkpoint holds; reads headers only.
 
-    The JSON is an object with the keys of `describe`, always with every tensor.
+    The JSON is an object with the keys of `describe`, or of `describe_adapter`, always with every tensor.
 
     Args:
-        path: checkpoint folder, safetensors file or pickled weights.
+        path: checkpoint folder, safetensors file, pickled weights, or the folder of an adapter.
         as_json: print JSON instead of tables.
         tensors: list every tensor in a table.
 
     Raises:
         SourceError: the checkpoint cannot be read.
     """
-    source = open_source(path)
+    source = open_model_or_adapter(path)
     try:
+        if isinstance(source, AdapterFolder):
+            inspect_adapter(source, as_json=as_json, tensors=tensors)
+            return
         described = describe(source)
     finally:
         source.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from cuvee.errors import SourceError, UnsupportedError
@@ -12,17 +12,19 @@ from cuvee.sources.adapter.folder import AdapterFolder
 from cuvee.sources.adapter.tying import refuse_embedding_alone
 from cuvee.sources.checkpoint import Checkpoint
 from cuvee.sources.find import find_storage
+from cuvee.sources.folder import ADAPTER, SUFFIX
 from cuvee.sources.memory import Memory
 from cuvee.sources.pickled import Pickled, is_pickled
 from cuvee.sources.pipeline import Pipeline
 from cuvee.sources.reference import Place, places_of
 from cuvee.sources.sidecars import PIPELINE
+from cuvee.sources.storage import Storage
 from cuvee.spec import Source
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["open_adapter", "open_places", "open_source", "refuse_pipeline"]
+__all__ = ["open_adapter", "open_model_or_adapter", "open_places", "open_source", "refuse_pipeline"]
 
 
 def open_source(reference: str | os.PathLike[str] | Mapping[str, torch.Tensor] | Source) -> Source:
@@ -88,6 +90,30 @@ def open_adapter(place: Place, reference: str) -> AdapterFolder:
         raise
 
 
+def open_model_or_adapter(reference: str | os.PathLike[str]) -> Source | AdapterFolder:
+    """Open what a name stands for, also if it is an adapter without its base.
+
+    Args:
+        reference: see `open_source`; or the folder of an adapter, which holds no other weights.
+
+    Raises:
+        SourceError: see `open_source` and `open_adapter`.
+        MissingLibraryError: see `open_source`.
+    """
+    places = places_of(reference)
+    if len(places) > 1 or _is_pickled(places[0]):
+        return open_places(places)
+    place = places[0]
+    storage = find_storage(place)
+    try:
+        if storage.single is None and _is_adapter(storage.names()):
+            return AdapterFolder(storage, place.called)
+    except BaseException:
+        storage.close()
+        raise
+    return _stored(storage, place.called)
+
+
 def refuse_pipeline(source: Source, name: str, adapter: str = "") -> None:
     """Refuse a base of several models.
 
@@ -109,13 +135,28 @@ def refuse_pipeline(source: Source, name: str, adapter: str = "") -> None:
 
 def _plain(place: Place) -> Source:
     """Open a model without adapters, wherever it lies."""
-    if place.path is not None and is_pickled(place.path) and os.path.exists(place.path):  # noqa: PTH110 - Path raises for long names
+    if place.path is not None and _is_pickled(place):
         return Pickled(place.path, place.called)
-    storage = find_storage(place)
+    return _stored(find_storage(place), place.called)
+
+
+def _is_pickled(place: Place) -> bool:
+    """Say whether a place is a pickled file of this machine."""
+    path = place.path
+    return path is not None and is_pickled(path) and os.path.exists(path)  # noqa: PTH110 - Path raises for long names
+
+
+def _is_adapter(names: Collection[str]) -> bool:
+    """Say whether a folder of these files holds an adapter, and no model beside it."""
+    return ADAPTER in names and not any(name.endswith(SUFFIX) for name in names if name != ADAPTER)
+
+
+def _stored(storage: Storage, called: str) -> Source:
+    """Open a checkpoint or a pipeline; close the storage where there is none."""
     try:
         if storage.single is None and PIPELINE in storage.names():
-            return Pipeline(storage, place.called)
-        return Checkpoint(storage, place.called)
+            return Pipeline(storage, called)
+        return Checkpoint(storage, called)
     except BaseException:
         storage.close()
         raise
