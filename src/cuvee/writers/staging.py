@@ -11,7 +11,7 @@ import secrets
 import shutil
 import stat
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -36,7 +36,8 @@ class Staging:
         journal     what of it is done
         placed      what is about to stand at the output: there, it is done
         lock        locked while a process works here
-        replaced/   what stood at the output before, while one is exchanged for the other
+        replaced/   what stood at the output before, while one is exchanged for the other; of an output that is one
+                    file, what stood beside it
 
     Who gives it up first gives it another name, under which nobody works: `.NAME.unfinished-` and 16 digits.
 
@@ -100,13 +101,20 @@ class Staging:
         Raises:
             OSError: it cannot be told.
         """
-        try:
-            placed = json.loads(self._placed.read_bytes())
-        except (FileNotFoundError, ValueError):  # killed before, or while it was written
+        placed = self._about_to_stand()
+        if placed is None:
             return False
         if is_single_file(self.out):
             return bool(placed == _stamps(self.out.parent, [self.out.parent / name for name in placed]))
         return bool(placed == _stamps(self.out, _files(self.out)))
+
+    def _about_to_stand(self) -> Mapping[str, object] | None:
+        """Return what tells the files that are about to be put in place, by name; None if none are."""
+        try:
+            placed: dict[str, object] = json.loads(self._placed.read_bytes())
+        except (FileNotFoundError, ValueError):  # killed before, or while it was written
+            return None
+        return placed
 
     def clear(self, *, tell: bool = True) -> None:
         """Forget what an earlier attempt has left.
@@ -179,11 +187,29 @@ class Staging:
 
     def _restore(self) -> None:
         """End the exchange that a process began before it was killed: put back what stood there, or remove it."""
-        if self._replaced.exists():
-            if self.out.exists():
-                self._remove_replaced()
-            else:
-                self._replaced.rename(self.out)
+        if not self._replaced.exists():
+            return
+        if is_single_file(self.out):
+            self._restore_beside()
+        elif not self.out.exists():
+            self._replaced.rename(self.out)
+            return
+        self._remove_replaced()
+
+    def _restore_beside(self) -> None:
+        """Put back what stood beside the one file, unless the new one stands already; no file of somebody else's goes.
+
+        The one file comes last, by one rename: until it has come, the old one stands, if there was one.
+        """
+        if not (self.folder / self.out.name).exists():
+            return
+        for name, new in (self._about_to_stand() or {}).items():
+            place, old = self.out.with_name(name), self._replaced / name
+            now = _stamps(place.parent, [place])[name]
+            if now in (new, None) and os.path.lexists(old):
+                old.replace(place)
+            elif now == new:
+                place.unlink()
 
     def publish(self, *, overwrite: bool, sync: bool = False) -> None:
         """Rename what has grown to its final name. After a failure what stood there before stands there again.
@@ -205,24 +231,39 @@ class Staging:
         check_target(self.out, overwrite=overwrite)
         self._placed.write_text(json.dumps(_stamps(self.folder, self.files())))
         if is_single_file(self.out):
-            for file in sorted(self.files(), key=lambda file: file.name == self.out.name):  # the weights come last
-                file.replace(self.out.with_name(file.name))
+            self._exchange(self._put_file)
         elif self.out.exists() and any(self.out.iterdir()):
-            self._exchange()
+            self._exchange(self._put_folder)
         else:
             self.folder.rename(self.out)
         if sync:
             sync_folder(self.out.parent)
         self._new_parents = []
 
-    def _exchange(self) -> None:
-        self.out.rename(self._replaced)
+    def _exchange(self, put: Callable[[], None]) -> None:
+        """Put the output where another may stand, and remove that one; or put it back."""
         try:
-            self.folder.rename(self.out)
+            put()
         except BaseException:
-            self._replaced.rename(self.out)
+            try:
+                self._restore()
+            except OSError:
+                message = f"What stood at {self.out} before was not put back; it is now in {self._replaced}."
+                warnings.warn(message, CuveeWarning, stacklevel=2)
             raise
         self._remove_replaced()
+
+    def _put_folder(self) -> None:
+        self.out.rename(self._replaced)
+        self.folder.rename(self.out)
+
+    def _put_file(self) -> None:
+        self._replaced.mkdir()
+        for file in sorted(self.files(), key=lambda file: file.name == self.out.name):  # the weights come last
+            place = self.out.with_name(file.name)
+            if place != self.out and os.path.lexists(place):
+                place.rename(self._replaced / file.name)
+            file.replace(place)
 
     def _remove_replaced(self) -> None:
         shutil.rmtree(self._replaced, ignore_errors=True)
