@@ -19,7 +19,6 @@ A message says what failed, where (file, tensor, model or recipe line), what was
 do.
 """
 
-import difflib
 from collections.abc import Iterable
 
 __all__ = [
@@ -37,6 +36,10 @@ __all__ = [
     "nearest",
     "some",
 ]
+
+# Letters of the longer of two names: with less, one wrong letter makes another name; from LONG on, two may be wrong.
+SHORT, LONG = 3, 8
+SEPARATORS = "-_./ "
 
 
 class CuveeError(Exception):
@@ -98,14 +101,53 @@ class MissingLibraryError(CuveeError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return `` Did you mean 'x'?`` for the known name closest to `name`, or an empty string.
+    """Return `` Did you mean 'x'?`` for the known name that was most likely meant, or an empty string.
+
+    Meant is what differs by case, by one letter (two from 8 letters on) that is missing, wrong or too many, where two
+    swapped ones count as one, or by a part: ``base`` for ``base_model``. A wrong letter of two is no slip.
 
     Args:
         name: the unknown name.
         known: the names that would have been right.
     """
-    close = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
-    return f" Did you mean '{close[0]}'?" if close else ""
+    apart = [(_difference(str(name), each), each) for each in known]  # a recipe may have a number for a name
+    found = [(difference, each) for difference, each in apart if difference is not None]
+    return f" Did you mean '{min(found, key=lambda pair: pair[0])[1]}'?" if found else ""
+
+
+def _difference(name: str, other: str) -> int | None:
+    """Return how far two names are from each other, or None if one does not stand for the other."""
+    shorter, longer = sorted((name.casefold(), other.casefold()), key=len)
+    most = 0 if len(longer) < SHORT else 1 if len(longer) < LONG else 2
+    edits = _edits(shorter, longer, most)
+    if edits <= most:
+        return edits
+    extra = len(longer) - len(shorter)
+    if shorter and (
+        (longer.startswith(shorter) and (extra == 1 or longer[len(shorter)] in SEPARATORS))
+        or (longer.endswith(shorter) and (extra == 1 or longer[extra - 1] in SEPARATORS))
+    ):
+        return most + extra
+    return None
+
+
+def _edits(one: str, other: str, most: int) -> int:
+    """Count the letters to add, remove, replace or swap with the next that make one text of another.
+
+    Stops at `most`, and returns one more then: names are many, and may be long.
+    """
+    if abs(len(one) - len(other)) > most:
+        return most + 1
+    same = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    one, other = one[same:], other[same:]
+    if not one or not other:
+        return len(one) + len(other)
+    if most == 0:
+        return 1
+    ways = [(one[1:], other), (one, other[1:]), (one[1:], other[1:])]
+    if one[:2] == other[1::-1]:
+        ways.append((one[2:], other[2:]))
+    return 1 + min(_edits(*way, most - 1) for way in ways)
 
 
 def some(names: Iterable[str], most: int) -> str:

@@ -274,7 +274,7 @@ def test_error_keeps_its_place_for_programs() -> None:
         (lambda: Recipe(method="linear", models="a"), "must be a list of paths"),
         (lambda: Recipe(method="linear", models=[]), "'models' is empty"),
         (lambda: Recipe(method="linear", models={5: "a"}), "5 is not a label"),
-        (lambda: Recipe(method="linear", models=["a"], parameters={"wait": 1}), "Did you mean 'weight'"),
+        (lambda: Recipe(method="linear", models=["a"], parameters={"wieght": 1}), "Did you mean 'weight'"),
         (lambda: Recipe(method="linear", models=["a"], seed=None), "'seed' is None"),
         (lambda: Recipe(method="linear", models=["a"], tensors=[Rule(match="x", copy="m")]), "copies from 'm'"),
         (lambda: Rule(match=None), "a rule needs 'match'"),

@@ -47,8 +47,35 @@ def test_missing_path_is_an_error_with_the_nearest_sibling(folder: Path) -> None
 
 
 def test_name_that_is_neither_a_path_nor_in_the_cache_of_the_hub_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"'org/model' is not to be had from the hub.*is not a local folder or file"):
+    with pytest.raises(
+        SourceError, match=r"^'org/model' is not a local folder or file\..*'org/model' is not to be had from the hub"
+    ):
         open_source("org/model")
+
+
+@pytest.mark.parametrize(
+    ("reference", "said"),
+    [
+        ("./modls/a", "'./modls/a' is not a local folder or file. There is no 'modls'. Did you mean 'models'?"),
+        ("models/expert-maths", "'models/expert-maths' is not a local folder or file. Did you mean 'expert-math'?"),
+        ("modls/a", "'modls/a' is not a local folder or file. There is no 'modls'. Did you mean 'models'?"),
+        ("modls/deep/a", "'modls/deep/a' is not a local folder or file. There is no 'modls'. Did you mean 'models'?"),
+        ("a", "'a' is not a local folder or file. Did you mean 'aa'?"),
+        ("models/b", "'models/b' is not a local folder or file."),
+    ],
+)
+def test_misspelt_path_is_told_before_the_hub_is(
+    reference: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("models/expert-math", "models/a", "aa"):
+        (tmp_path / name).mkdir(parents=True)
+    with pytest.raises(SourceError) as caught:
+        open_source(reference)
+    is_name = not reference.startswith(".") and reference.count("/") == 1
+    start, _, rest = str(caught.value).partition(" Taken as a name on the hub: ")
+    assert start == said
+    assert rest.startswith(f"'{reference}' is not to be had from the hub") == is_name
 
 
 @pytest.mark.parametrize("reference", ["x" * 5000, "nul\0byte"])

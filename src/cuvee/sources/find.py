@@ -1,5 +1,6 @@
 """From a place to its files: on a disk, at an address, on the hub."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from cuvee.errors import SourceError, nearest
@@ -29,7 +30,7 @@ def find_storage(place: Place) -> Storage:
         try:
             return HubFolder(*place.hub)
         except SourceError as error:
-            raise type(error)(f"{error} {_nothing(place.called, place.path)}") from error
+            raise type(error)(f"{_nothing(place.called, place.path)} Taken as a name on the hub: {error}") from error
     except OSError as error:
         raise SourceError(f"{place.path} cannot be read: {error.strerror}.") from error
 
@@ -38,6 +39,11 @@ def _nothing(called: str, path: Path) -> str:
     """Say that there is no such path, and what is there that is called nearly the same."""
     if path.is_symlink():
         return f"'{called}' is a link to '{path.readlink()}', which is not there. Download it again."
-    parent = path.parent
-    siblings = [entry.name for entry in parent.iterdir()] if parent.is_dir() else []
-    return f"'{called}' is not a local folder or file.{nearest(path.name, siblings)}"
+    missing = next(each for each in (path, *path.parents) if each.parent.is_dir() or each == each.parent)
+    siblings: list[str] = []
+    with suppress(OSError):  # not for this user
+        siblings = [entry.name for entry in missing.parent.iterdir()]
+    # What comes after an @ may have been meant as a revision.
+    hint = nearest(missing.name, siblings) or nearest(missing.name.partition("@")[0], siblings)
+    above = "" if missing == path else f" There is no '{missing}'."
+    return f"'{called}' is not a local folder or file.{above}{hint}"

@@ -17,6 +17,8 @@ SECTION = re.compile(
 KIND = re.compile(r"`(\w+)`\. ")
 PLACEHOLDER = re.compile(r"(\{[^{}]*\})")
 GOES_ON = "…"
+BEFORE_HUB = re.compile(r"'[^']+' is not a local folder or file\..* Taken as a name on the hub: ", re.DOTALL)
+"""What comes before what the hub said; the page says so once."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ def entries() -> tuple[Entry, ...]:
 
 def entry_of(message: str) -> Entry | None:
     """Return the entry of a message: of those whose headings match, the one that has most of its words."""
+    message = BEFORE_HUB.sub("", message, count=1)
     return max((entry for entry in entries() if entry.matches(message)), key=lambda e: e.num_letters, default=None)
 
 
