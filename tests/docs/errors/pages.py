@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-__all__ = ["ENTRANCE", "PAGES", "Entry", "entries", "entry_of"]
+__all__ = ["ENTRANCE", "GOES_ON", "PAGES", "Entry", "entries", "entry_of"]
 
 ENTRANCE = Path(__file__).resolve().parents[3] / "docs" / "errors.md"
 PAGES = sorted((ENTRANCE.parent / "errors").glob("*.md"))
@@ -27,7 +27,7 @@ class Entry:
 
     Attributes:
         page: name of the page's file.
-        heading: the message, or its beginning and an ellipsis; what differs from case to case in braces.
+        heading: the message, or its first sentences and an ellipsis; what differs from case to case in braces.
         text: below it.
     """
 

@@ -58,7 +58,10 @@ def extraction_without_a_rank(place: Place) -> None:
     place.command("extract", "base", "a", "--out", "out")
 
 
-@provokes("'{tensor}' has shape {shape} in {one}, and {found} in {other}; expected a base and a model that …")
+@provokes(
+    "'{tensor}' has shape {shape} in {one}, and {found} in {other}; expected a base and a model that was trained "
+    "from it."
+)
 def extraction_from_another_base(place: Place) -> None:
     models(place, a=state(1, **{WEIGHT: torch.ones(5, 3)}))
     cuvee.extract("base", "a", "out", rank=2)
@@ -77,14 +80,20 @@ def adapters_of_two_kinds(place: Place) -> None:
     merged()
 
 
-@provokes("{tensor}: method '{method}' is no weighted sum, so what it makes of adapters of rank {ranks} …")
+@provokes(
+    "{tensor}: method '{method}' is no weighted sum, so what it makes of adapters of rank {ranks} has a rank of "
+    "up to {rank}. Say which rank to keep: output: {adapter: true, rank: 4}, or error: 0.1."
+)
 def ties_of_adapters_without_a_rank(place: Place) -> None:
     adapter(place, "x")
     adapter(place, "y")
     merged("ties")
 
 
-@provokes("{tensor}: the merged factors are not finite: …")
+@provokes(
+    "{tensor}: the merged factors are not finite: an adapter holds NaN or infinite numbers, or the weights are "
+    "too large. Look at the adapters with cuvee diff."
+)
 def adapter_that_is_broken(place: Place) -> None:
     adapter(place, "x")
     adapter(place, "y", {name: tensor * float("inf") for name, tensor in factors(MODULE, (3, 5)).items()})
@@ -125,7 +134,10 @@ def adapter_as_a_model(place: Place) -> None:
     cuvee.merge({"cuvee": 1, "recipes": recipes}, "out")
 
 
-@provokes("{module}: this module needs {number} MB of memory in all, with one worker…")
+@provokes(
+    "{module}: this module needs {number} MB of memory in all, with one {worker}; the limit is {limit} MB. Allow "
+    "{number} MB or more."
+)
 def extraction_in_too_little_memory(place: Place) -> None:
     models(place)
     place.command("extract", "base", "a", "--out", "out", "--rank", "2", "--memory", "1MB")
@@ -153,7 +165,10 @@ def adapters_that_state_two_bases(place: Place) -> None:
     merged()
 
 
-@provokes("model '{label}': {file} changes '{module}' by other means than two factors {kind}, …")
+@provokes(
+    "model '{label}': {file} changes '{module}' by other means than two factors {kind}, which has no merge as an "
+    "adapter. …"
+)
 def adapter_with_magnitudes(place: Place) -> None:
     adapter(place, "x")
     dora = factors(MODULE, (3, 5)) | {f"{MODULE}.lora_magnitude_vector.weight": torch.ones(3)}

@@ -68,13 +68,17 @@ def adapter_that_no_folder_can_be_called(_: Place) -> None:
     cuvee.open_source("base+" + "adapter" * 1000)
 
 
-@provokes("{folder} holds no adapter: adapter_model.safetensors is missing. In BASE+ADAPTER, adapters come after …")
+@provokes(
+    "{folder} holds no adapter: adapter_model.safetensors is missing. In BASE+ADAPTER, adapters come after the base."
+)
 def model_instead_of_adapter(_: Place) -> None:
     _base()
     cuvee.open_source("base+base")
 
 
-@provokes("{folder} holds adapter_model.safetensors but no adapter_config.json, which says how to scale it. Download …")
+@provokes(
+    "{folder} holds adapter_model.safetensors but no adapter_config.json, which says how to scale it. Download both."
+)
 def adapter_without_configuration(_: Place) -> None:
     _base()
     _adapter()
@@ -95,17 +99,25 @@ def adapter_with_an_option_of_tomorrow(_: Place) -> None:
     _open(layer_replication=[[0, 2], [1, 2]])
 
 
-@provokes("{file}: 'init_lora_weights' is {value}: the adapter was trained on a base that this way to begin had …")
+@provokes(
+    "{file}: 'init_lora_weights' is {value}: the adapter was trained on a base that this way to begin had "
+    "changed, and does not fit the base as it is. …"
+)
 def adapter_on_a_changed_base(_: Place) -> None:
     _open(init_lora_weights="pissa")
 
 
-@provokes("{folder}/adapter_config.json: '{key}' is {value}; expected {what}. Correct it, or …")
+@provokes(
+    "{folder}/adapter_config.json: '{key}' is {value}; expected {what}. Correct it, or save the adapter again "
+    "with peft."
+)
 def adapter_with_rank_as_text(_: Place) -> None:
     _open(r="2")
 
 
-@provokes("{file}: the expression {expression} could take very long to match; …")
+@provokes(
+    "{file}: the expression {expression} could take very long to match; expected {what}. Write it in simpler terms."
+)
 def adapter_with_an_expression_that_takes_long(_: Place) -> None:
     _open(rank_pattern={"(.*a)*b": 2})
 
@@ -134,7 +146,10 @@ def adapter_configuration_that_is_removed_during_the_merge(place: Place) -> None
 # The adapter's file
 
 
-@provokes("{file}: tensor {tensor} is of no kind that peft saves for {kind}; …")
+@provokes(
+    "{file}: tensor {tensor} is of no kind that peft saves for {kind}; expected factors, vectors or whole "
+    "tensors of modules. Save the adapter again with peft."
+)
 def adapter_with_a_tensor_of_no_kind(_: Place) -> None:
     _open({**FACTORS, f"{Q}lora_A.bias": (2,)})
 
@@ -173,12 +188,18 @@ def magnitudes_that_are_missing(_: Place) -> None:
     _open(use_dora=True)
 
 
-@provokes("{file}: tensor {tensor} is of no use: {reason}. The file is incomplete, or adapter_config.json is another …")
+@provokes(
+    "{file}: tensor {tensor} is of no use: {reason}. The file is incomplete, or adapter_config.json is another "
+    "adapter's."
+)
 def factor_without_the_other(_: Place) -> None:
     _open({f"{Q}lora_A.weight": (2, 4)})
 
 
-@provokes("{file}: tensor {tensor} is of no use: {reason}. The file is incomplete, or adapter_config.json is another …")
+@provokes(
+    "{file}: tensor {tensor} is of no use: {reason}. The file is incomplete, or adapter_config.json is another "
+    "adapter's."
+)
 def tokens_that_the_configuration_does_not_name(_: Place) -> None:
     _open({f"{E}token_adapter.trainable_tokens_delta": (1, 4)})
 
@@ -203,7 +224,10 @@ def head_of_its_own(_: Place) -> None:
     _open({f"{ROOT}lm_head.weight": (6, 4)}, modules_to_save=["lm_head"])
 
 
-@provokes("{file} holds an embedding of its own, {tensor}, and {base} ties its head to its embedding; …")
+@provokes(
+    "{file} holds an embedding of its own, {tensor}, and {base} ties its head to its embedding; peft leaves the "
+    "head as it was. …"
+)
 def embedding_of_its_own(_: Place) -> None:
     _base(tie_word_embeddings=True)
     _open({f"{E}weight": (6, 4)}, modules_to_save=["embed_tokens"])
@@ -256,7 +280,10 @@ def both_names_of_a_tied_tensor(_: Place) -> None:
     cuvee.open_source("base.bin+adapter")
 
 
-@provokes("{file}: {module} is a convolution in groups, whose factors cannot be merged; …")
+@provokes(
+    "{file}: {module} is a convolution in groups, whose factors cannot be merged; peft cannot either. Train an "
+    "adapter that leaves it out."
+)
 def convolution_in_groups(_: Place) -> None:
     _base({"conv.weight": torch.ones(8, 2, 3)})
     _open({"conv.lora_A.weight": (2, 4, 3), "conv.lora_B.weight": (8, 1, 1)})
@@ -286,13 +313,19 @@ def _experts(factors: Shapes, parameters: list[str], **config: object) -> None:
 EXPERTS: Shapes = {"experts.lora_A.weight": (4, 5), "experts.lora_B.weight": (3, 4)}
 
 
-@provokes("{file} has {number} pairs of factors for {module}, and 'target_parameters' names {number} of its …")
+@provokes(
+    "{file} has {number} pairs of factors for {module}, and 'target_parameters' names {number} of its "
+    "parameters. The configuration is another adapter's."
+)
 def factors_of_more_parameters_than_are_named(_: Place) -> None:
     below = {name.replace("experts.", "experts.base_layer."): shape for name, shape in EXPERTS.items()}
     _experts({**EXPERTS, **below}, ["experts.one"])
 
 
-@provokes("{file}: {tensor} is beside the factors of a parameter ('target_parameters'), which have neither bias …")
+@provokes(
+    "{file}: {tensor} is beside the factors of a parameter ('target_parameters'), which have neither bias nor "
+    "magnitudes. The configuration is another adapter's."
+)
 def bias_of_a_parameter(_: Place) -> None:
     _experts({**EXPERTS, "experts.lora_B.bias": (3,)}, ["experts.one"])
 
@@ -302,11 +335,17 @@ def factors_that_fit_two_parameters(_: Place) -> None:
     _experts(EXPERTS, ["experts.one", "experts.two"])
 
 
-@provokes("{file}: the factors of {module} have shapes {shapes} and rank {rank} by the configuration, which fits …")
+@provokes(
+    "{file}: the factors of {module} have shapes {shapes} and rank {rank} by the configuration, which fits none "
+    "of {parameters} in {base}. The adapter is another base's."
+)
 def factors_that_fit_no_parameter(_: Place) -> None:
     _experts(EXPERTS, ["experts.one"], r=3)
 
 
-@provokes("{file} changes {parameters} of {module} (factors of shapes {shapes}), and {base} has neither these nor …")
+@provokes(
+    "{file} changes {parameters} of {module} (factors of shapes {shapes}), and {base} has neither these nor "
+    "experts kept apart that would make them up. …"
+)
 def parameters_that_the_base_lacks(_: Place) -> None:
     _experts(EXPERTS, ["experts.three"])

@@ -25,7 +25,7 @@ def password_in_an_address(_: Place) -> None:
     cuvee.open_source("ftp://me:secret@host/math")
 
 
-@provokes("'{address}' needs a library that is not installed: …")
+@provokes("'{address}' needs a library that is not installed: {advice}.")
 def library_of_a_store_that_is_missing(place: Place) -> None:
     place.patch.setitem(sys.modules, "s3fs", None)
     cuvee.open_source("s3://bucket/math")

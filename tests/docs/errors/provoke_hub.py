@@ -57,7 +57,10 @@ def name_that_no_model_can_have(place: Place) -> None:
     cuvee.open_source("org/my--model")
 
 
-@provokes("'{model}' on the hub: it cannot be opened: it was asked too often. Wait some minutes; …")
+@provokes(
+    "'{model}' on the hub: it cannot be opened: it was asked too often. Wait some minutes; who has a token may "
+    "ask more. …"
+)
 def hub_that_is_asked_too_often(place: Place) -> None:
     _hub(place, status=429, said="You have reached your rate limit.")
     cuvee.open_source(MODEL)
@@ -117,7 +120,9 @@ def hub_that_tells_no_size(place: Place) -> None:
     opened(place, MODEL)
 
 
-@provokes("{file} cannot be read: {server} does not send parts of files; run `hf download {model} …")
+@provokes(
+    "{file} cannot be read: {server} does not send parts of files; run `hf download {model} --revision {commit}` first."
+)
 def hub_that_sends_no_parts(place: Place) -> None:
     _hub(place).sends_parts = False
     cuvee.open_source(MODEL)

@@ -15,25 +15,37 @@ from docs.errors.made import merge, models
 from docs.errors.scenarios import Place, provokes
 
 
-@provokes("{tensor} of {model} is {value} at flat index {index}. A merge would spread it: …")
+@provokes(
+    "{tensor} of {model} is {value} at flat index {index}. A merge would spread it: repair that model, or give a "
+    "rule for this tensor (copy it from another model, or skip it)."
+)
 def weight_that_is_not_a_number(place: Place) -> None:
     models(place, b=state(2, **{"model.norm.weight": torch.tensor([1, float("nan")])}))
     merge()
 
 
-@provokes("{tensor} of {model} is {value} at flat index {index}. float32 arithmetic cannot hold it: …")
+@provokes(
+    "{tensor} of {model} is {value} at flat index {index}. float32 arithmetic cannot hold it: repair that model, "
+    "or give a rule for this tensor (copy it from another model, or skip it)."
+)
 def weight_too_large_for_float32(place: Place) -> None:
     models(place, b=state(2, **{"model.norm.weight": torch.tensor([1, 1e300], dtype=torch.float64)}))
     merge()
 
 
-@provokes("{tensor}: method '{method}' gives {value} at flat index {index}, which comes of finite inputs; …")
+@provokes(
+    "{tensor}: method '{method}' gives {value} at flat index {index}, which comes of finite inputs; lower the "
+    "weights or the scale. …"
+)
 def result_that_is_infinite(place: Place) -> None:
     models(place, b=state(2, **{"model.norm.weight": torch.tensor([1, 3e38])}))
     merge(parameters={"weight": 10, "normalize": False})
 
 
-@provokes("{tensor}: method '{method}' gives {value} at flat index {index}, which does not fit into {type}; …")
+@provokes(
+    "{tensor}: method '{method}' gives {value} at flat index {index}, which does not fit into {type}; choose a "
+    "wider output dtype. …"
+)
 def result_beyond_the_type_of_the_output(place: Place) -> None:
     models(place, b=state(2, **{"model.norm.weight": torch.tensor([1, 3e5])}))
     merge(output={"dtype": "float16"})

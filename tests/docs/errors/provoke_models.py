@@ -22,55 +22,6 @@ CHANGED = (
 TENSOR_CANNOT_BE_READ = "{file}: tensor {tensor} cannot be read: {reason}."
 
 
-# What is named
-
-
-@provokes("{text} is not a path: it holds a zero byte.")
-def path_with_zero_byte(_: Place) -> None:
-    cuvee.open_source("models/math\0models/code")
-
-
-@provokes("{text} is not a path: its '~' stands for no user of this machine. Write it in full.")
-def path_of_nobody(_: Place) -> None:
-    cuvee.open_source("~nobody-of-this-name/model")
-
-
-@provokes("'{text}' is not BASE+ADAPTER: there is nothing on one side of a '+'.")
-def base_without_adapter(place: Place) -> None:
-    cuvee.open_source(f"{checkpoint(place.folder / 'base')}+")
-
-
-@provokes("{file} is named as a recipe; a model is expected here. Within a recipe, write the other one itself …")
-def recipe_instead_of_model(place: Place) -> None:
-    text = "cuvee: 1\nmethod: linear\nmodels: [a, b]\n"
-    (place.folder / "inner.yaml").write_text(text)
-    (place.folder / "outer.yaml").write_text(text.replace("a, b", "inner.yaml, b"))
-    cuvee.plan("outer.yaml")
-
-
-@provokes("A {type} is no source; expected a path, a state dict or a source.")
-def module_instead_of_its_state_dict(_: Place) -> None:
-    cuvee.open_source(torch.nn.Linear(2, 2))  # type: ignore[arg-type]
-
-
-@provokes("'{path}' is not a local folder or file.…")
-def model_with_misspelt_name(place: Place) -> None:
-    checkpoint(place.folder / "expert-math")
-    place.command("inspect", "expert-maths")
-
-
-@provokes("'{path}' is a link to '{target}', which is not there. Download it again.")
-def link_to_nowhere(place: Place) -> None:
-    (place.folder / "model").symlink_to("../blobs/0123")
-    cuvee.open_source("model")
-
-
-@provokes("{file} is not weights but a file about them. Name its folder, {folder}.")
-def configuration_instead_of_folder(place: Place) -> None:
-    (checkpoint(place.folder / "math") / "config.json").write_text("{}")
-    cuvee.open_source("math/config.json")
-
-
 # What the system does not give
 
 
@@ -137,13 +88,19 @@ def folder_of_files_without_index(place: Place) -> None:
     cuvee.open_source("math")
 
 
-@provokes("{folder} holds both {file} and {index}, which names other files ({files}): …")
+@provokes(
+    "{folder} holds both {file} and {index}, which names other files ({files}): two models, perhaps one older "
+    "than the other. …"
+)
 def folder_of_two_models(place: Place) -> None:
     checkpoint(shards(place.folder / "math").parent / "math")
     cuvee.open_source("math")
 
 
-@provokes("{folder} holds an adapter ({file}), not a whole model. Name the model it was trained on, too: …")
+@provokes(
+    "{folder} holds an adapter ({file}), not a whole model. Name the model it was trained on, too: BASE+ADAPTER, "
+    "here {base}+{adapter}."
+)
 def adapter_instead_of_model(_: Place) -> None:
     Path("adapter").mkdir()
     safetensors.torch.save_file({"lora_A": torch.ones(1)}, "adapter/adapter_model.safetensors")
@@ -151,7 +108,10 @@ def adapter_instead_of_model(_: Place) -> None:
     cuvee.open_source("adapter")
 
 
-@provokes("{file} holds pickled weights, a format that can carry code; they are read, without ever running code, …")
+@provokes(
+    "{file} holds pickled weights, a format that can carry code; they are read, without ever running code, only "
+    "where the file itself is named: give {file}. …"
+)
 def folder_of_pickled_weights(_: Place) -> None:
     Path("old").mkdir()
     torch.save({"w": torch.ones(2)}, "old/pytorch_model.bin")
@@ -195,7 +155,10 @@ def index_without_map(place: Place) -> None:
     cuvee.open_source("math")
 
 
-@provokes("{index}: tensor {tensor} is said to be in {file}; expected the bare name of a {suffix} file in the same …")
+@provokes(
+    "{index}: tensor {tensor} is said to be in {file}; expected the bare name of a {suffix} file in the same "
+    "folder. Do not trust this checkpoint."
+)
 def index_that_leads_elsewhere(place: Place) -> None:
     listed(shards(place.folder / "math"), {"a": "/etc/secrets.safetensors"})
     cuvee.open_source("math")
@@ -208,13 +171,15 @@ def tensor_in_two_files(place: Place) -> None:
     cuvee.open_source("math")
 
 
-@provokes("{index}: tensor {tensor} is said to be in {file}, but {where}. Index and files do not belong together: …")
+@provokes(
+    "{index}: tensor {tensor} is said to be in {file}, but {where}. Index and files do not belong together: {advice}."
+)
 def index_of_another_model(place: Place) -> None:
     listed(shards(place.folder / "math"), {"a": SHARDS[1], "b": SHARDS[0]})
     cuvee.open_source("math")
 
 
-@provokes("{file}: tensor {tensor} is missing from {index}. Index and files do not belong together: …")
+@provokes("{file}: tensor {tensor} is missing from {index}. Index and files do not belong together: {advice}.")
 def index_of_an_older_model(place: Place) -> None:
     folder = shards(place.folder / "math")
     safetensors.torch.save_file({"b": torch.ones(2), "c": torch.ones(2)}, folder / SHARDS[1])
@@ -253,7 +218,7 @@ def header_that_names_a_tensor_twice(_: Place) -> None:
     cuvee.open_source("model.safetensors")
 
 
-@provokes("{file} is JSON of type {type}; expected an object, …")
+@provokes("{file} is JSON of type {type}; expected an object, {…}. Download it again.")
 def configuration_that_is_a_list(place: Place) -> None:
     _configured(place, b"[]")
 
@@ -310,7 +275,10 @@ def component_elsewhere(place: Place) -> None:
     cuvee.open_source(_pipeline(place, UNET | {"../../secrets": ["diffusers", "AutoencoderKL"]}))
 
 
-@provokes("{model} is a pipeline of several models; an adapter is for one of them. Name the component's …")
+@provokes(
+    "{model} is a pipeline of several models; an adapter is for one of them. Name the component's folder, such "
+    "as {folder}."
+)
 def adapter_on_a_pipeline(place: Place) -> None:
     cuvee.open_source(f"{_pipeline(place, UNET)}+adapter")
 
@@ -355,7 +323,10 @@ def state_dict_that_was_closed(_: Place) -> None:
     read(source, "w")
 
 
-@provokes("{file}: tensor {tensor}: the file ended after {count} of {count} bytes. It was cut short since its header …")
+@provokes(
+    "{file}: tensor {tensor}: the file ended after {count} of {count} bytes. It was cut short since its header "
+    "was read; nothing may write to an input during a merge."
+)
 def model_that_is_cut_short_while_it_is_read(place: Place) -> None:
     source = opened(place, checkpoint(place.folder / "math"))
     read(source, "v")
@@ -386,11 +357,16 @@ def state_dict_without_values(_: Place) -> None:
     _merged(x=torch.empty(2, device="meta"))
 
 
-@provokes("{model}: tensor {tensor} is not a plain dense tensor ({kind}). Convert it first (dequantize, to_dense, …")
+@provokes(
+    "{model}: tensor {tensor} is not a plain dense tensor ({kind}). Convert it first (dequantize, to_dense, "
+    "full_tensor)."
+)
 def state_dict_with_sparse_tensor(_: Place) -> None:
     _merged(x=torch.eye(2).to_sparse())
 
 
-@provokes("{model}: tensor {tensor} has element type {dtype}, which safetensors cannot hold. Convert it to one of …")
+@provokes(
+    "{model}: tensor {tensor} has element type {dtype}, which safetensors cannot hold. Convert it to one of {dtypes}."
+)
 def state_dict_with_large_complex_numbers(_: Place) -> None:
     _merged(x=torch.ones(2, dtype=torch.complex128))

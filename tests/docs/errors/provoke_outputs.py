@@ -244,14 +244,20 @@ def tokenizer_that_goes_away_during_the_merge(place: Place) -> None:
     merge()
 
 
-@provokes("{file} is not valid JSON any more: {problem}. It has changed while the merge ran; …")
+@provokes(
+    "{file} is not valid JSON any more: {problem}. It has changed while the merge ran; merge again when nothing "
+    "writes to it."
+)
 def configuration_that_is_written_during_the_merge(place: Place) -> None:
     models(place)
     _before_files_are_copied(place, lambda: write(place.folder / "a" / "config.json", "{"))
     merge()
 
 
-@provokes("{file} is not an object any more but JSON of type {kind}. It has changed while the merge ran; …")
+@provokes(
+    "{file} is not an object any more but JSON of type {kind}. It has changed while the merge ran; merge again "
+    "when nothing writes to it."
+)
 def configuration_that_becomes_a_list(place: Place) -> None:
     models(place)
     _before_files_are_copied(place, lambda: write(place.folder / "a" / "config.json", "[]"))

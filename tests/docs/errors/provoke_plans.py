@@ -23,7 +23,10 @@ def models_of_two_sizes_within_a_recipe(place: Place) -> None:
     planned(models={"pair": {"method": "linear", "models": ["a", "b"]}, "a": "a"})
 
 
-@provokes("{number} not in every model: …")
+@provokes(
+    "{number} not in every model: '{label}' has no {tensors}. Give a rule for them: copy from a model that has "
+    "them, or skip. …"
+)
 def model_without_a_tensor(place: Place) -> None:
     models(place, b={name: tensor for name, tensor in state(2).items() if name != WEIGHT})
     planned()
@@ -35,7 +38,10 @@ def whole_numbers_in_one_model(place: Place) -> None:
     planned()
 
 
-@provokes("{tensor}: a rule treats it as {parts} tensors along its first axis, but its shape is {shape}; …")
+@provokes(
+    "{tensor}: a rule treats it as {parts} tensors along its first axis, but its shape is {shape}; 'parts' must "
+    "divide the first number."
+)
 def tensor_that_cannot_be_cut_into_parts(place: Place) -> None:
     models(place)
     planned(tensors=[{"match": "*.mlp.weight", "parts": 2}])
@@ -47,13 +53,18 @@ def rules_that_skip_everything(place: Place) -> None:
     planned(tensors=[{"match": "*", "skip": True}])
 
 
-@provokes("method '{method}' works on task vectors: what each model differs from a common base by; …")
+@provokes(
+    "method '{method}' works on task vectors: what each model differs from a common base by; give the recipe a 'base'."
+)
 def ties_without_a_base(place: Place) -> None:
     models(place)
     planned("ties")
 
 
-@provokes("method '{method}': the weights {weights} add up to zero and cannot be normalised; …")
+@provokes(
+    "method '{method}': the weights {weights} add up to zero and cannot be normalised; set normalize: false, or "
+    "change them."
+)
 def weights_that_add_up_to_zero(place: Place) -> None:
     models(place)
     planned(parameters={"weight": [1, -1]})
@@ -65,7 +76,10 @@ def breadcrumbs_of_more_than_all(place: Place) -> None:
     planned("breadcrumbs", base="base", parameters={"density": 0.9, "outliers": 0.2})
 
 
-@provokes("{model}: {tensor}: this is an adapter, not a model: …")
+@provokes(
+    "{model}: {tensor}: this is an adapter, not a model: its factors only have a meaning together; averaged one "
+    "by one they give noise. …"
+)
 def adapter_taken_for_a_model(place: Place) -> None:
     models(place, b=state(2, **{"model.layers.0.attention.lora_A.weight": torch.ones(2, 5)}))
     planned()
@@ -85,7 +99,10 @@ def model_whose_configuration_is_of_a_quantised_one(place: Place) -> None:
     planned()
 
 
-@provokes("{tensor}: this tensor needs {number} MB of memory in all, with one worker and the smallest blocks…")
+@provokes(
+    "{tensor}: this tensor needs {number} MB of memory in all, with one worker and the smallest {blocks}; the "
+    "limit is {limit} MB. Allow {number} MB or more."
+)
 def memory_that_does_not_suffice(place: Place) -> None:
     models(place)
     merge(limits=cuvee.Limits(memory=1_000_000))

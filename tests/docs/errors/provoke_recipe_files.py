@@ -100,7 +100,7 @@ def several_recipes_that_are_none(place: Place) -> None:
     planned(place, "cuvee: 1\nrecipes:\n")
 
 
-@provokes("{file}:{line}: '{name}' is not a name for a recipe: …")
+@provokes("{file}:{line}: '{name}' is not a name for a recipe: use letters, digits, '_', '-' and '.', and not 'base'.")
 def recipe_with_a_blank_in_its_name(place: Place) -> None:
     of_several(place, "  my recipe: {method: linear, models: [a, b]}\n")
 
@@ -110,7 +110,7 @@ def recipes_in_a_circle(place: Place) -> None:
     of_several(place, "  one: {method: linear, models: [two, a]}\n  two: {method: linear, models: [one, b]}\n")
 
 
-@provokes("{file}:{line}: recipe '{name}': …")
+@provokes("{file}:{line}: recipe '{name}': {message}")
 def one_of_several_recipes_is_wrong(place: Place) -> None:
     of_several(place, "  one: {method: linear, models: [a, b]}\n  two: {method: linnear, models: [one, b]}\n")
 
@@ -127,7 +127,8 @@ def recipes_that_each_use_the_one_before(place: Place) -> None:
 
 
 @provokes(
-    "{file}:{line}: recipe '{name}': written out wherever they are used, {number} recipes stand within this one; …"
+    "{file}:{line}: recipe '{name}': written out wherever they are used, {number} recipes stand within this one; "
+    "at most {most} can. …"
 )
 def recipes_that_each_use_the_one_before_twice(place: Place) -> None:
     chained(place, 12, 2)

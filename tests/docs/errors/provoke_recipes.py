@@ -23,7 +23,10 @@ def recipe_without_version(_: Place) -> None:
     cuvee.plan({"method": "linear", "models": ["a", "b"]})
 
 
-@provokes("this looks like a mergekit configuration, which cuvee does not read yet; …")
+@provokes(
+    "this looks like a mergekit configuration, which cuvee does not read yet; a recipe of its own begins with "
+    "'cuvee: 1' and 'method: NAME'."
+)
 def recipe_of_mergekit(_: Place) -> None:
     cuvee.plan({"merge_method": "ties", "models": [{"model": "a"}, {"model": "b"}], "dtype": "bfloat16"})
 
@@ -78,7 +81,10 @@ def models_is_empty(_: Place) -> None:
     recipe(models=[])
 
 
-@provokes("'{label}' is not a label for a model: …")
+@provokes(
+    "'{label}' is not a label for a model: use letters, digits, '_', '-' and '.'; 'base' and 'over_depth' have "
+    "another meaning."
+)
 def label_with_a_blank(_: Place) -> None:
     recipe(models={"my model": "a", "b": "b"})
 
@@ -118,12 +124,15 @@ def value_for_one_model_only(_: Place) -> None:
     given(weight={"a": 1})
 
 
-@provokes("'{parameter}' has {count} values for {number} models ({labels}); …")
+@provokes(
+    "'{parameter}' has {count} values for {number} models ({labels}); give one for each, or one value for all. "
+    "Values over depth are written {over_depth: [...]}."
+)
 def three_values_for_two_models(_: Place) -> None:
     given(weight=[1, 2, 3])
 
 
-@provokes("'{parameter}' is a mapping; expected …")
+@provokes("'{parameter}' is a mapping; expected {over_depth: [first, ..., last]}: it is not a per-model parameter.")
 def switch_is_a_mapping(_: Place) -> None:
     given(scale={"a": 1, "b": 2})
 

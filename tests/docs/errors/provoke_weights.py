@@ -43,7 +43,10 @@ def pointer_instead_of_weights(_: Place) -> None:
     cuvee.open_source("model.safetensors")
 
 
-@provokes("{file}: the header claims {size} bytes, but only {size} follow. The file is truncated or not safetensors: …")
+@provokes(
+    "{file}: the header claims {size} bytes, but only {size} follow. The file is truncated or not safetensors: "
+    "download it again."
+)
 def header_cut_short(_: Place) -> None:
     _header({}, length=1 << 40)
 
@@ -55,7 +58,7 @@ def header_that_is_huge(_: Place) -> None:
     cuvee.open_source("bad.safetensors")
 
 
-@provokes("{file}: the header begins with {bytes}; expected …")
+@provokes("{file}: the header begins with {bytes}; expected '{'. …")
 def archive_named_safetensors(_: Place) -> None:
     _header(b"PK\3\4 and so on")
 
@@ -75,34 +78,47 @@ def bytes_left_over(_: Place) -> None:
     _header({"w": _tensor()}, bytes(11))
 
 
-@provokes("{file}: tensor {tensor}: ends at byte {byte} of the data, but the file holds only {size}; the file is …")
+@provokes(
+    "{file}: tensor {tensor}: ends at byte {byte} of the data, but the file holds only {size}; the file is "
+    "truncated. The file is damaged or was not written as safetensors: download or write it again."
+)
 def data_cut_short(_: Place) -> None:
     _header({"w": _tensor()}, bytes(5))
 
 
-@provokes("{file}: tensor {tensor}: unknown dtype {dtype}; expected one of {dtypes}…")
+@provokes("{file}: tensor {tensor}: unknown dtype {dtype}; expected one of {dtypes}. …")
 def dtype_in_small_letters(_: Place) -> None:
     _header({"w": _tensor("bf16")}, bytes(8))
 
 
-@provokes("{file}: tensor {tensor}: takes {count} bytes, but shape {shape} of {dtype} needs {count}. …")
+@provokes(
+    "{file}: tensor {tensor}: takes {count} bytes, but shape {shape} of {dtype} needs {count}. The file is "
+    "damaged or was not written as safetensors: download or write it again."
+)
 def shape_of_another_size(_: Place) -> None:
     _header({"w": _tensor(shape=(3,))}, bytes(8))
 
 
-@provokes("{file}: tensor {tensor}: begins at byte {byte}, inside {tensor}, which ends at {byte}; they overlap. …")
+@provokes(
+    "{file}: tensor {tensor}: begins at byte {byte}, inside {tensor}, which ends at {byte}; they overlap. The "
+    "file is damaged or was not written as safetensors: download or write it again."
+)
 def tensors_that_overlap(_: Place) -> None:
     _header({"w": _tensor(), "v": _tensor(offsets=(4, 12))}, bytes(12))
 
 
 @provokes(
-    "{file}: tensor {tensor}: begins at byte {byte}, but the tensor before ends at {byte}; the bytes between are no …"
+    "{file}: tensor {tensor}: begins at byte {byte}, but the tensor before ends at {byte}; the bytes between are "
+    "no one's. The file is damaged or was not written as safetensors: download or write it again."
 )
 def hole_between_tensors(_: Place) -> None:
     _header({"w": _tensor(), "v": _tensor(offsets=(12, 20))}, bytes(20))
 
 
-SPOILT = "{file}: tensor {tensor}: {cause}. The file is damaged or …"
+SPOILT = (
+    "{file}: tensor {tensor}: {cause}. The file is damaged or was not written as safetensors: download or write "
+    "it again."
+)
 
 
 def _spoilt(name: str, fields: object) -> None:
@@ -147,24 +163,34 @@ class Calls:
         return self.function, self.arguments
 
 
-@provokes("{file}: torch {version} cannot read pickled weights safely, a file could make it run code; …")
+@provokes(
+    "{file}: torch {version} cannot read pickled weights safely, a file could make it run code; 2.10 or later can. …"
+)
 def torch_that_is_old(place: Place) -> None:
     place.patch.setattr(torch, "__version__", "2.5.1+cpu")
     _saved({"w": torch.ones(2)})
 
 
-@provokes("{file} is refused: beside tensors it asks for {names}; cuvee takes tensors from pickles and never runs …")
+@provokes(
+    "{file} is refused: beside tensors it asks for {names}; cuvee takes tensors from pickles and never runs code "
+    "that they name. …"
+)
 def pickle_that_runs_a_command(_: Place) -> None:
     _saved({"w": torch.ones(2), "x": Calls(os.system, "touch ran")})
 
 
-@provokes("{file} cannot be read as pickled weights…")
+@provokes(
+    "{file} cannot be read as pickled weights{reason}: it is damaged, or holds something other than tensors; "
+    "cuvee takes tensors from pickles and never runs code that they name. …"
+)
 def pickle_that_is_damaged(_: Place) -> None:
     torch.save({"w": torch.ones(2)}, "model.bin")
     _rewritten(lambda name, data: (name.replace("data/0", "data/1"), data, zipfile.ZIP_STORED))
 
 
-@provokes("{file} does not hold pickled weights, or is damaged: {reason}. Download it again, or save it anew with …")
+@provokes(
+    "{file} does not hold pickled weights, or is damaged: {reason}. Download it again, or save it anew with torch.save."
+)
 def web_page_named_as_weights(_: Place) -> None:
     Path("model.bin").write_text("<!DOCTYPE html><title>Sign in</title>")
     cuvee.open_source("model.bin")
@@ -180,22 +206,34 @@ def pickle_of_settings(_: Place) -> None:
     _saved({"epoch": 3, "best": {"loss": 0.1}})
 
 
-@provokes("{file} holds {number} state dicts ({names}), and nothing says which is meant. Save one alone: …")
+@provokes(
+    "{file} holds {number} state dicts ({names}), and nothing says which is meant. Save one alone: "
+    "safetensors.torch.save_file(torch.load(file, weights_only=True)[key], new)."
+)
 def pickle_of_two_state_dicts(_: Place) -> None:
     _saved({"model": {"w": torch.ones(2)}, "ema": {"w": torch.ones(2)}})
 
 
-@provokes("{place} has entries that are no tensors: {names} ({types}). Nothing is left out in silence: save the …")
+@provokes(
+    "{place} has entries that are no tensors: {names} ({types}). Nothing is left out in silence: save the "
+    "tensors alone."
+)
 def pickle_with_a_step_between_tensors(_: Place) -> None:
     _saved({"w": torch.ones(2), "step": 1000})
 
 
-@provokes("{file}: tensor {tensor} says it has {size} bytes, but {size} are stored for it. Save it anew (contiguous, …")
+@provokes(
+    "{file}: tensor {tensor} says it has {size} bytes, but {size} are stored for it. Save it anew (contiguous, "
+    "without expand)."
+)
 def pickle_with_an_expanded_tensor(_: Place) -> None:
     _saved({"w": torch.ones(1).expand(1000)})
 
 
-@provokes("{file} has {size} bytes in the format before PyTorch 1.6, which has to be held in memory whole; at most …")
+@provokes(
+    "{file} has {size} bytes in the format before PyTorch 1.6, which has to be held in memory whole; at most "
+    "{most} are read. …"
+)
 def old_pickle_that_is_large(_: Place) -> None:
     torch.save({"w": torch.ones(2)}, "model.bin", **OLD)
     os.truncate("model.bin", 3_000_000_000)  # sparse

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cuvee import errors
-from docs.errors.pages import ENTRANCE, PAGES, Entry, entries, entry_of
+from docs.errors.pages import ENTRANCE, GOES_ON, PAGES, Entry, entries, entry_of
 from docs.errors.scenarios import EXCUSED, SCENARIOS, Scenario, outcome
 from docs.errors.sites import Site, sites
 
@@ -25,6 +25,13 @@ def test_every_entry_has_a_scenario_and_a_text(entry: Entry) -> None:
     assert entry.kind in {*errors.__all__, *OWN_KINDS}
     assert len(entry.text.split()) >= 12
     assert entry.text.endswith((".", "```"))
+
+
+@pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.heading)
+def test_no_heading_ends_within_a_sentence(entry: Entry) -> None:
+    """Who looks for the words of a message finds the whole sentence; only further ones may be left out."""
+    assert not entry.heading.endswith(GOES_ON) or entry.heading.removesuffix(GOES_ON).rstrip().endswith((".", "?"))
+    assert len(entry.heading) <= 210
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
