@@ -62,6 +62,7 @@ def test_name_that_is_neither_a_path_nor_in_the_cache_of_the_hub_is_an_error(tmp
         ("modls/deep/a", "'modls/deep/a' is not a local folder or file. There is no 'modls'. Did you mean 'models'?"),
         ("a", "'a' is not a local folder or file. Did you mean 'aa'?"),
         ("models/b", "'models/b' is not a local folder or file."),
+        ("./file/model", "'./file/model' is not a local folder or file. 'file' is a file."),
     ],
 )
 def test_misspelt_path_is_told_before_the_hub_is(
@@ -70,6 +71,7 @@ def test_misspelt_path_is_told_before_the_hub_is(
     monkeypatch.chdir(tmp_path)
     for name in ("models/expert-math", "models/a", "aa"):
         (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "file").touch()
     with pytest.raises(SourceError) as caught:
         open_source(reference)
     is_name = not reference.startswith(".") and reference.count("/") == 1

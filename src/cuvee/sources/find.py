@@ -39,7 +39,9 @@ def _nothing(called: str, path: Path) -> str:
     """Say that there is no such path, and what is there that is called nearly the same."""
     if path.is_symlink():
         return f"'{called}' is a link to '{path.readlink()}', which is not there. Download it again."
-    missing = next(each for each in (path, *path.parents) if each.parent.is_dir() or each == each.parent)
+    missing = next(each for each in (path, *path.parents) if each.parent.exists() or each == each.parent)
+    if missing.parent.is_file():
+        return f"'{called}' is not a local folder or file. '{missing.parent}' is a file."
     siblings: list[str] = []
     with suppress(OSError):  # not for this user
         siblings = [entry.name for entry in missing.parent.iterdir()]
