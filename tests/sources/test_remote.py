@@ -7,6 +7,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import fsspec
 import pytest
@@ -300,6 +301,21 @@ def test_server_that_tells_no_size_is_refused(
     monkeypatch.setattr(Store, "info", lambda self, path, **options: {**info(self, path, **options), "size": None})
     with pytest.raises(SourceError, match=r"a/model.safetensors: its server does not tell its size. Download it"):
         opened("store://a/model.safetensors")
+
+
+def test_small_file_that_turns_out_larger_than_its_server_said_is_not_parsed(
+    store: type[Store], opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put("store://a", {**model(), "config.json": b'{"text": "' + b"x" * (33 << 20) + b'"}'})
+    listed = Store.ls
+
+    def ls(self: Store, path: str, detail: bool = True, **options: Any) -> Any:
+        found = listed(self, path, detail=detail, **options)
+        return [{**each, "size": 2} if each["name"].endswith("config.json") else each for each in found]
+
+    monkeypatch.setattr(Store, "ls", ls)
+    with pytest.raises(FormatError, match=r"a/config.json has 34,\d+,\d+ bytes; a JSON file of at most 32,000,000"):
+        opened("store://a")
 
 
 def test_store_that_cannot_be_reached_is_an_error(
