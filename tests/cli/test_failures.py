@@ -1,6 +1,8 @@
 """How the command line fails: one readable paragraph on standard error, the right exit code, nothing left behind."""
 
+import errno
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -18,6 +20,13 @@ FAILURES = [
     (("merge", "wrong.yaml", "--out", "out"), 2, "wrong.yaml:2: method 'linnear' is not known. Did you mean 'linear'?"),
     (("plan", "wrong.yaml"), 2, "wrong.yaml:2: method 'linnear' is not known."),
     (("plan", "nothing.yaml"), 2, "nothing.yaml: the recipe cannot be read: No such file or directory."),
+    (
+        ("plan", "tab.yaml"),
+        2,
+        "tab.yaml: not a recipe: line 4: there is a tab where a value or a key should begin. Indent",
+    ),
+    (("merge", "empty.yaml", "--out", "out"), 2, "empty.yaml: a recipe must be a mapping (key: value), not nothing."),
+    (("plan", ""), 2, ".: the recipe cannot be read: Is a directory."),
     (("plan", "a"), 2, "a: the recipe cannot be read: Is a directory."),
     (("plan", "a/model.safetensors"), 2, "a/model.safetensors: not a recipe: "),
     (("plan", "no_base.yaml"), 2, "no_base.yaml:1: method 'ties' works on task vectors"),
@@ -55,6 +64,8 @@ MISUSES = [
 def recipes(models: Path) -> Path:
     """Recipes that fail, beside one that does not."""
     (models / "wrong.yaml").write_text(RECIPE.replace("linear", "linnear"))
+    (models / "empty.yaml").touch()
+    (models / "tab.yaml").write_text("cuvee: 1\nmethod: linear\nmodels:\n\t- a\n")
     (models / "zero.yaml").write_text(RECIPE + "parameters: {weight: [1, -1]}\n")
     (models / "no_model.yaml").write_text(RECIPE.replace("b]", "c]"))
     (models / "no_base.yaml").write_text(RECIPE.replace("linear", "ties"))
@@ -202,3 +213,20 @@ def wait_for(happens: Any) -> None:
     while not happens():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+@pytest.mark.parametrize("verb", [("plan",), ("merge", "--out", "out")], ids=["plan", "merge"])
+def test_recipe_of_somebody_else_is_told_like_any_that_cannot_be_read(
+    cuvee: Any, recipes: Path, monkeypatch: pytest.MonkeyPatch, verb: tuple[str, ...]
+) -> None:
+    real = Path.open
+
+    def refuse(path: Path, *arguments: Any, **options: Any) -> Any:
+        if path.name == "recipe.yaml":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(os, "access", lambda path, *_, **__: Path(path).name != "recipe.yaml")
+    answer = cuvee(*verb, "recipe.yaml")
+    assert (answer.code, answer.err) == (2, "cuvee: recipe.yaml: the recipe cannot be read: Permission denied.\n")

@@ -194,6 +194,11 @@ WHOLE = [
     ("cuvee: 1\n---\nmethod: linear", None, "not a recipe: line 2: but found another document"),
     ("cuvee: 1\nmethod: linear: x", None, "not a recipe: line 2: mapping values are not allowed here"),
     ("cuvee: 1\n\tmethod: linear", None, "not a recipe: line 2:"),
+    (
+        "cuvee: 1\nmodels:\n\t- a",
+        None,
+        "not a recipe: line 3: there is a tab where a value or a key should begin. Indent with",
+    ),
     ("cuvee: 1\nmethod: *m", None, "not a recipe: line 2: found undefined alias 'm'"),
     ("cuvee: !!python/name:os.system x", 1, "'x' cannot be read as python/name:os.system"),
     ("<<: {cuvee: 1}", 1, "'<<' cannot be read as merge; put text in quotes"),

@@ -26,7 +26,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe, a YAML file.")]
+# Whether it can be read is found out by reading it: then the message is the same as of any other file.
+RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe, a YAML file.", readable=False)]
 Model = Annotated[
     str, typer.Argument(help="A folder, a file, org/name on the hub, an address, or BASE+ADAPTER; not a recipe.")
 ]

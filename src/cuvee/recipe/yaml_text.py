@@ -176,6 +176,8 @@ def _first_line(error: Exception) -> str:
     mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
     if mark is None or problem is None:
         return textwrap.shorten(str(error).partition("\n")[0], LONGEST) if str(error) else type(error).__name__
+    if r"'\t'" in problem:
+        problem = "there is a tab where a value or a key should begin. Indent with spaces"
     return f"line {mark.line + 1}: {textwrap.shorten(problem, LONGEST)}"
 
 
