@@ -104,7 +104,10 @@ def verification_of_several_merges(place: Place) -> None:
     place.command("verify", "merges")
 
 
-DAMAGED = "{file} is not the record of a merge, or is damaged: {what}. Copy it again from where the merge was made, …"
+DAMAGED = (
+    "{file} is not the record of a merge, or is damaged: {what}. Copy it again from where the merge was made, or merge "
+    "again."
+)
 
 
 @provokes(DAMAGED)

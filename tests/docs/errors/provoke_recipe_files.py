@@ -77,10 +77,7 @@ def key_is_given_twice(place: Place) -> None:
     planned(place, f"{TOP}models: [c, d]\n")
 
 
-@provokes(
-    "these are several recipes, and one is expected here. The path of their file is what cuvee.merge and cuvee.plan "
-    "take …"
-)
+@provokes("these are several recipes, and one is expected here. …")
 def several_recipes_where_one_is_expected(_: Place) -> None:
     cuvee.Recipe.of({"cuvee": 1, "recipes": {"a": {"method": "linear", "models": ["x"]}}})
 
