@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cuvee.errors import CuveeError
-from cuvee.execute import verify
 from cuvee.execute.provenance import SIDECAR
+from cuvee.execute.record import read_record
 from cuvee.recipe.licence import licence_of
 from cuvee.recipe.recipe import Recipe
 from cuvee.recipe.several import recipes_of
@@ -160,7 +160,7 @@ def card(data: bytes, folder: Path) -> None:
 def record(data: bytes, folder: Path) -> None:
     """The record beside a merge; what it names is not opened."""
     (folder / SIDECAR).write_bytes(data)
-    verify._record(folder)
+    read_record(folder)
 
 
 @target()
