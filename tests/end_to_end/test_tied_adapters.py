@@ -61,10 +61,27 @@ def test_what_is_extracted_of_a_tied_model_has_its_logits(family: str, tmp_path:
             )
 
 
-@pytest.mark.parametrize(("family", "module"), [("llama", "embed_tokens"), ("gpt2", "wte")], ids=["llama", "gpt2"])
-def test_an_embedding_alone_is_refused_where_the_head_is_tied_to_it(family: str, module: str, tmp_path: Path) -> None:
-    make(tmp_path, MAKERS[family], LoraConfig(target_modules="all-linear", modules_to_save=[module]))
-    with pytest.raises(UnsupportedError, match=r"holds an embedding of its own, .* peft leaves the head as it was"):
+@pytest.mark.parametrize("modules", [["EMBEDDING"], ["lm_head"], ["EMBEDDING", "lm_head"]], ids=" and ".join)
+@pytest.mark.parametrize(("family", "embedding"), [("llama", "embed_tokens"), ("gpt2", "wte")], ids=["llama", "gpt2"])
+def test_embedding_and_head_that_were_one_are_two(
+    family: str, embedding: str, modules: list[str], tmp_path: Path
+) -> None:
+    modules = [module.replace("EMBEDDING", embedding) for module in modules]
+    with warnings.catch_warnings(action="ignore"):
+        make(tmp_path, MAKERS[family], LoraConfig(target_modules="all-linear", modules_to_save=modules))
+        expected = peft.PeftModel.from_pretrained(loaded(tmp_path / "base", family), tmp_path / "adapter")
+        recipe = {"cuvee": 1, "method": "linear", "models": [f"{tmp_path}/base+{tmp_path}/adapter"]}
+        cuvee.merge(recipe, tmp_path / "out")
+        found = loaded(tmp_path / "out", family)
+        assert found.config.tie_word_embeddings is False
+        torch.testing.assert_close(logits(found, family), logits(expected, family), rtol=1e-4, atol=1e-4)
+    assert {finding.state for finding in cuvee.verify(tmp_path / "out", replay=True)} == {"same"}
+
+
+@pytest.mark.parametrize(("modules", "what"), [(["shared"], "an embedding"), (["lm_head"], "a head")], ids=str)
+def test_what_several_parts_use_is_not_taken_apart(modules: list[str], what: str, tmp_path: Path) -> None:
+    make(tmp_path, MODELS["t5"], LoraConfig(target_modules=["q"], modules_to_save=modules))
+    with pytest.raises(UnsupportedError, match=f"holds {what} of its own, .* which other parts of it use, too"):
         cuvee.open_source(f"{tmp_path}/base+{tmp_path}/adapter")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cuvee.errors import SourceError, UnsupportedError
 from cuvee.sources.adapter.adapted import Adapted
 from cuvee.sources.adapter.folder import AdapterFolder
-from cuvee.sources.adapter.tying import refuse_embedding_alone
+from cuvee.sources.adapter.tying import parted
 from cuvee.sources.checkpoint import Checkpoint
 from cuvee.sources.find import find_storage
 from cuvee.sources.folder import ADAPTER, SUFFIX
@@ -168,9 +168,13 @@ def _adapted(source: Source, adapters: Sequence[Place], name: str) -> Source:
         try:
             refuse_pipeline(source, name, adapter.called)
             name = f"{name}+{adapter.called}"
-            base = source
-            source = Adapted(base, open_adapter(adapter, name), name)
-            refuse_embedding_alone(base, source.folder)
+            folder = open_adapter(adapter, name)
+            try:
+                source = parted(source, folder)
+            except BaseException:
+                folder.close()
+                raise
+            source = Adapted(source, folder, name)
         except BaseException:
             source.close()
             raise

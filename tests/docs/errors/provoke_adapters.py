@@ -218,16 +218,18 @@ def factors_of_a_head_that_is_tied(_: Place) -> None:
     _open({f"{ROOT}lm_head.lora_A.weight": (2, 4), f"{ROOT}lm_head.lora_B.weight": (6, 2)})
 
 
-@provokes("{file} holds a head of its own, {tensor}, and {base} ties its head to its embedding. …")
+APART = (
+    "{file} holds {what} of its own, {tensor}, and {base} ties its head to its embedding, which other parts of it use, "
+)
+
+
+@provokes(APART + "too. …")
 def head_of_its_own(_: Place) -> None:
     _base(tie_word_embeddings=True)
     _open({f"{ROOT}lm_head.weight": (6, 4)}, modules_to_save=["lm_head"])
 
 
-@provokes(
-    "{file} holds an embedding of its own, {tensor}, and {base} ties its head to its embedding; peft leaves the "
-    "head as it was. …"
-)
+@provokes(APART + "too. …")
 def embedding_of_its_own(_: Place) -> None:
     _base(tie_word_embeddings=True)
     _open({f"{E}weight": (6, 4)}, modules_to_save=["embed_tokens"])

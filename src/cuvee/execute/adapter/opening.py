@@ -15,6 +15,7 @@ from cuvee.errors import MissingLibraryError, PlanError, RecipeError, SourceErro
 from cuvee.recipe.recipe import Recipe
 from cuvee.sources.adapter.adapted import Adapted
 from cuvee.sources.adapter.folder import AdapterFolder, Factors
+from cuvee.sources.adapter.tying import parted
 from cuvee.sources.open import open_adapter, open_places, refuse_pipeline
 from cuvee.sources.reference import Place, places_of
 from cuvee.sources.strict_json import shown
@@ -168,7 +169,7 @@ def _open(label: str, base: Source | None, adapter: Place, recipe: Recipe, stack
         folder = open_adapter(adapter, reference)
         stack.callback(folder.close)
         _refuse_others(folder)
-        adapted = None if base is None else Adapted(base, folder, reference)
+        adapted = None if base is None else Adapted(parted(base, folder), folder, reference)
     except (MissingLibraryError, SourceError) as error:
         raise type(error)(f"model '{label}': {error}") from error
     return Opened(label=label, reference=reference, folder=folder, adapted=adapted, digests=Digests(folder.header))

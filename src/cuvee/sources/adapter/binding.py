@@ -174,16 +174,11 @@ class Bound:
         self.added[name] = stored
 
     def _keep_tied(self, name: str, stored: str) -> None:
-        """Verify that a head that the base ties to its embedding equals the embedding that the adapter holds."""
+        """Keep a head that the base ties to its embedding one with an equal embedding that the adapter holds."""
         embedding = embedding_equal_to(self.folder, stored)
         found = self._matcher.find(embedding) if embedding is not None else None
-        if found is None:
-            raise UnsupportedError(
-                f"{self.folder.file} holds a head of its own, {shown(name)}, and {self.base.reference} ties its "
-                "head to its embedding. Set tie_word_embeddings to false, then merge it with peft and name the merged "
-                "folder."
-            )
-        self.shared.append((found, name))
+        if found is not None:
+            self.shared.append((found, name))
 
     def _same_shape(self, stored: str, found: str) -> None:
         """Refuse a whole tensor of another shape: a vocabulary that was enlarged, mostly."""
