@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from cuvee.spec import DTYPES
 from cuvee.tensors import ranks
-from cuvee.tensors.algebra import gram_matrix, weighted_sum
+from cuvee.tensors.algebra import gram_matrix, gram_of_columns, weighted_sum
+from cuvee.tensors.clip import Clipped
 from cuvee.tensors.convert import from_bytes, to_bytes
 from cuvee.tensors.kernels import machine_code, program
+from cuvee.tensors.norms import Scaled, l1_norms
 from cuvee.tensors.operands import Block, Operand, Result, TaskVector
 from cuvee.tensors.passes import Position, advance
 from cuvee.tensors.random import Dropped, Key
@@ -93,6 +95,44 @@ def test_rows_have_weights_and_products_of_their_own() -> None:
 
 
 @pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("size", [1, 1024, 3000])
+@pytest.mark.parametrize("limit", [0.0, 0.3, 1e30])
+def test_clipped_operands_are_those_of_torch(size: int, dtype: str, limit: float) -> None:
+    for rows, deltas in ((1, True), (3, False)):
+        operands, base = operands_of(2, rows * size, dtype, size, deltas=deltas, rows=rows)
+        clipped = [Clipped(operand, limit) for operand in operands]
+        check_stored(weighted_sum(clipped, [1.0, 0.7]), base, dtype)
+        exact = np.stack([x.tensor.double().numpy().clip(-np.float32(limit), np.float32(limit)) for x in operands])
+        np.testing.assert_allclose(gram_matrix(clipped), np.einsum("ire,jre->rij", exact, exact), rtol=1e-12)
+
+
+def test_operands_are_clipped_after_they_are_trimmed() -> None:
+    operands, base = operands_of(2, 3000, "BF16", 1, deltas=True, step=0.25)
+    check_stored(weighted_sum([Clipped(x, 0.6) for x in trimmed(operands, 0.4, 3000, [3, 0])], [1, 1]), base, "BF16")
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("deltas", [False, True])
+@pytest.mark.parametrize(("rows", "width"), [(1, 1), (1, 7), (40, 1), (3, 1024), (5, 1300), (2, 5000)])
+def test_columns_have_weights_and_products_of_their_own(rows: int, width: int, dtype: str, deltas: bool) -> None:
+    for count in (1, 2, 5):
+        operands, base = operands_of(count, rows * width, dtype, width + count, deltas=deltas, rows=rows)
+        weights = np.linspace(-0.7, 1.3, count * width).reshape(count, width)
+        check_stored(weighted_sum(operands, weights, by_column=True), base, dtype)
+        gram = gram_of_columns(operands)
+        exact = np.stack([operand.tensor.double().numpy() for operand in operands])
+        np.testing.assert_allclose(gram, np.einsum("ire,jre->eij", exact, exact), rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(gram, in_torch(lambda made=operands: gram_of_columns(made)), rtol=1e-12, atol=1e-12)  # type: ignore[misc]
+
+
+def test_columns_of_trimmed_operands_are_those_of_torch() -> None:
+    operands, base = operands_of(3, 4 * 1300, "BF16", 1, deltas=True, rows=4, step=0.25)
+    cut: list[Operand] = list(advance(trim, [], True, operands, [0.3] * 3, Position(size=1300)))  # type: ignore[arg-type]
+    check_stored(weighted_sum(cut, np.linspace(-1, 1, 3 * 1300).reshape(3, 1300), by_column=True), base, "BF16")
+    np.testing.assert_allclose(gram_of_columns(cut), in_torch(lambda: gram_of_columns(cut)), rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("size", SIZES)
 def test_inner_products_are_those_of_float64(size: int, dtype: str) -> None:
     operands, _ = operands_of(4, size, dtype, size, deltas=False)
@@ -123,7 +163,7 @@ def trimmed(operands: Sequence[Operand], share: float, size: int, before: Sequen
 
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("how", ["mean", "sum", "max"])
+@pytest.mark.parametrize("how", ["mean", "sum", "max", "signed_mean"])
 def test_disjoint_merges_are_those_of_torch(size: int, dtype: str, how: ranks.Any) -> None:
     for undecided in (None, -1, 0, 1):
         operands, base = operands_of(4, size, dtype, size, deltas=True, step=0.25)
@@ -218,3 +258,18 @@ def test_what_is_not_of_one_size_is_left_to_torch() -> None:
     assert not weighted_sum([short], [1.0]).store(None, DTYPES["F32"], out)
     assert not weighted_sum([long], [1.0]).store(short, DTYPES["F32"], out)
     assert not out.any()
+
+
+@pytest.mark.parametrize(("rows", "width"), [(1, 1), (1, 5000), (40, 65), (3, 1024)])
+def test_l1_norms_and_factors_are_those_of_torch(rows: int, width: int) -> None:
+    operands, base = operands_of(3, rows * width, "BF16", 4, deltas=True, rows=rows)
+    cut = Cut(np.full(rows, 0x3F000000), np.zeros(rows, np.int64), np.zeros(rows, np.int64))
+    kept = [*operands[:2], Trimmed(operands[2], cut)]
+    exact = np.stack([x.tensor.double().abs().sum(1).numpy() for x in kept])
+    np.testing.assert_allclose(l1_norms(kept), exact, rtol=1e-14)
+    np.testing.assert_allclose(in_torch(lambda: l1_norms(kept)), exact, rtol=1e-14)
+    scaled = [Scaled(x, np.linspace(0.3, 1.7, rows)) for x in kept]
+    again = [Trimmed(scaled[0], cut), Dropped(scaled[1], 0.5, 2.0, Key.of(7, "m", ["w"]), 0), scaled[2]]
+    for merged in (scaled, again):
+        check_stored(weighted_sum(merged, [0.4, -0.6, 1.0]), base, "BF16")
+        check_stored(disjoint_merge(merged, [1.0, -0.5, 2.0], 1, how="mean", scale=1.0), base, "BF16")

@@ -123,11 +123,11 @@ def test_each_row_elects_and_merges_by_itself(rows: int, width: int, zero_sign: 
 
 
 @each_shape
-@pytest.mark.parametrize("exact", [True, False])
-def test_each_row_is_trimmed_by_itself(rows: int, width: int, exact: bool) -> None:
+@pytest.mark.parametrize("rule", ["paper", "reference", "mergekit"])
+def test_each_row_is_trimmed_by_itself(rows: int, width: int, rule: Any) -> None:
     def merge(operands: Sequence[Operand], _: object) -> Result:
         position = Position(size=width)
-        trimmed: Any = advance(trim, [], True, operands, [0.3, 1.0, 0.55], position, exact=exact)
+        trimmed: Any = advance(trim, [], True, operands, [0.3, 1.0, 0.55], position, rule=rule)
         return disjoint_merge(trimmed, WEIGHTS, 1, how="mean", scale=1.0)
 
     check_rows(Rows(rows, width), merge)

@@ -17,7 +17,7 @@ from cuvee.tensors.signs import disjoint_merge, sign_vote
 from tensors.test_kernels import TYPES, block, check_stored, in_torch, operands_of, vectors
 
 ROWS, WIDTH = 2, 100
-HOW = ["mean", "sum", "max"]
+HOW = ["mean", "sum", "max", "signed_mean"]
 FLOAT = DTYPES["F32"]
 
 each_how = pytest.mark.parametrize("how", HOW)
@@ -86,6 +86,12 @@ def test_a_sum_refuses_weights_that_are_not_one_per_operand(weights: Any, untouc
 def test_a_sum_refuses_weights_that_are_not_one_per_row(weights: Any, untouched: None) -> None:
     with pytest.raises(ValueError, match="shape"):
         weighted_sum(three(), weights).store(None, FLOAT, room())
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 1), (3, ROWS), (3, WIDTH + 1), (2, WIDTH), (3, 1, WIDTH)])
+def test_a_sum_by_columns_refuses_weights_that_are_not_one_per_column(shape: tuple[int, ...], untouched: None) -> None:
+    with pytest.raises(ValueError, match="got an array of shape"):
+        made().store_sum_of_columns(np.ones(shape), None, DTYPES["F32"], room())
 
 
 def test_two_operands_of_two_rows_refuse_three_weights_each(untouched: None) -> None:

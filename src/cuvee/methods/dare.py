@@ -7,13 +7,16 @@ survives, 1 - p.
 Differences: the mask comes from a counter-based generator keyed by seed, model and tensor, so it does not depend on the
 order or the size of the reads. In `dare_ties` the random drop stands in for the magnitude trim, as practitioners run
 it; the authors' code drops first and then trims as well, which `trim_density` below 1 with ``rule: reference`` does.
+``rescale: l1`` gives the survivors the L1 norm of the whole task vector, as mergekit does, instead of dividing them by
+`density`; both agree in expectation, but for that ratio's own noise in small tensors.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from cuvee.methods.declare import Deltas, Density, Draws, Paper, PerModel, Scale, Scope, Weight, each, method
-from cuvee.tensors.algebra import weighted_sum
+from cuvee.methods.declare import Deltas, Density, Draws, Paper, PerModel, Rescale, Scale, Scope, Weight, each, method
+from cuvee.tensors.algebra import factors, weighted_sum
+from cuvee.tensors.norms import L1_PASSES, with_l1_of
 from cuvee.tensors.operands import Operand
 from cuvee.tensors.passes import Passes, Position
 from cuvee.tensors.random import Dropped
@@ -29,24 +32,32 @@ DARE = Paper(
 )
 
 
-def _drop(deltas: Deltas, draws: Draws, density: Sequence[float], rescale: bool) -> list[Dropped]:
-    """Thin out every task vector by its own draws."""
-    return [
-        Dropped(delta, share, 1 / share if rescale and share else 1.0, key, draws.start)
+def _drop(deltas: Deltas, draws: Draws, density: Sequence[float], rescale: Rescale) -> Passes[Sequence[Operand]]:
+    """Thin out every task vector by its own draws, and rescale what is left."""
+    dropped = [
+        Dropped(delta, share, 1 / share if rescale == "probability" and share else 1.0, key, draws.start)
         for delta, share, key in zip(deltas, density, draws.keys, strict=True)
     ]
+    if rescale != "l1":
+        return dropped
+    return (yield from with_l1_of(deltas, dropped))
 
 
-@method(paper=DARE, identity=lambda n: {"weight": [1 / n] * n, "density": 1.0})
+@method(
+    paper=DARE,
+    passes=lambda parameters: L1_PASSES * bool(parameters["rescale"] == "l1"),
+    identity=lambda n: {"weight": [1 / n] * n, "density": 1.0},
+)
 def dare_linear(
     deltas: Deltas,
     draws: Draws,
     *,
     weight: PerModel[Weight] = each(1.0),
     density: PerModel[Density] = each(0.5),
-    rescale: bool = True,
+    rescale: Rescale = "probability",
     scale: Scale = 1.0,
-) -> Operand:
+    normalize: bool = False,
+) -> Passes[Operand]:
     """Drop entries of the task vectors at random, rescale the rest, and add them to the base.
 
     Each entry of tau_t survives with probability `density` and is then divided by it, so that the expectation is
@@ -58,13 +69,16 @@ def dare_linear(
         draws: the streams of draws.
         weight: factor w_t on each task vector.
         density: probability that an entry survives, 1 - p in the paper; 1 drops nothing, 0 everything.
-        rescale: divide the survivors by `density`; without, it is the paper's drop-only ablation.
+        rescale: what the survivors are brought to: "probability" divides them by `density` (true means this), "l1"
+            gives them the L1 norm of the task vector's tensor, "none" (or false) is the paper's drop-only ablation.
         scale: factor lambda on the sum.
+        normalize: divide the sum by that of the weights, unless it is zero.
 
     Returns:
         Merged task vector, (rows, e) float32.
     """
-    return weighted_sum(_drop(deltas, draws, density, rescale), [scale * w for w in weight])
+    dropped = yield from _drop(deltas, draws, density, rescale)
+    return weighted_sum(dropped, factors(weight, scale=scale, normalize=normalize))
 
 
 def _passes(parameters: Mapping[str, Any]) -> int:
@@ -78,14 +92,15 @@ def _usual(parameters: Mapping[str, Any]) -> int:
     if parameters["trim_scope"] == "row":
         return 0
     trims = any(d < 1 for d in parameters["trim_density"])
-    return TRIM_PASSES[0] * trims + bool(parameters["zero_sign"] == "majority")
+    votes = parameters["zero_sign"] == "majority"
+    return TRIM_PASSES[0] * trims + bool(votes) + L1_PASSES * bool(parameters["rescale"] == "l1")
 
 
 @method(
     paper=DARE,
     passes=_passes,
     usual=_usual,
-    pooled=("trim_density", "rule", "zero_sign"),
+    pooled=("trim_density", "rule", "zero_sign", "rescale"),
     identity=lambda _: {"density": 1.0},
 )
 def dare_ties(
@@ -95,13 +110,13 @@ def dare_ties(
     *,
     weight: PerModel[Weight] = each(1.0),
     density: PerModel[Density] = each(0.5),
-    rescale: bool = True,
+    rescale: Rescale = "probability",
     scale: Scale = 1.0,
     trim_density: PerModel[Density] = each(1.0),
     trim_scope: Scope[Literal["model", "tensor", "row"]] = "model",
-    rule: Literal["paper", "reference"] = "paper",
+    rule: Literal["paper", "reference", "mergekit"] = "paper",
     zero_sign: Literal["majority", "positive", "zero"] = "majority",
-    merge: Literal["mean", "sum", "max"] = "mean",
+    merge: Literal["mean", "sum", "max", "signed_mean"] = "mean",
 ) -> Passes[Operand]:
     """Drop entries of the task vectors at random, rescale the rest, and merge those that agree in sign.
 
@@ -115,19 +130,22 @@ def dare_ties(
         draws: the streams of draws.
         weight: factor w_t on each task vector; the mean divides by the weights of those that agree.
         density: probability that an entry survives, 1 - p in the paper; 1 drops nothing, 0 everything.
-        rescale: divide the survivors by `density`.
+        rescale: what the survivors are brought to: "probability" divides them by `density` (true means this), "l1"
+            gives them the L1 norm of the task vector within the scope, "none" (or false) leaves them as they are.
         scale: factor lambda on the merged task vector.
         trim_density: share of entries each thinned task vector keeps by magnitude; 1 does not trim.
-        trim_scope: what that share and the vote are taken over: the whole model, each tensor, or each row of a tensor.
+        trim_scope: what that share, norms and the vote are taken over: the whole model, each tensor, or each row of a
+            tensor.
         rule: how many entries a trim keeps and what a drawn vote means; see ties.
         zero_sign: sign of entries whose sum is exactly zero; see ties.
-        merge: what is done with the entries that agree: their mean, their sum, or the one of largest magnitude.
+        merge: what is done with the entries that agree: their mean, their sum, the one of largest magnitude, or
+            "signed_mean"; see ties.
 
     Returns:
         Merged task vector, (rows, e) float32.
     """
-    dropped = _drop(deltas, draws, density, rescale)
-    trimmed = yield from trim(dropped, trim_density, position, exact=rule == "paper")
+    dropped = yield from _drop(deltas, draws, density, rescale)
+    trimmed = yield from trim(dropped, trim_density, position, rule=rule)
     return (
         yield from elect_and_merge(
             trimmed, weight, how=merge, scale=scale, zero_sign=zero_sign, draw_is_negative=rule == "reference"

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Annotated, Any, Generic, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
+from cuvee.methods.paper import Paper
 from cuvee.tensors.operands import Operand
 from cuvee.tensors.passes import Position
 from cuvee.tensors.random import Key
@@ -31,6 +32,7 @@ __all__ = [
     "Parameter",
     "PerModel",
     "Range",
+    "Rescale",
     "Scale",
     "Scope",
     "Space",
@@ -49,10 +51,21 @@ Role = Literal["value", "scope", "space"]
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Closed interval a number must lie in."""
+    """Closed interval a number must lie in.
+
+    Attributes:
+        low, high: its ends.
+        usual: where useful values lie, for searches and for readers; None means everywhere in it.
+    """
 
     low: float
     high: float
+    usual: tuple[float, float] | None = None
+
+    @property
+    def searched(self) -> tuple[float, float]:
+        """The ends of the part that is worth a search."""
+        return self.usual or (self.low, self.high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +98,17 @@ Vectors = Annotated[Sequence[Operand], _Marker("vectors")]
 PerModel = Annotated[Sequence[T], _Marker("per model")]
 """One value for each model; a user may give one for all, a list, or a mapping from labels."""
 Scope = Annotated[T, _Marker("scope")]
-"""Over what the method's passes are taken: ``"model"``, ``"tensor"`` or ``"row"`` (the last axis)."""
+"""Over what the method's passes are taken: ``"model"``, ``"tensor"``, ``"row"`` (the last axis) or ``"column"`` (the
+first axis; its operands then lie in the tensor's rows, and what it asks is something for each column)."""
 Space = Annotated[T, _Marker("space")]
 """Which vectors the method works on: ``"parameters"`` or ``"task"``."""
 
-Weight = Annotated[float, Range(-10.0, 10.0)]
+FACTORS = Range(-1e6, 1e6, usual=(-10.0, 10.0))  # what lies beyond the usual is odd, beyond the ends a slip of the hand
+Weight = Annotated[float, FACTORS]
 Density = Annotated[float, Range(0.0, 1.0)]
-Scale = Annotated[float, Range(-10.0, 10.0)]
+Scale = Annotated[float, FACTORS]
+Rescale = Literal["probability", "l1", "none"]
+"""How a random method makes up for the entries that it drops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,32 +122,6 @@ class Draws:
 
     keys: Sequence[Key]
     start: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Paper:
-    """Where a method was published."""
-
-    title: str
-    authors: str
-    venue: str
-    year: int
-    url: str
-
-    def cite(self) -> str:
-        """Return the reference as one line."""
-        return f"{self.authors}. {self.title}. {self.venue} {self.year}. {self.url}"
-
-    def bibtex(self, key: str) -> str:
-        """Return the reference as a BibTeX entry with the given key."""
-        fields = {
-            "title": self.title,
-            "author": self.authors.replace(", ", " and "),
-            "year": self.year,
-            "note": self.venue,
-        }
-        body = "".join(f"  {name} = {{{value}}},\n" for name, value in (fields | {"url": self.url}).items())
-        return f"@misc{{{key},\n{body}}}\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,9 +208,9 @@ class Method:
             return self.operands
         return "deltas" if self._role("space", parameters) == "task" else "weights"
 
-    def scope(self, parameters: Mapping[str, object]) -> Literal["model", "tensor", "row"]:
+    def scope(self, parameters: Mapping[str, object]) -> Literal["model", "tensor", "row", "column"]:
         """Return over what its passes are taken with these parameters."""
-        return cast(Literal["model", "tensor", "row"], self._role("scope", parameters) or "tensor")
+        return cast(Literal["model", "tensor", "row", "column"], self._role("scope", parameters) or "tensor")
 
     def _role(self, role: Role, parameters: Mapping[str, object]) -> object:
         return next((parameters[p.name] for p in self.parameters.values() if p.role == role), None)

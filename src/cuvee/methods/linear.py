@@ -2,31 +2,14 @@
 
 Wortsman et al., "Model soups", ICML 2022, https://arxiv.org/abs/2203.05482. Also known as a (uniform) soup, or simple
 averaging.
+
+Without normalising, and for one model, it is a scaled copy.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 from cuvee.methods.declare import Paper, PerModel, Weight, Weights, each, method
+from cuvee.methods.shares import cancel, shares
 from cuvee.tensors.algebra import weighted_sum
 from cuvee.tensors.operands import Operand
-
-ZERO_SUM = 1e-12  # weights that add up to less than this, relative to the largest, are taken to cancel
-
-
-def _sums_to_zero(parameters: Mapping[str, Any]) -> str:
-    """Refuse to divide by a sum of weights that is zero."""
-    weights: Sequence[float] = parameters["weight"]
-    if not parameters["normalize"] or abs(sum(weights)) > ZERO_SUM * max(map(abs, weights)):
-        return ""
-    return f"the weights {list(weights)} add up to zero and cannot be normalised; set normalize: false, or change them"
-
-
-def _shares(parameters: Mapping[str, Any], _: int) -> Sequence[float]:
-    """Return the factor on each model."""
-    weights: Sequence[float] = parameters["weight"]
-    divisor = sum(weights) if parameters["normalize"] else 1.0
-    return [w / divisor for w in weights]
 
 
 @method(
@@ -39,8 +22,8 @@ def _shares(parameters: Mapping[str, Any], _: int) -> Sequence[float]:
         year=2022,
         url="https://arxiv.org/abs/2203.05482",
     ),
-    check=_sums_to_zero,
-    combination=_shares,
+    check=cancel,
+    combination=lambda parameters, _: shares(parameters["weight"], parameters["normalize"]),
 )
 def linear(weights: Weights, *, weight: PerModel[Weight] = each(1.0), normalize: bool = True) -> Operand:
     """Take the weighted average of the models.
@@ -56,4 +39,4 @@ def linear(weights: Weights, *, weight: PerModel[Weight] = each(1.0), normalize:
     Returns:
         Merged weights, (rows, e) float32.
     """
-    return weighted_sum(weights, _shares({"weight": weight, "normalize": normalize}, len(weight)))
+    return weighted_sum(weights, shares(weight, normalize))

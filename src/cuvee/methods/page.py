@@ -46,6 +46,7 @@ def as_mapping(method: Method) -> dict[str, object]:
                 "default": p.default,
                 "per_model": p.per_model,
                 "bounds": [p.bounds.low, p.bounds.high] if p.bounds else None,
+                "usual": list(p.bounds.usual) if p.bounds and p.bounds.usual else None,
                 "choices": list(p.choices) or None,
                 "help": p.help,
             }
@@ -147,7 +148,16 @@ def _line(parameter: Parameter) -> str:
 def _values(parameter: Parameter) -> str:
     """Say which values a parameter takes."""
     kind = " | ".join(parameter.choices) or _KINDS[parameter.type]
-    return kind + (f" in [{parameter.bounds.low:g}, {parameter.bounds.high:g}]" if parameter.bounds else "")
+    if parameter.bounds is None:
+        return kind
+    usual = parameter.bounds.usual
+    often = f", usually in [{usual[0]:g}, {usual[1]:g}]" if usual else ""
+    return f"{kind} in [{_number(parameter.bounds.low)}, {_number(parameter.bounds.high)}]{often}"
+
+
+def _number(value: float) -> str:
+    """Write a bound: 1e6 rather than 1e+06."""
+    return f"{value:g}".replace("e+0", "e").replace("e+", "e")
 
 
 def _default(parameter: Parameter) -> str:

@@ -9,15 +9,18 @@ authors' code (https://github.com/prateeky2806/ties-merging) decides them:
 * Entries whose sum is exactly zero take the sign of the majority of all elected signs; both rules do so.
 * If that vote is a draw, ``paper`` gives zero; ``reference`` takes the negative entries (mean and sum) or zero (max).
 
-Also: a weight per model, 1 in the paper; and the trim can be taken per tensor, which most tools do, or per row of one,
-which are other algorithms; the vote is then taken so, too. (Tam et al., https://arxiv.org/abs/2409.18314, trim over the
-model and vote per tensor: not offered.)
+Also: a weight per model, 1 in the paper, by whose magnitudes the mean divides; and the trim can be taken per tensor,
+which most tools do, or per row of one, which are other algorithms; the vote is then taken so, too. What mergekit does
+instead is there by name: ``rule: mergekit`` keeps one entry at least, ``zero_sign: positive`` needs no vote, ``merge:
+signed_mean`` divides by the sum of signed weights, ``rescale: l1`` gives the trimmed vectors their norm back. (Tam et
+al., https://arxiv.org/abs/2409.18314, trim over the model and vote per tensor: not offered.)
 """
 
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from cuvee.methods.declare import Deltas, Density, Paper, PerModel, Scale, Scope, Weight, each, method
+from cuvee.tensors.norms import L1_PASSES, with_l1_of
 from cuvee.tensors.operands import Operand
 from cuvee.tensors.passes import Passes, Position
 from cuvee.tensors.selection import TRIM_PASSES, trim
@@ -35,7 +38,8 @@ def _usual(parameters: Mapping[str, Any]) -> int:
     if parameters["trim_scope"] == "row":
         return 0
     trims = any(d < 1 for d in parameters["density"])
-    return TRIM_PASSES[0] * trims + bool(parameters["elect"] and parameters["zero_sign"] == "majority")
+    votes = parameters["elect"] and parameters["zero_sign"] == "majority"
+    return TRIM_PASSES[0] * trims + bool(votes) + L1_PASSES * bool(parameters["rescale"] == "l1")
 
 
 @method(
@@ -48,7 +52,7 @@ def _usual(parameters: Mapping[str, Any]) -> int:
     ),
     passes=_passes,
     usual=_usual,
-    pooled=("density", "rule", "elect", "zero_sign"),
+    pooled=("density", "rule", "elect", "zero_sign", "rescale"),
     identity=lambda _: {"density": 1.0},
 )
 def ties(
@@ -59,10 +63,11 @@ def ties(
     density: PerModel[Density] = each(0.2),
     scale: Scale = 1.0,
     trim_scope: Scope[Literal["model", "tensor", "row"]] = "model",
-    rule: Literal["paper", "reference"] = "paper",
+    rule: Literal["paper", "reference", "mergekit"] = "paper",
+    rescale: Literal["none", "l1"] = "none",
     elect: bool = True,
     zero_sign: Literal["majority", "positive", "zero"] = "majority",
-    merge: Literal["mean", "sum", "max"] = "mean",
+    merge: Literal["mean", "sum", "max", "signed_mean"] = "mean",
 ) -> Passes[Operand]:
     """Trim each task vector, elect a sign per entry, and merge the entries that agree with it.
 
@@ -78,16 +83,20 @@ def ties(
         scale: factor lambda on the merged task vector.
         trim_scope: what the share and the vote are taken over: the whole model (the paper), each tensor, or each row of
             a tensor (last axis).
-        rule: how many entries stay and what a drawn vote means: "paper" (exact count, zero) or "reference" (the
-            authors' code).
+        rule: how many entries stay and what a drawn vote means: "paper" (exact count, zero), "reference" (the
+            authors' code) or "mergekit" (as "paper", but one entry at least, and the count rounded as that tool does).
+        rescale: "l1" multiplies each trimmed task vector so that its L1 norm is what it was, within the scope.
         elect: elect signs; without, it is the paper's ablation, in which every entry that survives the trim counts.
         zero_sign: sign of entries whose sum is exactly zero: that of the majority of elected signs, positive, or none.
-        merge: what is done with the entries that agree: their mean, their sum, or the one of largest magnitude.
+        merge: what is done with the entries that agree: their mean, their sum, the one of largest magnitude, or
+            "signed_mean", the sum divided by that of the weights with their signs (by nothing where that is zero).
 
     Returns:
         Merged task vector, (rows, e) float32.
     """
-    trimmed = yield from trim(deltas, density, position, exact=rule == "paper")
+    trimmed = yield from trim(deltas, density, position, rule=rule)
+    if rescale == "l1":
+        trimmed = yield from with_l1_of(deltas, trimmed)
     return (
         yield from elect_and_merge(
             trimmed,

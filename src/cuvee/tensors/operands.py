@@ -19,7 +19,7 @@ from cuvee.tensors.kernels.program import Chain, address_of
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Block", "Operand", "Result", "TaskVector"]
+__all__ = ["Block", "Flattened", "Operand", "Result", "TaskVector"]
 
 Bytes = NDArray[np.uint8]
 
@@ -104,3 +104,19 @@ class TaskVector:
         if isinstance(self.model, Block) and isinstance(self.base, Block):
             return Chain(self.model, self.base)
         return None
+
+
+class Flattened:
+    """An operand's rows laid out as one: for what is taken over a tensor that is handed over in rows.
+
+    Args:
+        operand: what is laid out.
+    """
+
+    def __init__(self, operand: Operand) -> None:
+        self.operand = operand
+
+    @cached_property
+    def tensor(self) -> "Tensor":
+        """The elements, (1, rows * elements per row) float32; a view."""
+        return self.operand.tensor.reshape(1, -1)

@@ -22,7 +22,7 @@ from cuvee.tensors.operands import Operand
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Dropped", "Key", "philox", "survives", "survives_in"]
+__all__ = ["Dropped", "Key", "drawn_in", "philox", "survives", "survives_in"]
 
 _LOW = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
@@ -108,6 +108,16 @@ def _multiply(values: "Tensor", factor: int) -> "tuple[Tensor, Tensor]":
     """
     product = values * factor
     return (product >> 32) & _LOW, product & _LOW
+
+
+def drawn_in(key: int, stream: int, start: int, count: int) -> "Tensor":
+    """Draw a uniform 32-bit integer for each of `count` elements of one tensor, (count,) int64 in [0, 2^32).
+
+    Element i takes word i % 4 of counter i // 4.
+    """
+    first, last = start // 4, -(-(start + count) // 4)
+    words = torch.stack(list(philox(key, stream, first, last - first)), dim=1)
+    return words.reshape(-1)[start - 4 * first :][:count]
 
 
 class Dropped:

@@ -4,11 +4,11 @@ Many entries can sit exactly on the cut (differences of bfloat16 weights take fe
 stay, the first in index order do, counted across cells by a running pass.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -16,16 +16,20 @@ from cuvee.tensors.framework import torch
 from cuvee.tensors.kernels import frame
 from cuvee.tensors.kernels.program import Chain, Stage
 from cuvee.tensors.operands import Operand
-from cuvee.tensors.passes import Array, Pass, Position, prefix
+from cuvee.tensors.passes import Array, Pass, Position, prefix, total
 from cuvee.tensors.ranks import Found, count_on, find_in_cell, find_in_domain, magnitude_bits
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["TRIM_PASSES", "Cut", "Trimmed", "largest", "share_of", "trim"]
+__all__ = ["RANK_PASSES", "TRIM_PASSES", "Cut", "Rule", "Trimmed", "largest", "order_statistics", "share_of", "trim"]
 
 TRIM_PASSES = 1, 5
 """Passes that `trim` and `largest` take over a domain of several cells: usually, and at most."""
+RANK_PASSES = 3, 4
+"""Passes that `order_statistics` takes over a domain of several cells, of an operand of many values without signs:
+usually, and at most."""
+Rule = Literal["paper", "reference", "mergekit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,7 @@ class Trimmed:
 
 
 def trim(
-    operands: Sequence[Operand], density: Sequence[float], position: Position, *, exact: bool = True
+    operands: Sequence[Operand], density: Sequence[float], position: Position, *, rule: Rule = "paper"
 ) -> Generator[Pass, Any, Sequence[Operand]]:
     """Keep the largest entries of every operand, a share of its domain.
 
@@ -101,9 +105,10 @@ def trim(
         density: share to keep per operand, in [0, 1]; where all are 1 the operands come back as they are, without a
             pass.
         position: where the cell lies.
-        exact: keep exactly floor(density * size) entries, the first in index order where magnitudes are equal. Else do
-            as the TIES authors' code: the product is rounded down in floating point, one entry more stays, and all that
-            equal the smallest.
+        rule: ``"paper"`` keeps exactly floor(density * size) entries, the first in index order where magnitudes are
+            equal. ``"reference"`` does as the TIES authors' code: the product is rounded down in floating point, one
+            entry more stays, and all that equal the smallest. ``"mergekit"`` keeps the product rounded down in floating
+            point, at least one entry unless the density is 0, the first in index order.
 
     Returns:
         n trimmed operands.
@@ -111,11 +116,8 @@ def trim(
     if all(share >= 1 for share in density):
         return operands
     size = position.size
-    counts = [
-        size if share >= 1 else share_of(share, size) if exact else min(int(size * share) + 1, size)
-        for share in density
-    ]
-    cuts = yield from largest(operands, counts, position, every_tie=not exact)
+    counts = [size if share >= 1 else _KEPT[rule](share, size) for share in density]
+    cuts = yield from largest(operands, counts, position, every_tie=rule == "reference")
     return [Trimmed(operand, cut) for operand, cut in zip(operands, cuts, strict=True)]
 
 
@@ -128,6 +130,13 @@ def share_of(density: float, size: int) -> int:
 def _floor(density: str, size: int) -> int:
     """Multiply exactly: once for all cells of a domain."""
     return int(Fraction(density) * size)
+
+
+_KEPT: Mapping[Rule, Callable[[float, int], int]] = {
+    "paper": share_of,
+    "reference": lambda share, size: min(int(size * share) + 1, size),
+    "mergekit": lambda share, size: max(int(size * share), int(share > 0)),
+}
 
 
 def largest(
@@ -174,3 +183,49 @@ def _cuts(found: Found, every_tie: bool) -> list[Cut]:
     spare, before = np.where(counts, found.spare, 0), np.where(counts, found.before, 0)
     table = np.stack([bits, spare, before], axis=1).reshape(len(bits), 3, -1)
     return [Cut(*own) for own in table]
+
+
+def order_statistics(
+    operand: Operand, places: Sequence[int], position: Position, *, signed: bool = False
+) -> Generator[Pass, Any, Array]:
+    """Find the entries that would lie at some places if the domain were sorted.
+
+    The domain holds all rows of the cell, whatever their number.
+
+    Args:
+        operand: the operand.
+        places: counted from the smallest, which is 0; smaller than the domain's size.
+        position: where the cell lies.
+        signed: some entries may be negative; takes one pass more.
+
+    Returns:
+        (places,) float32.
+    """
+    if position.whole:
+        ordered: Array = np.sort(operand.tensor.flatten().numpy())
+        return ordered[list(places)]
+    num_negative = int((yield from total(_count_negative, operand))) if signed else 0
+    above, below = (_Side(operand, 1.0), _Side(operand, -1.0)) if signed else (operand, operand)
+    sides = [below if place < num_negative else above for place in places]
+    ranks = [place + 1 if place < num_negative else position.size - place for place in places]
+    found = yield from find_in_domain(sides, np.asarray(ranks, np.int64), position.size)
+    magnitudes: Array = found.bits.astype(np.int32).view(np.float32)
+    return np.where(np.asarray(places) < num_negative, -magnitudes, magnitudes)
+
+
+class _Side:
+    """The entries of an operand that have one sign, and zeros."""
+
+    def __init__(self, operand: Operand, sign: float) -> None:
+        self.operand = operand
+        self.sign = sign
+
+    @cached_property
+    def tensor(self) -> "Tensor":
+        """Their magnitudes, of the operand's shape."""
+        return (self.operand.tensor * self.sign).clamp_(min=0.0)
+
+
+def _count_negative(operand: Operand) -> Array:
+    """Count the entries below zero."""
+    return np.asarray(int((operand.tensor < 0).sum()))

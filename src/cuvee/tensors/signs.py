@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Agreed", "How", "ZeroSign", "disjoint_merge", "elect_and_merge", "sign_vote"]
 
-How = Literal["mean", "sum", "max"]
+How = Literal["mean", "sum", "max", "signed_mean"]
 ZeroSign = Literal["majority", "positive", "zero"]
 
 
@@ -92,7 +92,8 @@ def disjoint_merge(
         undecided: sign, -1, 0 or 1, of entries whose weighted sum is exactly zero, (rows,) or (1,) for all; None lets
             every sign count.
         how: ``"mean"`` divides the weighted sum of the entries that count by the sum of their weights' magnitudes,
-            ``"sum"`` does not, ``"max"`` takes the one of largest magnitude.
+            ``"signed_mean"`` by the sum of the weights themselves (by nothing where that is zero), ``"sum"`` does not
+            divide, ``"max"`` takes the one of largest magnitude.
         scale: factor on the result.
 
     Returns:
@@ -129,8 +130,8 @@ class Agreed:
         mass = torch.zeros_like(merged)
         for term, count, weight in zip(terms, counts, self.weights, strict=True):
             merged += term.where(count, 0.0)
-            mass += count * abs(weight)
-        if self.how == "mean":
+            mass += count * (weight if self.how == "signed_mean" else abs(weight))
+        if self.how != "sum":
             merged /= mass.where(mass != 0, 1.0)
         return merged.mul_(self.scale)
 

@@ -24,8 +24,8 @@ __all__ = ["CODES", "SLOTS"]
     RESULT,       # address of the answer
     ASKED,        # address of int64: candidates (count, LISTS, EACH), intervals (count, 3), or ranks (count,)
     LISTS, EACH,  # lists of candidates per operand, candidates in each
-    WEIGHTS,      # address of float32 (count, rows)
-    CHOICE,       # of a disjoint merge: 0 mean, 1 sum, 2 the largest
+    WEIGHTS,      # address of float32 (count, rows); (count, width) where columns have their own
+    CHOICE,       # of a disjoint merge: 0 mean, 1 sum, 2 the largest, 3 the mean by signed weights
     UNDECIDED,    # address of int64 (rows,): sign of entries whose weighted sum is zero; EVERY_SIGN: no election
     SCALE,        # address of float32 (1,): factor on a disjoint merge
     ADDED,        # address of raw elements that are added to the merged ones; 0 without
@@ -39,16 +39,18 @@ CHUNK = 1024  # elements worked on at a time: a handful of float32 chunks stay i
 SPARE_CHUNKS = 5  # beyond those of the operands: base, total, mass, and two for whatever a chunk needs on the way
 EVERY_SIGN = 2
 BINS = 1 << 14  # of a histogram
-LANES_PER_PAIR = 64  # float64 sums that an inner product is spread over: their order is fixed, and they are fast
+LANES_PER_PAIR = 64  # float64 sums that an inner product, or a norm, is spread over: in a fixed order, and fast
 DIGITS = 3  # turns in which a cut is found: 11, 10 and 10 bits of the magnitude
 DIGIT_STATE = 2 + (1 << 11)  # int64 per operand: bits found, rank inside, counts of the next digit
 
-# Operations. The first four look at all operands of a chunk together.
-SUM, AGREE, GRAM, VOTE, TALLY, HISTOGRAM, SELECT, VALUES = range(8)
+# Operations. The first six look at all operands of a chunk together.
+SUM, AGREE, GRAM, VOTE, COLUMN_SUM, COLUMN_GRAM, TALLY, HISTOGRAM, SELECT, VALUES, NORMS = range(11)
 # Stages, and what their slots hold.
 STAGE = 6
-KEEP, CLEAR, DROP = range(3)
-TABLE, COLUMNS = 1, 2  # address of int64 (3, rows): bits, spare, before; of DROP (segments,): names of streams
+KEEP, CLEAR, DROP, CLIP, MULTIPLY = range(5)  # cuts come first
+# Address of int64 (3, rows): bits, spare, before; DROP (segments,): names of streams; CLIP and
+# MULTIPLY (rows,): float32 bits.
+TABLE, COLUMNS = 1, 2
 KEY, THRESHOLD, RESCALE = 3, 4, 5  # DROP: the key, probability times 2^32, bits of a float32
 # What a kernel returns, one or several.
 NOT_FINITE_IN, NOT_FINITE_OUT, LOST = 1, 2, 4

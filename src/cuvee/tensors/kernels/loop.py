@@ -5,7 +5,9 @@ from numba import cfunc, types
 from cuvee.tensors.kernels import frame as f
 from cuvee.tensors.kernels.elements import f32, f64, i64, inlined, narrow, widen
 from cuvee.tensors.kernels.measures import (
+    add_magnitudes,
     add_products,
+    add_products_apart,
     count_digit,
     fold_lanes,
     histogram,
@@ -14,7 +16,7 @@ from cuvee.tensors.kernels.measures import (
     tally,
     vote,
 )
-from cuvee.tensors.kernels.merges import add, add_scaled, disjoint_merge, scale_and_add
+from cuvee.tensors.kernels.merges import add, add_scaled, add_weighted, disjoint_merge, scale_and_add
 from cuvee.tensors.kernels.stages import begin_row, keep_band, load
 
 __all__ = ["run"]
@@ -49,7 +51,10 @@ def _load(operation, frame, row, turn, begin, size, place):
             scale_and_add(total, values, size, f32(frame[f.WEIGHTS])[k], low, high, k == 0)
         else:
             keep_band(values, size, low, high)
-            if operation != f.GRAM:
+            if operation == f.COLUMN_SUM:
+                column = begin - row * frame[f.WIDTH]
+                add_weighted(total, values, size, frame[f.WEIGHTS] + 4 * (k * frame[f.WIDTH] + column), k == 0)
+            elif operation != f.GRAM and operation != f.COLUMN_GRAM:
                 _measure(operation, frame, values, spare, k, turn, begin, size)
     return wrong
 
@@ -64,6 +69,8 @@ def _measure(operation, frame, values, spare, k, turn, begin, size):
         return 0
     if operation == f.HISTOGRAM:
         return histogram(values, size, asked + 24 * k, spare, result + 8 * f.BINS * k)
+    if operation == f.NORMS:
+        return add_magnitudes(values, size, frame[f.LANES] + LANES_BYTES * k)
     if operation == f.VALUES:
         return magnitudes(values, size, result + 4 * (k * frame[f.ROWS] * frame[f.WIDTH] + begin))
     return count_digit(values, size, spare, turn, frame[f.LANES] + STATE_BYTES * k)
@@ -84,6 +91,13 @@ def _combine(operation, frame, row, begin, size):
             for j in range(i + 1):
                 add_products(chunks + CHUNK_BYTES * i, chunks + CHUNK_BYTES * j, size, lanes)
                 lanes += LANES_BYTES
+        return 0
+    if operation == f.COLUMN_GRAM:
+        sums = frame[f.RESULT] + 8 * (begin - row * frame[f.WIDTH])
+        for i in range(count):
+            for j in range(i + 1):
+                add_products_apart(chunks + CHUNK_BYTES * i, chunks + CHUNK_BYTES * j, size, sums)
+                sums += 8 * frame[f.WIDTH]
         return 0
     if operation == f.AGREE:
         scale, undecided = f32(frame[f.SCALE])[0], i64(frame[f.UNDECIDED])[row]
@@ -121,6 +135,14 @@ def _end_products(frame, row):
 
 
 @inlined
+def _end_norms(frame, row):
+    """Fold every operand's lanes into the sum of a row's magnitudes."""
+    for k in range(frame[f.COUNT]):
+        f64(frame[f.RESULT])[k * frame[f.ROWS] + row] = fold_lanes(frame[f.LANES] + LANES_BYTES * k)
+    return 0
+
+
+@inlined
 def _end_turn(frame, row, turn):
     """Find a row's next digit of every operand's cut; after the last one, the cut."""
     for k in range(frame[f.COUNT]):
@@ -141,13 +163,15 @@ def _run(operation, frame):
                 place = frame[f.STREAM] + begin % segment
                 size = min(end - begin, segment - begin % segment, f.CHUNK - place % f.CHUNK)
                 wrong |= _load(operation, frame, row, turn, begin, size, place)
-                if operation <= f.VOTE:
+                if operation <= f.COLUMN_GRAM:
                     wrong |= _combine(operation, frame, row, begin, size)
                 begin += size
             if operation == f.SELECT:
                 _end_turn(frame, row, turn)
         if operation == f.GRAM:
             _end_products(frame, row)
+        elif operation == f.NORMS:
+            _end_norms(frame, row)
     return wrong
 
 

@@ -5,7 +5,18 @@ import numpy as np
 from cuvee.tensors.kernels.elements import MAGNITUDE, compiled, f32, f64, i32, i64, u8
 from cuvee.tensors.kernels.frame import CHUNK, LANES_PER_PAIR
 
-__all__ = ["add_products", "count_digit", "fold_lanes", "histogram", "magnitudes", "select_digit", "tally", "vote"]
+__all__ = [
+    "add_magnitudes",
+    "add_products",
+    "add_products_apart",
+    "count_digit",
+    "fold_lanes",
+    "histogram",
+    "magnitudes",
+    "select_digit",
+    "tally",
+    "vote",
+]
 
 NOTHING = np.float32(0)
 
@@ -91,6 +102,19 @@ def add_products(one, other, count, lanes):
 
 
 @compiled
+def add_magnitudes(values, count, lanes):
+    """Add the magnitudes of a chunk to its lanes: element i to lane i % LANES_PER_PAIR, in order."""
+    x, sums = f32(values), f64(lanes)
+    whole = count - count % LANES_PER_PAIR
+    for begin in range(0, whole, LANES_PER_PAIR):
+        for lane in range(LANES_PER_PAIR):
+            sums[lane] += abs(np.float64(x[begin + lane]))
+    for lane in range(count - whole):
+        sums[lane] += abs(np.float64(x[whole + lane]))
+    return 0
+
+
+@compiled
 def fold_lanes(lanes):
     """Add the lanes up, halves first, and clear them."""
     sums, width = f64(lanes), LANES_PER_PAIR // 2
@@ -102,6 +126,15 @@ def fold_lanes(lanes):
     for lane in range(LANES_PER_PAIR):
         sums[lane] = 0.0
     return product
+
+
+@compiled
+def add_products_apart(one, other, count, sums):
+    """Add each product of two chunks to a sum of its own."""
+    x, y, columns = f32(one), f32(other), f64(sums)
+    for i in range(count):
+        columns[i] += np.float64(x[i]) * np.float64(y[i])
+    return 0
 
 
 @compiled

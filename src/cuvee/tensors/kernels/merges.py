@@ -9,13 +9,13 @@ from cuvee.tensors.kernels.elements import MAGNITUDE, compiled, f32, i32
 from cuvee.tensors.kernels.frame import CHUNK, EVERY_SIGN
 from cuvee.tensors.kernels.stages import EVERY
 
-__all__ = ["add", "add_scaled", "disjoint_merge", "scale_and_add"]
+__all__ = ["add", "add_scaled", "add_weighted", "disjoint_merge", "scale_and_add"]
 
 # A band of magnitudes, above `low` and not above `high`, is what stays of an operand: see `stages`.
 
 NOTHING = np.float32(0)
 ONE = np.float32(1)
-MEAN, LARGEST = 0, 2  # choices; 1 is the sum
+SUM, LARGEST, SIGNED_MEAN = 1, 2, 3  # choices; 0 is the mean
 
 
 @compiled
@@ -61,6 +61,19 @@ def add_scaled(total, values, count, factor, low, high, is_first):
 
 
 @compiled
+def add_weighted(total, values, count, factors, is_first):
+    """Add a chunk, each element times a number of its own, to another chunk, or put it there if it is the first."""
+    sums, x, w = f32(total), f32(values), f32(factors)
+    if is_first:
+        for i in range(count):
+            sums[i] = x[i] * w[i]
+    else:
+        for i in range(count):
+            sums[i] = np.float32(sums[i] + np.float32(x[i] * w[i]))
+    return 0
+
+
+@compiled
 def scale_and_add(total, values, count, factor, low, high, is_first):
     """Reduce a chunk to a band, multiply it by a number, and add it to another, or put it there if it is the first."""
     sums, x, raw = f32(total), f32(values), i32(values)
@@ -90,7 +103,7 @@ def disjoint_merge(terms, weights, num_terms, total, mass, signs, count, choice,
         mass: address of a chunk, used for the sum of the weights that count.
         signs: address of a chunk, used for the signs that count.
         count: elements in a chunk.
-        choice: 0 mean, 1 sum, 2 the term of largest magnitude.
+        choice: 0 mean, 1 sum, 2 the term of largest magnitude, 3 the mean by signed weights.
         undecided: sign of elements whose sum is zero; EVERY_SIGN counts every term that is not zero.
         scale: factor on the result, float32.
     """
@@ -103,12 +116,13 @@ def disjoint_merge(terms, weights, num_terms, total, mass, signs, count, choice,
         return multiply(total, count, scale)
     _clear(mass, count)
     for k in range(num_terms):
-        term, weight = terms + 4 * CHUNK * k, np.float32(abs(f32(weights)[k]))
+        term, signed = terms + 4 * CHUNK * k, f32(weights)[k]
+        weight = signed if choice == SIGNED_MEAN else np.float32(abs(signed))
         if every:
             _add_all(total, mass, term, weight, count)
         else:
             _add_agreeing(total, mass, term, signs, weight, count)
-    if choice == MEAN:
+    if choice != SUM:
         return _divide(total, mass, count, scale)
     return multiply(total, count, scale)
 

@@ -39,7 +39,8 @@ class Stage:
 
     Attributes:
         kind: what: see `frame`.
-        table: what it goes by, int64: of a cut (3, rows); of a drop the names of its streams, (segments,).
+        table: what it goes by, int64: of a cut (3, rows); of a drop the names of its streams, (segments,); of a clip or
+            of factors the bits of each row's float32, (rows,).
         numbers: its other slots.
     """
 
@@ -114,10 +115,9 @@ def _new_program(call: Kernel, operands: Sequence[object]) -> "Program | None":
 
 def _stages_fit(chain: Chain, size: int) -> bool:
     """Say whether the tables of a chain's stages cover all of its elements."""
-    segments = 1 if chain.segment is None else -(-size // chain.segment)
-    return all(
-        stage.table.shape == ((segments,) if stage.kind == f.DROP else (3, chain.model.rows)) for stage in chain.stages
-    )
+    segments, rows = 1 if chain.segment is None else -(-size // chain.segment), chain.model.rows
+    shapes = {f.DROP: (segments,), f.CLIP: (rows,), f.MULTIPLY: (rows,)}
+    return all(stage.table.shape == shapes.get(stage.kind, (3, rows)) for stage in chain.stages)
 
 
 def _size(raw: Raw) -> int:
@@ -229,6 +229,22 @@ class Program:
         self._hold(f.LANES, np.zeros(self.count * (self.count + 1) // 2 * f.LANES_PER_PAIR))
         return self._ask(f.GRAM, np.empty((self.rows, self.count, self.count)))
 
+    def gram_of_columns(self) -> Array | None:
+        """Return (e, n, n) float64 inner products."""
+        pairs = np.tril_indices(self.count)
+        sums = self._ask(f.COLUMN_GRAM, np.zeros((len(pairs[0]), self.width)))
+        if sums is None:
+            return None
+        gram = np.empty((self.width, self.count, self.count))
+        gram[:, pairs[0], pairs[1]] = sums.T
+        gram[:, pairs[1], pairs[0]] = sums.T
+        return gram
+
+    def norms(self) -> Array | None:
+        """Return, (n, rows) float64, the sums of magnitudes."""
+        self._hold(f.LANES, np.zeros((self.count, f.LANES_PER_PAIR)))
+        return self._ask(f.NORMS, np.empty((self.count, self.rows)))
+
     def vote(self, weights: Array) -> Array | None:
         """Return, (rows,) int64, how many weighted sums are positive less those that are negative."""
         self._weigh(weights)
@@ -270,6 +286,11 @@ class Program:
         self._weigh(weights)
         return self._store(f.SUM, added, dtype, out)
 
+    def store_sum_of_columns(self, weights: Array, added: Raw | None, dtype: DType, out: NDArray[np.uint8]) -> bool:
+        """Store the sum weighted column by column, (n, e); say if it was done, as `store_sum` does."""
+        self._hold(f.WEIGHTS, _shaped(weights, np.float32, (self.count, self.width)))
+        return self._store(f.COLUMN_SUM, added, dtype, out)
+
     def store_agreed(
         self,
         weights: Array,
@@ -280,7 +301,7 @@ class Program:
         dtype: DType,
         out: NDArray[np.uint8],
     ) -> bool:
-        """Store the disjoint merge (`how`: 0 mean, 1 sum, 2 the largest); say if it was done, as `store_sum` does."""
+        """Store the disjoint merge (`how`: see CHOICE in `frame`); say if it was done, as `store_sum` does."""
         self._hold(f.WEIGHTS, _shaped(weights, np.float32, (self.count,)))
         self._frame[f.CHOICE] = how
         signs = np.full(self.rows, f.EVERY_SIGN, np.int64)

@@ -1,10 +1,12 @@
-"""What is done to an operand's chunk after it is read: cuts by magnitude, random drops. Compiled."""
+"""What is done to an operand's chunk after it is read: cuts by magnitude, random drops, clips, factors. Compiled."""
 
 import numpy as np
 
 from cuvee.tensors.kernels.elements import MAGNITUDE, compiled, difference, f32, fetch_ahead, i32, i64, u32, widen
 from cuvee.tensors.kernels.frame import (
     CHUNK,
+    CLEAR,
+    CLIP,
     COLUMNS,
     DROP,
     F32,
@@ -67,12 +69,20 @@ def load(model, code, base, stages, first, last, seen, segment, place, row, begi
     low, high = EVERY
     for s in range(first, last):
         stage = stages + 8 * STAGE * s
-        if i64(stage)[0] == DROP:
+        kind = i64(stage)[0]
+        if kind <= CLEAR:
+            low, high = _cut(out, count, stage, row, seen + 8 * s, low, high)
+        else:
             keep_band(out, count, low, high)
             low, high = EVERY
-            _drop(out, count, stage, i64(stage)[TABLE] + 8 * segment, place, spare)
-        else:
-            low, high = _cut(out, count, stage, row, seen + 8 * s, low, high)
+            if kind == DROP:
+                _drop(out, count, stage, i64(stage)[TABLE] + 8 * segment, place, spare)
+            else:
+                bound = f32(i64(stage)[TABLE] + 8 * row)[0]
+                if kind == CLIP:
+                    _clip(out, count, bound)
+                else:
+                    _scale(out, count, bound)
     return finite, low, high
 
 
@@ -81,7 +91,7 @@ def begin_row(stages, count, seen, row):
     """Begin to count entries on the cuts of a row."""
     for s in range(count):
         stage = i64(stages + 8 * STAGE * s)
-        if stage[0] != DROP:
+        if stage[0] <= CLEAR:
             i64(seen)[s] = i64(stage[TABLE])[2 * stage[COLUMNS] + row]
     return 0
 
@@ -138,6 +148,24 @@ def _split_on(values, count, bits, spare, kind):
         above = magnitude > bits or (magnitude == bits and place <= spare)
         if above != (kind == KEEP):
             raw[i] = ZERO
+    return 0
+
+
+@compiled
+def _clip(values, count, limit):
+    """Bring entries beyond a magnitude to it."""
+    wide = f32(values)
+    for i in range(count):
+        wide[i] = min(max(wide[i], -limit), limit)
+    return 0
+
+
+@compiled
+def _scale(values, count, factor):
+    """Multiply a chunk by its row's factor."""
+    wide = f32(values)
+    for i in range(count):
+        wide[i] *= factor
     return 0
 
 
