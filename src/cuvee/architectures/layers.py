@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-__all__ = ["Layer", "depth_of", "layer_of", "stacks"]
+__all__ = ["Layer", "depth_of", "layer_of", "renumbered", "stacks"]
 
 # At most nine digits: a hostile name must not make us build a huge number.
 _LAYER = re.compile(r"(?:^|[./])([0-9]{1,9})\.")
@@ -64,6 +64,20 @@ def layer_of(name: str) -> Layer | None:
     if found is None:
         return None
     return Layer(name[: found.start()], int(found[1]), name[found.end() :])
+
+
+def renumbered(name: str, index: int) -> str:
+    """Return what a tensor of a layer is called in another layer of the same stack.
+
+    Args:
+        name: full name of the tensor; it belongs to a layer.
+        index: number of the other layer.
+
+    Example:
+        >>> renumbered("model.layers.3.mlp.experts.5.w1.weight", 12)
+        'model.layers.12.mlp.experts.5.w1.weight'
+    """
+    return _LAYER.sub(lambda found: f"{found[0][: found.start(1) - found.start()]}{index}.", name, count=1)
 
 
 def stacks(names: Iterable[str]) -> Mapping[str, int]:

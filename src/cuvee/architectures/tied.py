@@ -31,7 +31,7 @@ from itertools import takewhile
 from cuvee.architectures.layers import layer_of
 from cuvee.spec import Header
 
-__all__ = ["stored_twice", "tied_names"]
+__all__ = ["HEAD_PARTS", "TEXT_CONFIGS", "is_embedding", "is_head", "stored_twice", "tied_names"]
 
 # Last module of the name of an input embedding of tokens.
 _EMBEDDINGS = frozenset(
@@ -42,7 +42,7 @@ _EMBEDDINGS = frozenset(
 )
 # Last module of the name of a head over tokens: by itself, below a part of that name, or as the only module.
 _HEADS = ("lm_head", "embed_out", "output_projection", "vocab_projector", "lm_loss")
-_HEAD_PARTS = ("lm_head", "mlm_head", "predictions", "pred_layer")
+HEAD_PARTS = ("lm_head", "mlm_head", "predictions", "pred_layer")
 _INSIDE_HEAD = ("decoder", "out_proj", "proj")
 _HEADS_AT_TOP = ("head", "output", "proj_out", "decoder")
 _TIED = _EMBEDDINGS.union(_HEADS, _INSIDE_HEAD, _HEADS_AT_TOP)
@@ -54,7 +54,7 @@ _WITH_LM_HEAD = re.compile(
     r"(?:model\.)?(?:language_model\.)?shared"
 )
 _PART = re.compile(r"(?:\w+_)?(?:encoder|decoder)(?:\..+)?")
-_TEXT_CONFIGS = ("text_config", "llm_config", "language_config", "decoder", "thinker_config")
+TEXT_CONFIGS = ("text_config", "llm_config", "language_config", "decoder", "thinker_config")
 
 
 def tied_names(
@@ -82,7 +82,7 @@ def tied_names(
         if stored is None:
             continue
         for name in members:
-            if name not in header and not (untied and (_is_head(name) or _is_head(stored))):
+            if name not in header and not (untied and (is_head(name) or is_head(stored))):
                 aliases[name] = aliases.get(stored, stored)
     return aliases
 
@@ -109,7 +109,7 @@ def stored_twice(header: Header, config: Mapping[str, object]) -> Mapping[str, s
 
 def _declared(config: Mapping[str, object]) -> bool | None:
     """Return what the configuration says about tying, or None if it does not."""
-    parts = [config, *(part for key in _TEXT_CONFIGS if isinstance(part := config.get(key), Mapping))]
+    parts = [config, *(part for key in TEXT_CONFIGS if isinstance(part := config.get(key), Mapping))]
     answers = [answer for part in parts if isinstance(answer := part.get("tie_word_embeddings"), bool)]
     return any(answers) if answers else None
 
@@ -139,7 +139,7 @@ def _ends_as_tied(name: str) -> bool:
     word, leaf = ("", *name.rsplit(".", 2))[-2:]
     if leaf == "weight":
         return word in _TIED or word.endswith("_lm_head")
-    return leaf == "bias" and (word == "decoder" or word in _HEAD_PARTS)
+    return leaf == "bias" and (word == "decoder" or word in HEAD_PARTS)
 
 
 def _modules(name: str) -> list[str]:
@@ -148,12 +148,12 @@ def _modules(name: str) -> list[str]:
     return modules if leaf == "weight" and layer_of(name) is None else []
 
 
-def _is_embedding(name: str) -> bool:
+def is_embedding(name: str) -> bool:
     """Tell the table of input tokens, by the last module of its name."""
     return any(last in _EMBEDDINGS for last in _modules(name)[-1:])
 
 
-def _is_head(name: str) -> bool:
+def is_head(name: str) -> bool:
     """Tell the map to the vocabulary, by the last modules of its name."""
     modules = _modules(name)
     if not modules:
@@ -162,27 +162,27 @@ def _is_head(name: str) -> bool:
     return (
         last in _HEADS
         or last.endswith("_lm_head")
-        or (last in _INSIDE_HEAD and parent in _HEAD_PARTS)
+        or (last in _INSIDE_HEAD and parent in HEAD_PARTS)
         or (len(modules) == 1 and last in _HEADS_AT_TOP)
     )
 
 
 def _rank(name: str) -> int:
     """Order the members of a tie: shared embedding, other embeddings, then heads and biases."""
-    return 0 if _modules(name)[-1:] == ["shared"] else 1 if _is_embedding(name) else 2
+    return 0 if _modules(name)[-1:] == ["shared"] else 1 if is_embedding(name) else 2
 
 
 def _ties(names: Iterable[str], header: Header) -> list[list[str]]:
     """Group names that would be one weight if the model ties: the canonical member first, then in the order given."""
     unique = list(dict.fromkeys(names))
-    embeddings = {name: None for name in sorted(unique, key=_rank) if _is_embedding(name)}
+    embeddings = {name: None for name in sorted(unique, key=_rank) if is_embedding(name)}
     owners = {name: _owner(name, embeddings) for name in embeddings}
     roots = {name: _last(owners, name) for name in owners}
     groups: dict[str, list[str]] = {root: [root] for root in roots.values()}
     for name, root in roots.items():
         if name != root:
             groups[root].append(name)
-    for head in filter(_is_head, unique):
+    for head in filter(is_head, unique):
         candidates = [name for name in embeddings if _fits(head, name, header)]
         if candidates:
             nearest = max(candidates, key=lambda name: (name in header, *_nearness(name, head)))
@@ -190,7 +190,7 @@ def _ties(names: Iterable[str], header: Header) -> list[list[str]]:
     known = set(unique)
     for name in unique:
         stem = name.removesuffix(".decoder.bias")
-        if stem != name and stem.split(".")[-1] in _HEAD_PARTS and f"{stem}.bias" in known:
+        if stem != name and stem.split(".")[-1] in HEAD_PARTS and f"{stem}.bias" in known:
             groups[f"{stem}.bias"] = [f"{stem}.bias", name]
     return [group for group in groups.values() if len(group) > 1]
 
@@ -247,11 +247,11 @@ def _evident(likely: Sequence[str], header: Header, config: Mapping[str, object]
     for owner in (name for name in likely if _rank(name) == 0):
         parts = [owner.removesuffix("shared.weight") + part for part in ("encoder", "decoder")]
         found += [f"{part}.embed_tokens.weight" for part in parts if _has_part(header, part)]
-    if _declared(config) is not True or any(map(_is_head, likely)):
+    if _declared(config) is not True or any(map(is_head, likely)):
         return found
     # The masked language models' heads have a map of their own before the tied one, and a bias.
     stems = [name.removesuffix(".bias") for name in likely if name.endswith(".bias")]
-    heads = [stem for stem in stems if stem.split(".")[-1] in _HEAD_PARTS]
+    heads = [stem for stem in stems if stem.split(".")[-1] in HEAD_PARTS]
     decoders = [stem for stem in heads if _has_part(header, f"{stem}.dense") or _has_part(header, f"{stem}.transform")]
     if decoders:
         return found + [f"{stem}.decoder.{leaf}" for stem in decoders for leaf in ("weight", "bias")]

@@ -20,7 +20,7 @@ class Aligned:
         tiles: in the donor's stored order, then tensors that it lacks.
         skipped: names left out because `wanted` said so.
         tied: names that share another tensor's storage, mapped to that tensor.
-        untied: names that are tied in some models only, and written.
+        untied: names that are tied in some models only, or in the donor only, and written.
     """
 
     def __init__(self) -> None:
@@ -30,16 +30,24 @@ class Aligned:
         self.untied: list[str] = []
 
 
-def aligned(headers: Mapping[str, Header], ties: Ties, wanted: Callable[[str], Sequence[str]], donor: str) -> Aligned:
+def aligned(
+    headers: Mapping[str, Header],
+    ties: Ties,
+    wanted: Callable[[str], Sequence[str]],
+    alike: Callable[[str, str], bool],
+    donor: str,
+) -> Aligned:
     """Match tensors by name.
 
     A tensor that is tied in every model is merged once and written under each of its names that the donor stores. One
-    that is tied in some models only is written, and read from the tensor it is tied to where it is.
+    that is tied in some models only is written, and read from the tensor it is tied to where it is; but if all that it
+    is made of tie it, and it is made as the tensor is that they tie it to, then that is it, too.
 
     Args:
         headers: each source's header by label.
         ties: for each label, tied name to the name that holds the bytes, stored twice or not.
         wanted: labels of the sources that must have a tensor of this name; none to leave it out.
+        alike: whether tensors of two names are made of the same models in the same way.
         donor: label of the source that lends its order and its configuration.
 
     Raises:
@@ -57,8 +65,9 @@ def aligned(headers: Mapping[str, Header], ties: Ties, wanted: Callable[[str], S
             result.skipped[name] = None
             continue
         holders = {ties[label].get(name, name) for label in labels} if name in tied_somewhere else {name}
-        if holders != {name} and len(holders) == 1:
-            (holder,) = holders
+        holder = next(iter(holders))
+        everywhere = all(ties[label].get(name) == holder for label in headers)
+        if holders == {holder} != {name} and (everywhere or alike(name, holder)):
             result.tied[name] = holder
             if name in headers[donor]:
                 copies.setdefault(holder, []).append(name)
@@ -69,7 +78,7 @@ def aligned(headers: Mapping[str, Header], ties: Ties, wanted: Callable[[str], S
         ]
         if lacking:
             missing[name] = lacking
-        elif len(holders) > 1:
+        elif holders != {name} or name in ties[donor]:
             result.untied.append(name)
     if missing:
         raise PlanError(_missing_message(missing, headers))
