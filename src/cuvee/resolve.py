@@ -1,20 +1,25 @@
 """From what a recipe calls its models to sources that can be read. The first step that touches a disk."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from textwrap import shorten
 from types import TracebackType
 from typing import Any, cast
 
+from cuvee.architectures.experts import packings
 from cuvee.errors import MissingLibraryError, PlanError, SourceError
 from cuvee.recipe.recipe import BASE, Recipe, Reference
 from cuvee.recipe.yaml_text import Where
 from cuvee.sources.open import open_places, open_source
+from cuvee.sources.packed_experts import PackedExperts
 from cuvee.sources.reference import places_of
+from cuvee.sources.rounded import rounded
 from cuvee.spec import Source
+from cuvee.tokenizers.fitting import fit
+from cuvee.tokenizers.reconcile import reconcile
 
 __all__ = ["Resolved", "Sources"]
 
@@ -28,11 +33,14 @@ class Resolved:
 
     Attributes:
         recipe: as given.
-        sources: label to source, in the recipe's order; the base, if any, last and under ``"base"``.
+        sources: label to source, in the recipe's order; the base, if any, last and under ``"base"``. All have the
+            output's vocabulary.
+        notes: what became of experts that are stored otherwise, and of their own vocabularies.
     """
 
     recipe: Recipe
     sources: Mapping[str, Source]
+    notes: Sequence[str] = ()
 
     @property
     def donor(self) -> str:
@@ -54,6 +62,9 @@ class Sources(AbstractContextManager["Sources"]):
         self._merged = merged
         self._open: dict[object, Source] = {}
         self._owned: list[Source] = []
+        self._packed: dict[int, Source] = {}
+        self._rounded: dict[tuple[int, str], Source] = {}
+        self._fitted: dict[str, tuple[Mapping[str, Source], Sequence[str]]] = {}
 
     def resolve(self, recipe: Recipe) -> Resolved:
         """Open a recipe's models.
@@ -73,8 +84,35 @@ class Sources(AbstractContextManager["Sources"]):
                 origin = recipe.origin
                 where = next((place for place in places if origin and origin.knows(place)), ())
                 before = f"{origin.place(where)}: " if origin else ""
-                raise type(error)(f"{before}model '{label}': {error}") from error
-        return Resolved(recipe, sources)
+                raise type(error)(f"{before}model '{label}': {error}{_looked_for(reference, recipe)}") from error
+        return self._with_vocabulary(self._read_as_asked(Resolved(recipe, sources)))
+
+    def _read_as_asked(self, resolved: Resolved) -> Resolved:
+        """Have experts packed where they have to be, and all tensors rounded to the type that the recipe names."""
+        asked, headers = resolved.recipe.input, {label: source.header for label, source in resolved.sources.items()}
+        found, notes = packings(headers, always=asked.experts == "packed")
+        sources = dict(resolved.sources)
+        for label, packing in found.items():
+            source = sources[label]
+            sources[label] = self._packed.setdefault(id(source), PackedExperts(source, packing.header, packing.parts))
+        rounded = {label: self._rounded_to(source, asked.dtype_name) for label, source in sources.items()}
+        return replace(resolved, sources=rounded, notes=tuple(notes))
+
+    def _with_vocabulary(self, resolved: Resolved) -> Resolved:
+        """Give all models the output's vocabulary; recipes that say the same of the same models share the sources."""
+        recipe, sources = resolved.recipe, resolved.sources
+        left = [rule for rule in recipe.tensors if rule.skip or rule.copy is not None]
+        key = repr((recipe.tokenizer, [(label, id(source)) for label, source in sources.items()], left))
+        if key not in self._fitted:
+            with recipe.origin.named() if recipe.origin else nullcontext():
+                if recipe.tokenizer is None:
+                    rules = {id(rule) for rule in left}
+                    is_left = lambda name: id(recipe.rule_for(name)) in rules  # noqa: E731
+                    self._fitted[key] = reconcile(sources, resolved.donor, is_left)
+                else:
+                    self._fitted[key] = fit(recipe.tokenizer, sources, resolved.donor)
+        fitted, notes = self._fitted[key]
+        return replace(resolved, sources=fitted, notes=(*resolved.notes, *notes))
 
     def _get(self, reference: Reference, folder: Path | None) -> Source:
         """Open a reference, or return the source it is open as."""
@@ -98,6 +136,15 @@ class Sources(AbstractContextManager["Sources"]):
                 self._owned.append(self._open[key])
         return self._open[key]
 
+    def _rounded_to(self, source: Source, dtype: str | None) -> Source:
+        """Return a source rounded to a type; the same one for all recipes that ask for it."""
+        if dtype is None:
+            return source
+        key = id(source), dtype
+        if key not in self._rounded:
+            self._rounded[key] = rounded(source, dtype)
+        return self._rounded[key]
+
     @property
     def paths(self) -> Iterable[Path]:
         """Every file and folder that is read."""
@@ -109,3 +156,21 @@ class Sources(AbstractContextManager["Sources"]):
         """Close what was opened here; sources handed in stay open."""
         for source in self._owned:
             source.close()
+
+
+def _looked_for(reference: Reference, recipe: Recipe) -> str:
+    """Say what paths are relative to, where one is not there and the recipe's file lies elsewhere."""
+    if recipe.folder is not None or recipe.origin is None or not isinstance(reference, str):
+        return ""
+    beside, here = recipe.origin.path.absolute().parent, Path.cwd()
+    missing = [part.strip() for part in reference.split("+") if not _lies(part.strip())]
+    if beside.resolve() == here.resolve() or all(part.startswith("~") or "://" in part for part in missing):
+        return ""
+    hint = (
+        " From the configuration's folder there is such a path; run cuvee there." if _lies(beside / missing[0]) else ""
+    )
+    return f" Paths in a mergekit configuration are relative to the current folder, '{here}'.{hint}"
+
+
+def _lies(path: str | Path) -> bool:
+    return os.path.lexists(path)

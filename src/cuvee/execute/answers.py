@@ -50,6 +50,26 @@ def _wide(cells: Array) -> type:
     return np.int64 if cells.dtype.kind in "iu" else np.float64
 
 
+class _InOrder:
+    """Adds up the cells of a row in the order of the grid, and keeps only those that come before their turn.
+
+    Attributes:
+        sum: what the cells so far come to.
+    """
+
+    def __init__(self) -> None:
+        self.sum: Array | None = None
+        self._next = 0
+        self._early: dict[int, Array] = {}
+
+    def add(self, cell: int, part: Array) -> None:
+        """Add a cell's part, at its turn."""
+        self._early[cell] = part
+        while (part_of_next := self._early.pop(self._next, None)) is not None:
+            self.sum = part_of_next.copy() if self.sum is None else np.add(self.sum, part_of_next, out=self.sum)
+            self._next += 1
+
+
 class Answers:
     """What is known, and what is being asked, about one domain. Safe to use from several threads.
 
@@ -63,8 +83,9 @@ class Answers:
         self.passes = 0  # answers that took a reading of the whole domain
         self._asked: Pass | None = None
         self._total: Array | None = None
-        # One array per row, filled cell by cell: a small array kept from every cell would lie between the large ones
-        # that come and go, and the memory around it could not be used again.
+        self._sums: dict[Place, _InOrder] = {}  # of floats, one per row
+        # Of a running pass. One array per row, filled cell by cell: a small array kept from every cell would lie
+        # between the large ones that come and go, and the memory around it could not be used again.
         self._parts: dict[Place, Array] = {}
 
     def at(self, row: Row, cell: int) -> list[object]:
@@ -107,6 +128,8 @@ class Answers:
                 if self._total is None:
                     self._total = np.zeros_like(part)
                 self._total += part
+            elif asked.kind == "total":
+                self._sums.setdefault(place, _InOrder()).add(cell, part)
             else:
                 if place not in self._parts:
                     # What is counted in a cell fits into 32 bits, as a rule; sums over cells are taken in 64.
@@ -115,13 +138,6 @@ class Answers:
                 if part.dtype.kind in "iu" and np.abs(part).max(initial=0) > LARGEST_32:
                     self._parts[place] = self._parts[place].astype(np.int64)
                 self._parts[place][cell] = part
-
-    def end_row(self, row: Row) -> None:
-        """Fold a row whose cells have all been added, so that no more than one sum per row is kept."""
-        with self._lock:
-            parts = self._parts.get((row.name, row.start))
-            if parts is not None and self._asked is not None and self._asked.kind == "total":
-                self._parts[row.name, row.start] = _sum(parts)
 
     def close(self) -> tuple[int, Summed] | None:
         """Turn the parts into an answer, if a pass was asked; all cells have been seen.
@@ -133,15 +149,16 @@ class Answers:
             return None
         summed: Summed = self._parts
         if self._asked.kind != "running":
-            if (self._total is None) == (not self._parts):
+            rows = [self._sums[place].sum for place in sorted(self._sums)]
+            if (self._total is None) == (not rows):
                 raise MergeError(
                     "a method asked its cells different questions; passes may not depend on the elements of a cell."
                 )
-            summed = self._total if self._total is not None else _sum([self._parts[p] for p in sorted(self._parts)])
+            summed = self._total if self._total is not None else _sum([each for each in rows if each is not None])
         known = len(self._known)
         self._known.append(_answer(self._asked, summed))
         self.passes += 1
-        self._asked, self._total, self._parts = None, None, {}
+        self._asked, self._total, self._sums, self._parts = None, None, {}, {}
         return known, summed
 
 
@@ -150,7 +167,7 @@ def _answer(asked: Pass, summed: Summed) -> object:
     return asked.answer(summed) if isinstance(summed, np.ndarray) else _Running(summed, asked)
 
 
-def _sum(parts: Sequence[Array] | Array) -> Array:
+def _sum(parts: Sequence[Array]) -> Array:
     """Add up in the given order."""
     total: Array = parts[0].copy()
     for part in parts[1:]:

@@ -127,7 +127,7 @@ class Cell:
     def _rows(self, j: int) -> int:
         """Return how many rows the operands have: those of the tensor, for a method that looks at rows, else one."""
         row = self.strip.joined
-        by_rows = self.strip.domains[j].scope == "row" or row.jobs[j].method.locality != "block"
+        by_rows = self.strip.domains[j].by_rows or row.jobs[j].method.locality != "block"
         return self.size // row.width if by_rows else 1
 
     def _advance(self, j: int, answers: list[object], rows: int) -> object:

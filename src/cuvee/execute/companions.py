@@ -8,7 +8,7 @@ from typing import Any
 from cuvee.execute.merged import Merged, merges_in
 from cuvee.execute.provenance import provenance, record_of, written
 from cuvee.execute.report import Report
-from cuvee.plan.planner import Plan
+from cuvee.plan.plan import Plan
 from cuvee.recipe.licence import conflict
 from cuvee.sources.sidecars import CARD, is_of_diffusers
 from cuvee.spec import File, Source, folders_of
@@ -17,6 +17,8 @@ from cuvee.writers.sidecars import sidecar_files
 from cuvee.writers.target import is_single_file
 
 __all__ = ["companions"]
+
+UNWRITTEN = "The tokenizer is not written, as the output is one file; to have both, let --out name a folder."
 
 
 def companions(plan: Plan, variant: int, out: Path, report: Report) -> dict[str, bytes]:
@@ -41,6 +43,9 @@ def companions(plan: Plan, variant: int, out: Path, report: Report) -> dict[str,
     if differ and differ not in report.notes:
         report.notes.append(differ)
         record["notes"].append(differ)
+    if is_alone and recipe.tokenizer is not None:
+        record["notes"].append(UNWRITTEN)
+        report.notes.append(UNWRITTEN)
     if is_alone:
         return {record_of(out).name: written(record)}
     methods = {job.method: None for row in plan.rows for job in row.jobs if job.variant == variant}

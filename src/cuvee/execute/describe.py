@@ -12,7 +12,8 @@ from cuvee.execute.forecast import Forecast, forecast
 from cuvee.execute.merged import Merged, merges_in, open_sources
 from cuvee.plan.limits import Limits, Share
 from cuvee.plan.modules import AdapterPlan
-from cuvee.plan.planner import Plan, make_plan
+from cuvee.plan.plan import Plan
+from cuvee.plan.planner import make_plan
 from cuvee.plan.rows import Job, Row
 from cuvee.recipe.recipe import Recipe
 from cuvee.recipe.several import recipes_of

@@ -5,7 +5,6 @@ elements; a fraction of a second in all.
 """
 
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -18,8 +17,18 @@ import numpy as np
 from cuvee.execute.merged import Merged, merges_in
 from cuvee.execute.reading import Bytes, read_pieces
 from cuvee.execute.rehearsal import Rehearsal, Rehearsals
-from cuvee.plan.limits import Budget, InTorch, Limits, budget_of, cells_per_block, resident_memory, sizes_to_keep
-from cuvee.plan.planner import Plan, used
+from cuvee.plan.limits import (
+    Budget,
+    InTorch,
+    Limits,
+    budget_of,
+    cells_per_block,
+    has_torch,
+    resident_memory,
+    sizes_to_keep,
+)
+from cuvee.plan.plan import Plan
+from cuvee.plan.rows import used
 from cuvee.plan.strips import Strip
 
 __all__ = ["Forecast", "Rate", "forecast", "torch_jobs"]
@@ -85,11 +94,11 @@ def forecast(plan: Plan, limits: Limits, folder: Path | None = None) -> Forecast
         SourceError: an input cannot be read.
     """
     resident = resident_memory()  # before rehearsals load what the run will have loaded
-    has_torch = resident > 0 and "torch" in sys.modules  # where the system does not tell, nothing is held yet
+    torch_resides = resident > 0 and has_torch()  # where the system does not tell, nothing is held yet
     rehearsals = Rehearsals()
     tried = _tried(rehearsals, plan)
     in_torch = _in_torch(tried)
-    budget = budget_of(plan, limits, lambda _, job: id(job) in in_torch, resident, has_torch=has_torch)
+    budget = budget_of(plan, limits, lambda _, job: id(job) in in_torch, resident, torch_resides=torch_resides)
     compute = sum(
         one.per_cell * strip.joined.cells + one.per_element * strip.joined.size
         for each in (tried, *(_tried(rehearsals, inner.plan) for inner in merges_in(plan)))

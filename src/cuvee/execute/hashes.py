@@ -5,9 +5,10 @@ from itertools import zip_longest
 from typing import Any
 
 from cuvee.digest import Digests
-from cuvee.plan.planner import Plan, used
+from cuvee.plan.plan import Plan
+from cuvee.plan.rows import used
 from cuvee.plan.strips import Strip
-from cuvee.spec import Sink, Source
+from cuvee.spec import Sink, Source, ground_of, is_changed, made_of
 
 __all__ = ["Hashes"]
 
@@ -25,16 +26,18 @@ class Hashes:
     def __init__(self, plan: Plan, sinks: Sequence[Sink] = ()) -> None:
         self._plan = plan
         self._sources = plan.sources
-        self._places = {id(source): place for place, source in enumerate(self._sources)}
-        self._inputs = [Digests(source.header) for source in self._sources]
+        grounds = {id(ground): ground for ground in map(ground_of, self._sources)}
+        self._places = {ground: place for place, ground in enumerate(grounds)}
+        self._inputs = [Digests(ground.header) for ground in grounds.values()]
         self._outputs = [
             Digests(outputs, is_stored=sink is None or sink.stores)
             for outputs, sink in zip_longest(plan.outputs, sinks)
         ]
 
     def read(self, source: Source, name: str, offset: int, data: memoryview) -> None:
-        """Take bytes into account that were read."""
-        self._inputs[self._places[id(source)]].add(name, offset, data)
+        """Take bytes into account that were read; not those that a source made of its ground's, which has others."""
+        if not is_changed(source, name):
+            self._inputs[self._places[id(ground_of(source))]].add(name, offset, data)
 
     def wrote(self, variant: int, name: str, offset: int, data: memoryview) -> None:
         """Take bytes into account that are written."""
@@ -44,10 +47,11 @@ class Hashes:
         """Return what is known of the tensors that a job of a strip reads and writes, as plain values."""
         job = strip.joined.jobs[j]
         items = [row.inputs[i] for row in strip.rows for i in used(row.jobs[j])]
-        read = [(self._places[id(item.source)], item.view.name) for item in items]
+        read = [each for item in items for each in made_of(item.source, item.view.name)]
         written = [view.name for row in strip.rows for view in row.jobs[j].outputs]
         inputs: dict[int, dict[str, str]] = {}
-        for place, name in read:
+        for ground, name in read:
+            place = self._places[id(ground)]
             if digest := self._inputs[place].of(name):
                 inputs.setdefault(place, {})[name] = digest
         outputs = {name: digest for name in written if (digest := self._outputs[job.variant].of(name))}
@@ -62,14 +66,18 @@ class Hashes:
     def of_inputs(self) -> Mapping[int, Mapping[str, str]]:
         """Return the digests of all tensors that the plan reads, by the id of their source; reads what is missing.
 
+        A source that stands on another has the digests of that one's tensors that are read, be it for other sources,
+        so that who opens it again can compare.
+
         Raises:
             SourceError: it cannot be read.
         """
-        names = self._plan.reads()
-        return {
-            id(source): digests.complete(names[id(source)], source.read_into)
-            for source, digests in zip(self._sources, self._inputs, strict=True)
-        }
+        names, found = self._plan.grounds_read(), {}
+        for source in self._sources:
+            ground = ground_of(source)
+            digests = self._inputs[self._places[id(ground)]]
+            found[id(source)] = digests.complete(names[id(source)], ground.read_into)
+        return found
 
     def of_outputs(self, sinks: Sequence[Sink]) -> Sequence[Mapping[str, str]]:
         """Return the digests of each variant's outputs; reads back what is missing.

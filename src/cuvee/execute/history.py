@@ -22,7 +22,7 @@ from cuvee.execute.boot import boot_name
 from cuvee.execute.hashes import Hashes
 from cuvee.execute.versions import versions
 from cuvee.methods.declare import Method
-from cuvee.plan.planner import Plan
+from cuvee.plan.plan import Plan
 from cuvee.plan.strips import Strip
 from cuvee.tensors.passes import Array
 from cuvee.writers.journal import Entry, Journal

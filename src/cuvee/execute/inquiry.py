@@ -10,8 +10,8 @@ from cuvee.errors import CuveeError
 from cuvee.execute.answers import Answers, Summed
 from cuvee.execute.cells import Cell, part_of, told
 from cuvee.execute.reading import Buffers, Bytes, read
-from cuvee.plan.planner import Plan, used
-from cuvee.plan.rows import Job, Row
+from cuvee.plan.plan import Plan
+from cuvee.plan.rows import Job, Row, used
 from cuvee.plan.sample import pieces
 from cuvee.plan.strips import Strip
 from cuvee.tensors.passes import Array, Pass
@@ -102,11 +102,6 @@ class Inquiry:
         """Add a cell's part of the pass that its job asks."""
         self._answers[job.domain].add(row, index, question)
 
-    def end_row(self, row: Row) -> None:
-        """All cells of a row have been seen."""
-        for job in row.jobs:
-            self._answers[job.domain].end_row(row)
-
     def close(self, job: Job, row: Row) -> tuple[int, Summed] | None:
         """Turn what the cells of a job's domain said into an answer.
 
@@ -127,7 +122,7 @@ class Inquiry:
         jobs = {id(row): j for row, j in self._sampled[domain]}
         for row, start, size in pieces([row for row, _ in self._sampled[domain]]):
             strip, j = Strip.of(row, self._plan.domains), jobs[id(row)]
-            if row.jobs[j].method.locality == "rows":
+            if row.jobs[j].method.locality == "rows" or self._plan.domains[domain].by_rows:
                 start -= start % row.width
                 size = max(size - size % row.width, row.width)
             raw, moved = read(strip, used(row.jobs[j]), start, size, buffers, None)  # too little of a chunk to hash

@@ -4,6 +4,7 @@ import json
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,8 +19,10 @@ from cuvee.execute.report import Progress, Report, together
 from cuvee.execute.run import execute
 from cuvee.methods.registry import find_method
 from cuvee.plan.limits import Limits, budget_of
-from cuvee.plan.planner import Plan, make_plan
+from cuvee.plan.plan import Plan
+from cuvee.plan.planner import make_plan
 from cuvee.recipe.recipe import Recipe
+from cuvee.recipe.rule import Output
 from cuvee.recipe.several import recipes_of
 from cuvee.recipe.values import kind_of
 from cuvee.resolve import Resolved
@@ -44,6 +47,8 @@ def merge(
     recipe: Recipe | str | Path | Mapping[str, Any],
     out: str | Path,
     *,
+    seed: int | None = None,
+    shard_size: int | str | None = None,
     overwrite: bool = False,
     sync: bool = False,
     limits: Limits | None = None,
@@ -59,6 +64,8 @@ def merge(
             merged that no other uses.
         out: folder to write, or a file ending in ``.safetensors`` for the weights alone; where there are several
             results, the folder that a folder for each goes into.
+        seed: takes the place of the recipe's, or of every recipe's in the file.
+        shard_size: bytes per file, as in `Output`; likewise.
         overwrite: replace a checkpoint that stands at `out`.
         sync: return only when the output would survive a loss of power. Else the system writes it to the disk in its
             own time, as after any copy.
@@ -77,11 +84,21 @@ def merge(
     Example:
         >>> cuvee.merge({"cuvee": 1, "method": "linear", "models": ["a", "b"]}, "merged")  # doctest: +SKIP
     """
-    recipes = recipes_of(recipe)
+    recipes = {name: _with(each, seed, shard_size) for name, each in recipes_of(recipe).items()}
     outs = {Path(out) / name if len(recipes) > 1 else Path(out): each for name, each in recipes.items()}
     if len(recipes) > 1 and is_single_file(Path(out)):
         raise OutputError(f"{out} is one file; the recipes make {len(recipes)} results. Give a folder.")
     return merge_variants(outs, overwrite=overwrite, sync=sync, limits=limits, progress=progress)
+
+
+def _with(recipe: Recipe, seed: int | None, shard_size: int | str | None) -> Recipe:
+    """Return a recipe with what was said besides it."""
+    if seed is not None:
+        recipe = replace(recipe, seed=seed)
+    if shard_size is not None:
+        most = Output(shard_size=shard_size).shard_size  # checks it, and reads text
+        recipe = replace(recipe, output=replace(recipe.output, shard_size=most))
+    return recipe
 
 
 def merge_variants(

@@ -14,11 +14,13 @@ from cuvee.execute.hashes import Hashes
 from cuvee.execute.history import run_name
 from cuvee.execute.inquiry import Inquiry
 from cuvee.execute.reading import Buffers, Bytes, read
-from cuvee.plan.planner import Plan, make_plan, used
+from cuvee.plan.plan import Plan
+from cuvee.plan.planner import make_plan
+from cuvee.plan.rows import used
 from cuvee.plan.strips import Strip
 from cuvee.resolve import Resolved, Sources
 from cuvee.sources.named import NamedTensors
-from cuvee.spec import Location, folders_of
+from cuvee.spec import Location, folders_of, ground_of, memory_of
 
 __all__ = ["Merged", "merges_in", "open_sources"]
 
@@ -104,7 +106,7 @@ class Merged(NamedTensors):
             paths=list(dict.fromkeys(path for source in sources for path in source.paths)),
             identity=run_name(self.plan) or "",
             location=_location(resolved),
-            memory=max(map(_cell_bytes, self.plan.strips), default=0) + sum(source.memory for source in sources),
+            memory=max(map(_cell_bytes, self.plan.strips), default=0) + sum(memory_of(sources)),
             preparation=max(self.plan.bytes_read - once, 0),
         )
 
@@ -193,7 +195,6 @@ class Merged(NamedTensors):
             for index in range(row.cells):
                 if not self._advance(strip, index, target, buffers):
                     return False
-            self._inquiry.end_row(row)
         if not strips:
             return False
         row = strips[0].joined
@@ -225,7 +226,7 @@ def merges_in(plan: Plan) -> Sequence[Merged]:
     """Return the merges that a plan's sources are, and those that they are made of, each once."""
     found: dict[int, Merged] = {}
     for own in plan.variants:
-        for source in own.sources.values():
+        for source in map(ground_of, own.sources.values()):
             if isinstance(source, Merged) and id(source) not in found:
                 found |= {id(inner): inner for inner in merges_in(source.plan)} | {id(source): source}
     return list(found.values())

@@ -13,9 +13,10 @@ from cuvee.digest import digest_of_bytes, digest_of_set, digests_of
 from cuvee.execute.merged import Merged
 from cuvee.execute.report import Report
 from cuvee.execute.versions import versions
-from cuvee.plan.planner import Plan
+from cuvee.plan.plan import Plan
 from cuvee.recipe.licence import licence_of
 from cuvee.sources.sidecars import CARD
+from cuvee.spec import ground_of
 from cuvee.writers.target import SIDECAR, record_of
 
 __all__ = ["FORMAT", "SIDECAR", "digests_of_files", "provenance", "record_of", "recorded", "written"]
@@ -76,19 +77,20 @@ def recorded(
 def _inputs(plan: Plan, variant: int, report: Report) -> dict[str, dict[str, Any]]:
     """Describe the sources of a variant."""
     resolved = plan.variants[variant]
-    read = plan.reads(variant)
+    read = plan.grounds_read(variant)
     inputs = {}
     for label, source in resolved.sources.items():
+        ground = ground_of(source)
         digests = {name: report.inputs[id(source)][name] for name in read[id(source)]}
         inputs[label] = {
             "reference": source.reference,
             "location": source.location,
             "licence": licence_of(source),
-            "digest": digest_of_set(source.header, digests),
-            "unused": [name for name in source.header if name not in digests],
+            "digest": digest_of_set(ground.header, digests),
+            "unused": [name for name in ground.header if name not in digests],
         }
-        if isinstance(source, Merged):
-            inputs[label]["inputs"] = _inputs(source.plan, 0, report)
+        if isinstance(ground, Merged):
+            inputs[label]["inputs"] = _inputs(ground.plan, 0, report)
     return inputs
 
 

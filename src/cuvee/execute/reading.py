@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from cuvee.execute.hashes import Hashes
 from cuvee.execute.shelf import Shelf
 from cuvee.plan.limits import PLACE
-from cuvee.plan.planner import Plan, used
+from cuvee.plan.plan import Plan
+from cuvee.plan.rows import used
 from cuvee.plan.strips import Strip
 
 __all__ = ["Buffers", "Bytes", "Kept", "read", "read_pieces"]

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from cuvee.execute.answers import Answers
 from cuvee.execute.cells import Cell
-from cuvee.plan.planner import used
-from cuvee.plan.rows import CELL, Domain, Job, Row
+from cuvee.plan.rows import CELL, Domain, Job, Row, used
 from cuvee.plan.strips import Strip
 from cuvee.spec import DType
 from cuvee.tensors.passes import Pass
@@ -72,7 +71,7 @@ class Rehearsals:
             choices = tuple((name, value if isinstance(value, bool | str) else None) for name, value in named)
             self._choices[id(job.parameters)] = choices
         types = tuple(row.inputs[i].spec.dtype.name for i in used(job))
-        by_row = row.width.bit_length() if domain.scope == "row" else 0  # of about this width
+        by_row = row.width.bit_length() if domain.by_rows else 0  # of about this width
         asks = bool(job.method.passes(job.parameters)) and not domain.whole
         return job.method, choices, types, job.dtype.name, asks, by_row
 
@@ -81,7 +80,7 @@ def _rehearse(row: Row, job: Job, domain: Domain) -> Rehearsal:
     """Run a job on a small cell and on a whole one."""
     if job.moves:
         return Rehearsal("bytes", 0.0, 0.0)
-    by_rows = domain.scope == "row" or job.method.locality != "block"
+    by_rows = domain.by_rows or job.method.locality != "block"
     whole_rows = min(max(row.width, 1), CELL) if by_rows else 1  # what is made up need not be as wide as a row
     large = max(min(row.cell, row.size, CELL) // whole_rows, 1) * whole_rows
     small = max(min(FEW, large) // whole_rows, 1) * whole_rows
@@ -117,7 +116,6 @@ def _run(row: Row, job: Job, domain: Domain, size: int) -> tuple[float, str]:
             answers.sample(len(known), question, question.measure)
         else:
             answers.add(tried, 0, Pass(partial(np.asarray, part), question.finish, question.kind))
-            answers.end_row(tried)
             answers.close()
 
 

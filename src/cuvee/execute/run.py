@@ -13,16 +13,16 @@ from cuvee.execute.cells import part_of
 from cuvee.execute.hashes import Hashes
 from cuvee.execute.history import History
 from cuvee.execute.inquiry import Inquiry
-from cuvee.execute.merged import merges_in
+from cuvee.execute.merged import Merged, merges_in
 from cuvee.execute.reading import Buffers, Bytes, Kept, read
 from cuvee.execute.report import Meter, Report
 from cuvee.execute.shelf import Shelf
 from cuvee.plan.limits import Budget, cells_per_block
-from cuvee.plan.planner import Plan, used
-from cuvee.plan.rows import CELL, Job
+from cuvee.plan.plan import Plan
+from cuvee.plan.rows import CELL, Job, used
 from cuvee.plan.strips import Strip
 from cuvee.pool import run_threads
-from cuvee.spec import Fetching, Sink
+from cuvee.spec import Assembled, Fetching, Sink
 from cuvee.tensors.framework import single_threaded
 from cuvee.writers.journal import Journal
 
@@ -52,11 +52,14 @@ def execute(
         CuveeError: reading, merging or writing failed; the sinks are left incomplete.
     """
     merges = merges_in(plan)
-    for each in (plan, *(inner.plan for inner in merges)):
+    plans = [plan, *(inner.plan for inner in merges)]
+    preparing: list[Merged | Assembled] = [*merges]
+    preparing += (source for own in plans for source in own.sources if isinstance(source, Assembled))
+    for each in plans:
         _fetch(each)
     meter = Meter()
-    for inner in merges:
-        inner.progress = progress
+    for preparer in preparing:
+        preparer.progress = progress
     run = _Run(plan, sinks, budget, progress, journals)
     try:
         with single_threaded():
@@ -69,7 +72,7 @@ def execute(
     for source in plan.sources:
         source.check_unchanged()
     notes = [f"{tensor}: {text} ({each.reference})." for each in merges for tensor, text in sorted(each.notes)]
-    bytes_read = run.bytes_read + sum(each.bytes_prepared for each in merges)
+    bytes_read = run.bytes_read + sum(each.bytes_prepared for each in preparing)
     report = meter.report(bytes_read, run.bytes_written, notes + run.notes(), digests)
     report.bytes_kept, report.passes_kept = run.bytes_kept, run.passes_kept
     return report
@@ -156,7 +159,6 @@ class _Run:
             )
         for j in self._merging[id(strip)] - self._finished[id(strip)]:
             self._history.has_merged(self._places[id(strip)], strip, j, self._noted_so_far())
-        self._inquiry.end_row(row)
 
     def _end_sweep(self, group: Group) -> None:
         closed = set[int]()

@@ -15,7 +15,8 @@ from cuvee.execute.record import output_of, read_record
 from cuvee.execute.run import execute
 from cuvee.plan.limits import Limits, budget_of
 from cuvee.plan.planner import make_plan
-from cuvee.recipe.recipe import SCHEMA, Recipe
+from cuvee.recipe.keys import SCHEMA
+from cuvee.recipe.recipe import Recipe
 from cuvee.sources.adapter.folder import AdapterFolder
 from cuvee.sources.folder import ADAPTER
 from cuvee.sources.open import open_adapter, open_source

@@ -5,21 +5,30 @@ Nothing here changes what is merged. Reads no weight; compares configurations, a
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from cuvee.architectures.layers import stacks
 from cuvee.architectures.roles import role_of
-from cuvee.errors import some
+from cuvee.errors import PlanError, some
 from cuvee.layouts.aligned import Aligned
+from cuvee.layouts.stacked import Stacked
 from cuvee.recipe.recipe import BASE
 from cuvee.recipe.rule import Rule
 from cuvee.sources.sidecars import CONFIG, PIPELINE
-from cuvee.spec import File, Source, TensorSpec
+from cuvee.sources.vocabulary import Vocabulary
+from cuvee.spec import File, Header, Source, TensorSpec, ground_of
 
 __all__ = [
     "differing_companions",
+    "is_base_merged",
     "lacking_configuration",
+    "layers_left_out",
+    "merged_from_fewer",
     "names_apart",
+    "refuse_depths",
+    "refuse_strangers",
     "repeated",
     "rules_without_effect",
     "unlike_configuration",
+    "unused_base",
 ]
 
 SHOWN = 5  # names in one note before it says how many more there are
@@ -49,6 +58,19 @@ def names_apart(matched: Aligned, rule_for: RuleFor) -> list[str]:
     return notes
 
 
+def merged_from_fewer(lacking: Mapping[str, Sequence[str]]) -> list[str]:
+    """Report tensors that are merged without some of the models, which lack them.
+
+    Args:
+        lacking: for each such tensor, the labels of the models that lack it.
+    """
+    if not lacking:
+        return []
+    labels = dict.fromkeys(label for own in lacking.values() for label in own)
+    counts = [f"'{label}' lacks {sum(label in own for own in lacking.values())}" for label in labels]
+    return [f"{_tensors(list(lacking), 'merged without the models that lack them')[:-1]} ({some(counts, SHOWN)})."]
+
+
 def rules_without_effect(
     rules: Sequence[Rule], rule_for: RuleFor, names: Sequence[str], ties: Mapping[str, str]
 ) -> list[str]:
@@ -76,10 +98,16 @@ def rules_without_effect(
     return notes
 
 
-def repeated(sources: Mapping[str, Source]) -> list[str]:
-    """Report sources that are named more than once, each in one note."""
+def repeated(sources: Mapping[str, Source], *, has_task_vectors: bool) -> list[str]:
+    """Report sources that are named more than once, each in one note.
+
+    Args:
+        sources: by label.
+        has_task_vectors: whether some tensors are merged by task vectors; else the base may be a model like the others.
+    """
+    named = sources if has_task_vectors else {label: source for label, source in sources.items() if label != BASE}
     labels: dict[int, list[str]] = {}
-    for label, source in sources.items():
+    for label, source in named.items():
         if source.location:  # what is in memory was handed over knowingly
             labels.setdefault(id(source), []).append(label)
     return [_one_model(own, sources[own[0]]) for own in labels.values() if len(own) > 1]
@@ -106,6 +134,61 @@ def lacking_configuration(sources: Mapping[str, Source], donor: str) -> list[str
         f"'{donor}' ({own.reference}) lends configuration and tokenizer, as {why}, and has none: a folder that is "
         f"written so lacks config.json. Name a checkpoint's folder there; or, to follow '{other}', give it as 'base'."
     ]
+
+
+def refuse_strangers(headers: Mapping[str, Header]) -> None:
+    """Refuse models that have few names in common, where a tensor that some lack is made of those that have it.
+
+    Raises:
+        PlanError: two models share less than half of the tensors of the smaller one; names them.
+    """
+    (first, own), *others = headers.items()
+    for other, theirs in others:
+        shared, least = len(own.keys() & theirs.keys()), min(len(own), len(theirs))
+        if 2 * shared < least:
+            raise PlanError(
+                f"'{first}' and '{other}' are of different architectures: of {least} names of tensors they share "
+                f"{shared}. Merge models of one architecture.",
+                ("models",),
+            )
+
+
+def refuse_depths(headers: Mapping[str, Header]) -> None:
+    """Refuse models of different numbers of layers, where a tensor that some lack is made of those that have it.
+
+    Raises:
+        PlanError: they differ; names two of them.
+    """
+    counts = {label: stacks(header) for label, header in headers.items()}
+    for stack in dict.fromkeys(stack for own in counts.values() for stack in own):
+        found = {label: own[stack] for label, own in counts.items() if stack in own}
+        (first, least), (last, most) = min(found.items(), key=lambda c: c[1]), max(found.items(), key=lambda c: c[1])
+        if least != most:
+            raise PlanError(
+                f"'{last}' has {most} layers in '{stack or 'its names'}', and '{first}' {least}. Merge models of one "
+                "depth, or say which layers are taken of each: in 'layers', in 'slices' of a mergekit configuration.",
+                ("models",),
+            )
+
+
+def layers_left_out(stacked: Stacked) -> list[str]:
+    """Report layers of the models that no layer of the output is made of."""
+    return [
+        f"layers {_runs(indices)} of '{label}' in '{stack}' are not taken."
+        for label, own in stacked.unused.items()
+        for stack, indices in own.items()
+    ]
+
+
+def _runs(numbers: Sequence[int]) -> str:
+    """Word numbers in ascending order: 0-3, 7."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)
 
 
 def unlike_configuration(
@@ -176,3 +259,18 @@ def _same(one: File | None, other: File | None) -> bool:
     if one is None or other is None or one == other:
         return True
     return one.read_bytes() == other.read_bytes()
+
+
+def is_base_merged(sources: Mapping[str, Source]) -> bool:
+    """Say whether the base is merged under another label, too, or gives rows of the vocabulary to other models."""
+    base, others = sources[BASE], [source for label, source in sources.items() if label != BASE]
+    givers = [giver for source in others if isinstance(source, Vocabulary) for giver in source.givers]
+    return any(source is base for source in others) or any(ground_of(each) is ground_of(base) for each in givers)
+
+
+def unused_base(method: str) -> str:
+    """Say what becomes of a base that a method has no need of."""
+    return (
+        f"method '{method}' does not use the base; it lends configuration, tokenizer, and what is copied (whole "
+        "numbers, buffers)."
+    )

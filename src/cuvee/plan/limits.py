@@ -1,6 +1,7 @@
 """How a run may use the machine, and what memory it will take. Nothing here changes a bit of the result."""
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -8,10 +9,11 @@ from pathlib import Path
 
 from cuvee.errors import PlanError, RecipeError
 from cuvee.files import AHEAD
-from cuvee.plan.planner import Plan, used
-from cuvee.plan.rows import CELL, Domain, Job, Row
+from cuvee.plan.plan import Plan
+from cuvee.plan.rows import CELL, Domain, Job, Row, used
 from cuvee.plan.sample import num_pieces
 from cuvee.plan.strips import Strip
+from cuvee.spec import memory_of
 from cuvee.tensors.passes import PIECE
 from cuvee.tensors.ranks import FEW, most_candidates
 
@@ -23,6 +25,7 @@ __all__ = [
     "Share",
     "budget_of",
     "cells_per_block",
+    "has_torch",
     "memory_of_process",
     "resident_memory",
     "share_out",
@@ -30,7 +33,7 @@ __all__ = [
     "strip_memory",
 ]
 
-INTERPRETER = 112 << 20  # resident bytes of Python, numpy, the compiled kernels and this package
+INTERPRETER = 116 << 20  # resident bytes of Python, numpy, the compiled kernels and this package
 LOADED = 64 << 20  # of them, what is loaded or made after the plan, whatever else the process holds by then
 FRAMEWORK = 240 << 20  # resident bytes that torch adds
 ROW = 4 << 10  # bytes of a row: its plan, the headers of its inputs
@@ -39,6 +42,7 @@ WORKER = 4 << 20  # bytes of a thread: its stack, what the allocator keeps for i
 FLOAT = 4  # bytes of a float32 element
 COUNT, COUNTS = 4, 8  # bytes of a number of entries, while those on a cut are counted: of a cell, and summed up
 SAMPLED = 16  # bytes of an element of a sample: as it is read, put together, and sorted
+BY_COLUMN = 10  # how often inner products of columns lie in memory: as sums, as matrices, of all cells and of one
 HISTOGRAMS = 2 << 20  # bytes of a model's histograms and samples while they are taken
 MOST_WORKERS = 8  # by default: more would take memory and, reading from one disk, gain nothing
 KEPT = 512 << 20  # peak that raw elements kept between passes may bring a process to that holds nothing else
@@ -119,13 +123,18 @@ def resident_memory() -> int:
     return 0
 
 
+def has_torch() -> bool:
+    """Say whether this process has loaded torch by now."""
+    return "torch" in sys.modules
+
+
 def budget_of(
     plan: Plan,
     limits: Limits,
     in_torch: InTorch = lambda _row, _job: True,
     resident: int = 0,
     *,
-    has_torch: bool = False,
+    torch_resides: bool = False,
 ) -> Budget:
     """Decide what a run will use.
 
@@ -137,13 +146,13 @@ def budget_of(
         limits: what it may use.
         in_torch: says which jobs compute on torch tensors.
         resident: bytes that the process holds in memory already.
-        has_torch: torch is part of them.
+        torch_resides: torch is part of them.
 
     Raises:
         PlanError: one worker with the smallest blocks takes more memory than the limit; names the row that needs most.
     """
-    fixed = _fixed_memory(plan, in_torch, resident, has_torch=has_torch)
-    behind = sum(source.memory for source in plan.sources)
+    held, behind = memory_of(plan.sources)
+    fixed = held + _fixed_memory(plan, in_torch, resident, torch_resides=torch_resides)
     num_cells = sum(strip.joined.cells for strip in plan.strips)
     workers, block_bytes = max(1, min(limits.workers, num_cells)), limits.block_bytes
     worker, row = _largest(plan, block_bytes, in_torch)
@@ -237,10 +246,11 @@ def _kept(plan: Plan, workers: int, spare: int) -> int:
     return min(spare, sum(fitting), (workers + 1) * (max(fitting, default=0) + handed))
 
 
-def _fixed_memory(plan: Plan, in_torch: InTorch, resident: int, *, has_torch: bool) -> int:
+def _fixed_memory(plan: Plan, in_torch: InTorch, resident: int, *, torch_resides: bool) -> int:
     """Predict what does not depend on workers and blocks."""
     jobs = [(strip.joined, job) for strip in plan.strips for job in strip.joined.jobs]
-    torch = not has_torch and any(not job.moves and in_torch(row, job) for row, job in jobs)
+    in_tensors = [(row, job) for row, job in jobs if not job.moves and in_torch(row, job)]
+    rehearsed = max((_job_memory(row, job, True) for row, job in in_tensors), default=0)  # of which much stays
     passing = [(row, job) for row, job in jobs if plan.readings(job) > 1]
     counts = [0] * len(plan.domains)
     sampled = 0
@@ -248,10 +258,15 @@ def _fixed_memory(plan: Plan, in_torch: InTorch, resident: int, *, has_torch: bo
         size, num_models = plan.domains[job.domain].size, len(job.operands)
         each = 2 * most_candidates(size, num_models) + 1
         counts[job.domain] += num_models * each * (COUNT * row.cells + COUNTS)
-        sampled = max(sampled, SAMPLED * PIECE * num_pieces(size) * num_models)
+        piece = max(PIECE, row.width) if job.method.locality == "rows" else PIECE
+        sampled = max(sampled, SAMPLED * piece * num_pieces(size) * num_models)
     num_jobs = sum(len(row.jobs) for row in plan.rows)
-    known = ROW * len(plan.rows) + JOB * num_jobs + max(counts, default=0) + sampled
-    return memory_of_process(resident, torch=torch) + known
+    columns = sum(
+        8 * row.width * len(job.operands) for row, job in passing if plan.domains[job.domain].scope == "column"
+    )
+    known = ROW * len(plan.rows) + JOB * num_jobs + max(counts, default=0) + sampled + columns
+    torch = bool(in_tensors) and not torch_resides
+    return memory_of_process(resident, torch=torch) + known + rehearsed
 
 
 def _largest(plan: Plan, block_bytes: int, in_torch: InTorch) -> tuple[int, str]:
@@ -290,7 +305,9 @@ def _job_memory(row: Row, job: Job, in_torch: bool) -> int:
 
 
 def _row_by_row(row: Row, job: Job, domain: Domain) -> int:
-    """Predict what the answers take of a job that has one for each row: inner products, or cuts and what finds them."""
+    """Predict what the answers take of a job that has one for each row or column: inner products, or cuts."""
+    if domain.scope == "column":
+        return BY_COLUMN * 8 * row.width * len(job.operands) ** 2
     if domain.scope != "row" or not job.method.by_rows:
         return 0
     elements, num_models = min(row.cell, row.size), len(job.operands)

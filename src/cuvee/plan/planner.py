@@ -4,132 +4,50 @@ One plan can make several variants: recipes that read the same models. A tile of
 is one row with a job for each, and its inputs are read once.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cache
 from itertools import chain
+from math import prod
 from typing import Any
 
-from cuvee.architectures.layers import depth_of, stacks
+from cuvee.architectures.layers import depth_of, layer_of, stacks
 from cuvee.architectures.packed import refuse_packed
-from cuvee.architectures.tied import stored_twice, tied_names
+from cuvee.architectures.tied import is_head, stored_twice, tied_names
 from cuvee.errors import PlanError
 from cuvee.layouts.aligned import Aligned, aligned
+from cuvee.layouts.stacked import Stacked
 from cuvee.layouts.tile import Tile, split
 from cuvee.methods.declare import Method
-from cuvee.methods.registry import find_method
 from cuvee.plan.account import (
     differing_companions,
+    is_base_merged,
     lacking_configuration,
+    layers_left_out,
+    merged_from_fewer,
     names_apart,
+    refuse_depths,
+    refuse_strangers,
     repeated,
     rules_without_effect,
     unlike_configuration,
+    unused_base,
 )
-from cuvee.plan.modules import AdapterPlan
+from cuvee.plan.configuration import everywhere, joined, layer_settings
+from cuvee.plan.orders import Order, Orders
+from cuvee.plan.patterns import unmatched
+from cuvee.plan.plan import Plan
 from cuvee.plan.pools import Pools
-from cuvee.plan.rows import CELL, Domain, Input, Job, Row
-from cuvee.plan.strips import Strip, strips_of
-from cuvee.plan.treatment import Treatment, common_dtype, treat
-from cuvee.recipe.parameters import Settings, at_depth, settle, varies
+from cuvee.plan.rows import CELL, Domain, Input, Job, Row, fuse
+from cuvee.plan.treatment import Treatment, alone, common_dtype, refuse_too_many, treat
+from cuvee.recipe.parameters import plain, settings_at
 from cuvee.recipe.recipe import BASE, Recipe
-from cuvee.recipe.rule import Rule
+from cuvee.recipe.values import inside
+from cuvee.recipe.varying import Place
 from cuvee.resolve import Resolved
-from cuvee.spec import DTYPES, DType, Source, TensorSpec
+from cuvee.spec import DTYPES, DType, Header, TensorSpec
 
-__all__ = ["Plan", "make_plan", "unused_base", "used"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What a run will do.
-
-    Attributes:
-        variants: the recipes, with their sources.
-        rows: in the order in which their inputs are stored.
-        domains: what passes are taken over; jobs point into it.
-        outputs: for each variant, name and specification of every output tensor, in the donor's order.
-        config: for each variant, what has to change in the donor's configuration.
-        warnings: what the user should know, once per fact.
-        adapters: merges of adapters to adapters that are made besides.
-    """
-
-    variants: Sequence[Resolved]
-    rows: Sequence[Row]
-    domains: Sequence[Domain]
-    outputs: Sequence[Mapping[str, TensorSpec]]
-    config: Sequence[Mapping[str, object]]
-    warnings: Sequence[str]
-    adapters: Sequence[AdapterPlan] = ()
-
-    def readings(self, job: Job, *, most: bool = False) -> int:
-        """Return how often a job usually reads its row, or at most: once per pass and once to merge."""
-        if self.domains[job.domain].whole:
-            return 1
-        return 1 + (job.method.passes if most else job.method.usual)(job.parameters)
-
-    @cached_property
-    def strips(self) -> Sequence[Strip]:
-        """The rows as they are worked on: small ones several at a time."""
-        return strips_of(self.rows, self.domains)
-
-    @cached_property
-    def sources(self) -> Sequence[Source]:
-        """All sources, each once."""
-        return list({id(source): source for own in self.variants for source in own.sources.values()}.values())
-
-    def reads(self, variant: int | None = None) -> Mapping[int, Collection[str]]:
-        """Return the names of the tensors that are read, by the id of their source, for every source.
-
-        Args:
-            variant: count only what this one reads.
-        """
-        names: dict[int, dict[str, None]] = {id(source): {} for source in self.sources}
-        for row in self.rows:
-            for i in {i: None for job in row.jobs if variant in (None, job.variant) for i in used(job)}:
-                names[id(row.inputs[i].source)][row.inputs[i].view.name] = None
-        return {source: own.keys() for source, own in names.items()}
-
-    @property
-    def preparation(self) -> int:
-        """Bytes that the sources read before anything can be read from them."""
-        return sum(source.preparation for source in self.sources)
-
-    @cached_property
-    def bytes_read(self) -> int:
-        """Bytes usually read from the inputs."""
-        return self._besides + sum(self.row_bytes_read(row) for row in self.rows)
-
-    @cached_property
-    def bytes_read_at_most(self) -> int:
-        """Bytes read from the inputs where no guess is right."""
-        return self._besides + sum(self.row_bytes_read(row, most=True) for row in self.rows)
-
-    @property
-    def _besides(self) -> int:
-        """Bytes read that no row reads."""
-        return self.preparation + sum(each.bytes_read for each in self.adapters)
-
-    def row_bytes_read(self, row: Row, *, most: bool = False) -> int:
-        """Return the bytes that a row usually reads, or at most; jobs share what they read at the same time."""
-        times = [0] * len(row.inputs)
-        for job in row.jobs:
-            readings = self.readings(job, most=most)
-            for i in used(job):
-                times[i] = max(times[i], readings)
-        return sum(n * item.cost for n, item in zip(times, row.inputs, strict=True))
-
-    @property
-    def bytes_written(self) -> int:
-        """Bytes of tensors written, all variants together; of adapters whose ranks an error decides, at most."""
-        written = sum(spec.nbytes for outputs in self.outputs for spec in outputs.values())
-        return written + sum(each.bytes_written for each in self.adapters)
-
-
-def used(job: Job) -> list[int]:
-    """Return the indices of the inputs that a job reads, each once."""
-    return list(dict.fromkeys([*job.operands, *([] if job.base is None else [job.base]), *job.compare]))
+__all__ = ["make_plan"]
 
 
 def make_plan(variants: Sequence[Resolved]) -> Plan:
@@ -150,11 +68,11 @@ def make_plan(variants: Sequence[Resolved]) -> Plan:
         with resolved.recipe.origin.named() if resolved.recipe.origin else nullcontext():
             planner = _Planner(number, resolved, Pools(len(domains)))
             planned = planner.rows()
-        warnings += planner.warnings + planner.pools.splits()
+        warnings += [*resolved.notes, *planner.warnings, *planner.pools.splits()]
         domains += planner.pools.domains
         for row in planned:
             key = (row.name, row.start, row.size, row.width, row.cell)
-            rows[key] = _fuse(rows[key], row) if key in rows else row
+            rows[key] = fuse(rows[key], row) if key in rows else row
         outputs.append(planner.outputs)
         config.append(planner.config)
     return Plan(
@@ -167,29 +85,6 @@ def make_plan(variants: Sequence[Resolved]) -> Plan:
     )
 
 
-def _fuse(first: Row, second: Row) -> Row:
-    """Make one row of two variants' rows for the same tile; inputs that they share are read once."""
-    inputs = list(first.inputs)
-    places = {}
-    for i, item in enumerate(second.inputs):
-        same = [j for j, other in enumerate(inputs) if other.source is item.source and other.view == item.view]
-        places[i] = same[0] if same else len(inputs)
-        if not same:
-            inputs.append(item)
-        elif item.label not in inputs[same[0]].label.split("/"):
-            inputs[same[0]] = replace(inputs[same[0]], label=f"{inputs[same[0]].label}/{item.label}")
-    jobs = [
-        replace(
-            job,
-            operands=tuple(places[i] for i in job.operands),
-            base=None if job.base is None else places[job.base],
-            compare=tuple(places[i] for i in job.compare),
-        )
-        for job in second.jobs
-    ]
-    return replace(first, inputs=tuple(inputs), jobs=(*first.jobs, *jobs))
-
-
 class _Planner:
     """Plans one variant."""
 
@@ -199,100 +94,101 @@ class _Planner:
         self.recipe: Recipe = resolved.recipe
         self.sources = resolved.sources
         self.donor = resolved.donor
-        self.warnings: list[str] = []
+        self.warnings: list[str] = [*self.recipe.notes]
         self.outputs: dict[str, TensorSpec] = {}
         self.config: dict[str, object] = {}
+        self._stacked: Stacked | None = None
         self._rule_for = cache(self.recipe.rule_for)
-        # By identity, of rules and then of treatments: tensors are many, what is said about them is not.
-        self._needed: dict[int, Sequence[str]] = {}
-        self._settings: dict[int, tuple[Method, Settings]] = {}
-        self._varying: set[int] = set()
-        self._asked: dict[tuple[int, float], Treatment] = {}
+        self._orders = Orders(self.recipe, list(self.sources))
+        # By identity, of orders and then of treatments: tensors are many, what is said about them is not.
+        self._asked: dict[object, Treatment] = {}
         self._checked: dict[int, Treatment] = {}
         for label, source in self.sources.items():
             refuse_packed(source.header, source.config, f"model '{label}' ({source.reference})")
 
     def rows(self) -> list[Row]:
         """Plan every tile."""
-        headers = {label: source.header for label, source in self.sources.items()}
+        headers: Mapping[str, Header] = {label: source.header for label, source in self.sources.items()}
         names = dict.fromkeys(chain.from_iterable(headers.values()))
         ties = {
             label: tied_names(source.header, source.config, source.shared, names)
             for label, source in self.sources.items()
         }
         self._twice = stored_twice(headers[self.donor], self.sources[self.donor].config)
+        if self.recipe.input.missing == "present":
+            refuse_strangers(headers)
+        if self.recipe.layers:
+            takes = {stack: [each.take for each in slices] for stack, slices in self.recipe.layers.items()}
+            self._stacked = Stacked(headers, takes, self.donor)
+            headers = self._stacked.headers
+            self.config, notes = layer_settings(self._stacked, self.sources, self.donor)
+            self.warnings += notes
+        elif self.recipe.input.missing == "present":
+            refuse_depths(headers)
+        self._holders = {
+            name: [label for label, own in headers.items() if name in own or ties[label].get(name) in own]
+            for name in dict.fromkeys(chain.from_iterable(headers.values()))
+        }
         try:
-            matched = aligned(headers, ties, self._wanted, self.donor)
+            matched = aligned(headers, ties, self._wanted, self._alike, self.donor)
         except PlanError as error:
             named = [
                 f"'{label}' is {source.config.get('model_type', '')} {source.reference}".replace("  ", " ")
                 for label, source in self.sources.items()
                 if f"'{label}'" in str(error)
             ]
-            raise PlanError(f"{error} Here {', '.join(named)}." if named else str(error), error.where) from error
+            here = f" Here {', '.join(named)}." if named else ""
+            rules = " `cuvee convert` makes a recipe of a mergekit configuration, which can have rules."
+            raise PlanError(f"{error}{rules if self._is_translated else ''}{here}", error.where) from error
         self._account(matched, ties[self.donor])
         self._stacks = stacks([tile.name for tile in matched.tiles])
         rows = []
         for tile in matched.tiles:
-            rule = self._rule_for(tile.name)
-            rows += [self._row(part, rule) for part in split(tile, rule.parts if rule else 1)]
+            order = self._order(tile.name)
+            placed = self._stacked.placed(tile) if self._stacked else tile
+            rows += [self._row(part, order) for part in split(placed, order.rule.parts if order.rule else 1)]
         if matched.skipped and not self.outputs:
             raise PlanError("the rules leave out every tensor; nothing would be written.", ("tensors",))
         own = self.sources[self.donor]
-        self.warnings += unlike_configuration(self.outputs, matched.skipped, ties[self.donor], self.donor, own)
+        if self._stacked is None:
+            self.warnings += unlike_configuration(self.outputs, matched.skipped, ties[self.donor], self.donor, own)
         return rows
 
+    @property
+    def _is_translated(self) -> bool:
+        """Whether the recipe's rules are not its author's words."""
+        return self.recipe.origin is not None and self.recipe.origin.translated
+
+    def _order(self, name: str) -> Order:
+        """Return what is to be done with a tensor of the output."""
+        return self._orders.of(self._rule_for(name), self._stacked.take(name) if self._stacked else None)
+
+    def _alike(self, one: str, other: str) -> bool:
+        """Say whether tensors of two names are made in the same way."""
+        return self._order(one).makes_as(self._order(other))
+
     def _wanted(self, name: str) -> Sequence[str]:
-        """Return the labels of the sources that must have a tensor of this name."""
-        rule = self._rule_for(name)
-        if id(rule) not in self._needed:
-            self._needed[id(rule)] = self._needed_by(rule)
-        return self._needed[id(rule)]
+        """Return the labels of the sources that a tensor of this name is made of."""
+        order = self._order(name)
+        if self.recipe.input.missing == "error" or not order.needed:
+            return order.needed
+        present = [label for label in order.needed if label in self._holders[name]]
+        return present if present and order.base in (None, *present) else order.needed
 
-    def _needed_by(self, rule: Rule | None) -> Sequence[str]:
-        """Return the labels of the sources that a rule's tensors are made of."""
-        if rule is not None and rule.skip:
-            return ()
-        if rule is not None and rule.copy is not None:
-            return (rule.copy,)
-        return self.recipe.labels if not self._needs_base(rule) else (*self.recipe.labels, BASE)
+    def _lacking(self, matched: Aligned) -> dict[str, list[str]]:
+        """Return, for every tensor that is merged from fewer models than the recipe says, those that lack it."""
+        lacking = {}
+        for tile in matched.tiles:
+            wanted = self._wanted(tile.name)
+            if fewer := [label for label in self._order(tile.name).needed if label not in wanted]:
+                lacking[tile.name] = fewer
+        return lacking
 
-    def _needs_base(self, rule: Rule | None) -> bool:
-        """Say whether the method for a rule works on task vectors; refuse it without a base."""
-        method, settings = self._settle(rule)
-        needs = method.space(settings) == "deltas"
-        if needs and BASE not in self.sources:
-            raise PlanError(
-                f"method '{method.name}' works on task vectors: what each model differs from a common base "
-                "by; give the recipe a 'base'.",
-                ("base",),
-            )
-        return needs
-
-    def _settle(self, rule: Rule | None) -> tuple[Method, Settings]:
-        """Return the method and settings that hold under a rule."""
-        if id(rule) not in self._settings:
-            name = (rule.method if rule else None) or self.recipe.method
-            inherited = self.recipe.parameters if name == self.recipe.method else {}
-            method = find_method(name)
-            given = {**inherited, **(rule.parameters if rule else {})}
-            settings = settle(method, given, self.recipe.labels, self._place(rule))
-            self._settings[id(rule)] = method, settings
-            if varies(settings):
-                self._varying.add(id(rule))
-        return self._settings[id(rule)]
-
-    def _place(self, rule: Rule | None) -> tuple[str | int, ...]:
-        """Return where the recipe gives the parameters that hold under a rule, for messages."""
-        if rule is None or not rule.parameters:
-            return ("parameters",)
-        return ("tensors", next(i for i, each in enumerate(self.recipe.tensors) if each is rule), "parameters")
-
-    def _row(self, tile: Tile, rule: Rule | None) -> Row:
+    def _row(self, tile: Tile, order: Order) -> Row:
         """Plan one tile: which method, which inputs, which type."""
-        treatment = self._treat(tile, rule)
+        treatment = self._treat(tile, order)
         method, parameters, labels = treatment.method, treatment.parameters, treatment.labels
-        base = BASE if method.space(parameters) == "deltas" else None
+        base = order.base if method.space(parameters) == "deltas" else None
         read = list(dict.fromkeys([*labels, *([base] if base else [])]))
         compare = bool(treatment.reason) and method.any_dtype
         if compare:
@@ -303,7 +199,7 @@ class _Planner:
         )
         dtype = self._dtype(tile, labels, base, method)
         view, spec = tile.outputs[0], next(iter(tile.specs.values()))
-        width = view.shape[-1] if view.shape else 1
+        width = _width(method, parameters, view.shape, is_part=view.size < spec.size)
         for output in tile.outputs:
             self.outputs[output.name] = (
                 spec if spec.dtype == dtype and not spec.stored else TensorSpec(spec.shape, dtype)
@@ -329,19 +225,37 @@ class _Planner:
         self.pools.add(row)
         return row
 
-    def _treat(self, tile: Tile, rule: Rule | None) -> Treatment:
+    def _treat(self, tile: Tile, order: Order) -> Treatment:
         """Decide how a tile is treated, and check its parameters together."""
-        method, settings = self._settle(rule)
-        key = id(rule), depth_of(tile.name, self._stacks) if id(rule) in self._varying else 0.0
+        labels = tuple(label for label in order.labels if label in self._wanted(tile.name))
+        is_copied = order.rule is not None and order.rule.copy is not None
+        if not is_copied and len(labels) < order.method.models[0]:
+            return alone(order.base or labels[0])
+        settings = order.settings if labels == order.labels else order.of(labels)
+        values = settings
+        if order.varies and not is_copied:
+            place = self._place(tile.name)
+            with inside(*order.where):
+                values = settings_at(settings, place, [self._name_in(label, tile.name) for label in labels])
+        key = id(order), labels, tuple(map(str, values.values())) if order.varies else ()
         if key not in self._asked:
-            parameters = at_depth(settings, key[1])
-            self._asked[key] = Treatment(method=method, parameters=parameters, labels=self.recipe.labels)
-        treatment = treat(tile, rule, self._asked[key], self.donor)
+            self._asked[key] = Treatment(method=order.method, parameters=plain(values), labels=labels)
+        treatment = treat(tile, order.rule, self._asked[key], self.donor)
+        refuse_too_many(treatment, tile.name)
         if id(treatment) not in self._checked:
             self._checked[id(treatment)] = treatment
             if wrong := treatment.method.check(treatment.parameters):
-                raise PlanError(f"method '{treatment.method.name}': {wrong}.", self._place(rule))
+                raise PlanError(f"method '{treatment.method.name}': {wrong}.", order.where)
         return treatment
+
+    def _place(self, name: str) -> Place:
+        """Return where a tensor of the output stands."""
+        depth = self._stacked.depth(name) if self._stacked else None
+        return Place(name, depth_of(name, self._stacks) if depth is None else depth, layer_of(name) is not None)
+
+    def _name_in(self, label: str, name: str) -> str:
+        """Return what a model calls a tensor of the output."""
+        return self._stacked.own(label, name) if self._stacked else name
 
     def _dtype(self, tile: Tile, labels: Sequence[str], base: str | None, method: Method) -> DType:
         """Choose the element type to write."""
@@ -363,38 +277,42 @@ class _Planner:
     def _account(self, matched: Aligned, ties: Mapping[str, str]) -> None:
         """Tell what the user should know before anything is read."""
         names = [*matched.skipped, *matched.tied, *(tile.name for tile in matched.tiles)]
+        has_task_vectors = any(order.base for order in self._orders.merging())
         self.warnings += [
-            *rules_without_effect(self.recipe.tensors, self._rule_for, names, ties),
+            *(() if self._is_translated else rules_without_effect(self.recipe.tensors, self._rule_for, names, ties)),
             *names_apart(matched, self._rule_for),
-            *repeated(self.sources),
+            *unmatched(
+                [(order.settings, order.where) for order in self._orders.merging()], {*names, *ties, *self._holders}
+            ),
+            *merged_from_fewer(self._lacking(matched)),
+            *repeated(self.sources, has_task_vectors=has_task_vectors),
             *lacking_configuration(self.sources, self.donor),
             *differing_companions(self.sources, self.donor),
         ]
-        if matched.untied:
-            self.config["tie_word_embeddings"] = False
+        heads = [(name, held) for name, held in self._twice.items() if is_head(name) and self._wanted(name)]
+        if matched.untied or not all(self._alike(*pair) for pair in heads):
+            apart = everywhere(self.sources[self.donor].config, "tie_word_embeddings", False)
+            self.config = joined(self.config, apart)
         copies = any(rule.copy == BASE for rule in self.recipe.tensors)
-        merging = [rule for rule in (None, *self.recipe.tensors) if _merges(rule)]
-        if BASE in self.sources and not copies and not any(map(self._needs_base, merging)):
+        if BASE in self.sources and not (copies or has_task_vectors or is_base_merged(self.sources)):
             self.warnings.append(unused_base(self.recipe.method))
+        if self._stacked is not None:
+            self.warnings += layers_left_out(self._stacked)
 
 
-def unused_base(method: str) -> str:
-    """Say what becomes of a base that a method has no need of."""
-    return (
-        f"method '{method}' does not use the base; it lends configuration, tokenizer, and what is copied (whole "
-        "numbers, buffers)."
-    )
-
-
-def _merges(rule: Rule | None) -> bool:
-    """Say whether a rule (or none) leads to a merge."""
-    return rule is None or not (rule.skip or rule.copy is not None)
+def _width(method: Method, parameters: Mapping[str, Any], shape: tuple[int, ...], *, is_part: bool) -> int:
+    """Return the elements that make up a row of a tensor: its last axis, or, for columns, all axes but the first."""
+    if method.scope(parameters) != "column":
+        return shape[-1] if shape else 1
+    while is_part and len(shape) > 2 and shape[0] == 1:  # one of several matrices that are stacked
+        shape = shape[1:]
+    return prod(shape[1:])
 
 
 def _cell(method: Method, parameters: Mapping[str, Any], size: int, width: int) -> int:
     """Return the elements in a cell of a row's grid: fixed by shape and locality alone."""
     if method.locality == "matrix":
         return max(size, 1)
-    if method.locality == "rows" or method.scope(parameters) == "row":
+    if method.locality == "rows" or method.scope(parameters) in ("row", "column"):
         return max(CELL // max(width, 1), 1) * max(width, 1)
     return CELL

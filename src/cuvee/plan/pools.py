@@ -18,7 +18,7 @@ Values = tuple[str, ...]
 class _Pool:
     """A domain while its rows are planned."""
 
-    scope: Literal["model", "tensor", "row"]
+    scope: Literal["model", "tensor", "row", "column"]
     size: int = 0
     cells: int = 0
 
@@ -54,7 +54,8 @@ class Pools:
     def add(self, row: Row) -> None:
         """Count a row into the domain of its job."""
         pool = self._pools[row.jobs[0].domain - self._first]
-        pool.size = row.width if pool.scope == "row" else pool.size + row.size
+        own = {"row": row.width, "column": row.size // max(row.width, 1)}
+        pool.size = own.get(pool.scope, pool.size + row.size)
         pool.cells += row.cells
 
     @property

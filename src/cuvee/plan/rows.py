@@ -4,14 +4,14 @@ Values only: the planner decides them, the executor carries them out.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any, Literal
 
 from cuvee.methods.declare import Method
 from cuvee.spec import DType, Source, TensorSpec, View
 
-__all__ = ["CELL", "Domain", "Input", "Job", "Row"]
+__all__ = ["CELL", "Domain", "Input", "Job", "Row", "fuse", "used"]
 
 CELL = 1 << 19
 """Elements in a cell of the grid that passes are added up over. Part of the numerics: changing it changes last bits."""
@@ -53,14 +53,19 @@ class Domain:
     """What the passes of some jobs are taken over together.
 
     Attributes:
-        scope: the whole ``"model"``, a ``"tensor"``, or each ``"row"``.
-        size: elements in it; in one row if the scope is rows.
+        scope: the whole ``"model"``, a ``"tensor"``, each ``"row"``, or each ``"column"`` of one tensor.
+        size: elements in it; in one row, or column, if those are the scope.
         cells: cells of the grid in it.
     """
 
-    scope: Literal["model", "tensor", "row"]
+    scope: Literal["model", "tensor", "row", "column"]
     size: int
     cells: int
+
+    @property
+    def by_rows(self) -> bool:
+        """Whether cells hold whole rows, and operands lie in rows."""
+        return self.scope in ("row", "column")
 
     @property
     def whole(self) -> bool:
@@ -114,7 +119,7 @@ class Row:
         start: flat index of the row's first element in that tensor.
         size: elements in the row.
         cell: elements in a cell of its grid.
-        width: elements along its last axis.
+        width: elements along its last axis; where columns are merged each by itself, along all but the first.
         inputs: what is read, each once for all jobs.
         jobs: what is done with it, one per variant.
     """
@@ -131,3 +136,31 @@ class Row:
     def cells(self) -> int:
         """Number of cells."""
         return ceil(self.size / self.cell) if self.size else 0
+
+
+def used(job: Job) -> list[int]:
+    """Return the indices of the inputs that a job reads, each once."""
+    return list(dict.fromkeys([*job.operands, *([] if job.base is None else [job.base]), *job.compare]))
+
+
+def fuse(first: Row, second: Row) -> Row:
+    """Make one row of two variants' rows for the same tile; inputs that they share are read once."""
+    inputs = list(first.inputs)
+    places = {}
+    for i, item in enumerate(second.inputs):
+        same = [j for j, other in enumerate(inputs) if other.source is item.source and other.view == item.view]
+        places[i] = same[0] if same else len(inputs)
+        if not same:
+            inputs.append(item)
+        elif item.label not in inputs[same[0]].label.split("/"):
+            inputs[same[0]] = replace(inputs[same[0]], label=f"{inputs[same[0]].label}/{item.label}")
+    jobs = [
+        replace(
+            job,
+            operands=tuple(places[i] for i in job.operands),
+            base=None if job.base is None else places[job.base],
+            compare=tuple(places[i] for i in job.compare),
+        )
+        for job in second.jobs
+    ]
+    return replace(first, inputs=tuple(inputs), jobs=(*first.jobs, *jobs))

@@ -142,7 +142,7 @@ def _kind(row: Row, domains: Sequence[Domain]) -> object:
 
 def _joins(job: Job, domain: Domain) -> bool:
     """Say whether a job can be done on several rows at once."""
-    if job.method.locality != "block" or job.compare:
+    if job.method.locality != "block" or job.compare or domain.scope == "column":
         return False
     return not _is_alone(job, domain) or job.method.by_rows
 

@@ -18,7 +18,7 @@ from cuvee.methods.registry import find_method
 from cuvee.recipe.rule import Rule
 from cuvee.spec import DTYPES, DType
 
-__all__ = ["Treatment", "common_dtype", "treat"]
+__all__ = ["Treatment", "alone", "common_dtype", "refuse_too_many", "treat"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +72,27 @@ def treat(tile: Tile, rule: Rule | None, asked: Treatment, donor: str) -> Treatm
     if role == "statistic":
         return _averaged(asked)
     return asked
+
+
+def refuse_too_many(treatment: Treatment, name: str) -> None:
+    """Refuse a tensor that is made of more models than the method takes.
+
+    Raises:
+        PlanError: it is: layers are put together anew, and it is in none; or rules for other tensors say their models.
+    """
+    most = treatment.method.models[1]
+    if most is not None and len(treatment.labels) > most:
+        raise PlanError(
+            f"{name}: method '{treatment.method.name}' takes {most} model{'s' if most > 1 else ''} at most, and here "
+            f"are {', '.join(treatment.labels)}: no slice of 'layers' and no rule chooses from them. Give a rule for "
+            "this tensor: copy it, or say its 'models'.",
+            ("tensors",),
+        )
+
+
+def alone(label: str) -> Treatment:
+    """Take one model's tensor because too few of the others have it."""
+    return _copied(label, f"only '{label}' has it, or too few others for a merge")
 
 
 @lru_cache

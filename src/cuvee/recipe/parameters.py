@@ -1,46 +1,24 @@
-"""The values a recipe gives to a method's parameters: checked, completed and, where they vary over depth, evaluated."""
+"""The values a recipe gives to a method's parameters: checked, completed and, where they vary, evaluated."""
 
 import reprlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from math import isfinite
 from numbers import Integral, Real
 from typing import Any
 
 from cuvee.errors import RecipeError, nearest
 from cuvee.methods.declare import Method, Parameter
+from cuvee.recipe.varying import ByName, OverDepth, Place, Varying, is_varying, varying
 from cuvee.recipe.yaml_text import Where
 from cuvee.sources.strict_json import shown
 
-__all__ = ["OverDepth", "Settings", "at_depth", "plain_number", "settle", "varies"]
+__all__ = ["Settings", "plain", "plain_number", "settings_at", "settle", "varies"]
 
+NONE = "none"
+"""The word by which a parameter of words turns something off."""
 Settings = Mapping[str, Any]
-"""A value, or an `OverDepth`, for each parameter; for a per-model parameter a tuple of them in the order of the
-models."""
-
-
-@dataclass(frozen=True, slots=True)
-class OverDepth:
-    """A value that changes from the first layer to the last, linearly between the given ones.
-
-    Attributes:
-        values: at equal distances over depth; the first holds for the first layer and what comes before the layers
-            (embeddings), the last for the last layer and what comes after (final norm, head).
-    """
-
-    values: tuple[float, ...]
-
-    def at(self, depth: float) -> float:
-        """Interpolate.
-
-        Args:
-            depth: place in the model, 0 for the first layer, 1 for the last.
-        """
-        place = depth * (len(self.values) - 1)
-        left = min(int(place), len(self.values) - 1)
-        right = min(left + 1, len(self.values) - 1)
-        share = place - left
-        return self.values[left] if share == 0 else (1 - share) * self.values[left] + share * self.values[right]
+"""A value, or one that varies, for each parameter; for a per-model parameter a tuple in the order of the models."""
 
 
 def settle(method: Method, given: Mapping[str, object], labels: Sequence[str], where: Where = ()) -> Settings:
@@ -49,7 +27,7 @@ def settle(method: Method, given: Mapping[str, object], labels: Sequence[str], w
     Args:
         method: the method they are for.
         given: parameter name to value. A per-model parameter takes one value for all models, a list of one for each, or
-            a mapping from labels. A number may be ``{"over_depth": [...]}`` or an `OverDepth`.
+            a mapping from labels. A value may vary over the model: see `cuvee.recipe.varying`.
         labels: the models' labels, in order.
         where: place of `given` in the recipe, for messages.
 
@@ -81,26 +59,56 @@ def plain_number(value: Any) -> Any:
     return int(value) if isinstance(value, Integral) else float(value)
 
 
-def at_depth(settings: Settings, depth: float) -> dict[str, Any]:
-    """Return the settings as plain values at a depth in [0, 1]; per-model ones as lists."""
+def settings_at(settings: Settings, place: Place, names: Sequence[str]) -> dict[str, Any]:
+    """Return the settings for one tensor as plain values; per-model ones as lists.
 
-    def plain(value: Any) -> Any:
-        if isinstance(value, tuple):
-            return [plain(v) for v in value]
-        return value.at(depth) if isinstance(value, OverDepth) else value
+    Args:
+        settings: as `settle` returns them.
+        place: where the tensor stands.
+        names: what it is called in each model, in their order, for per-model settings that depend on names.
 
-    return {name: plain(value) for name, value in settings.items()}
+    Raises:
+        RecipeError: a setting by name has no pattern that matches, or a whole number comes to a fraction.
+    """
+    places = [place if name == place.name else replace(place, name=name) for name in names]
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        try:
+            is_per_model = isinstance(value, tuple)
+            found[name] = [*map(_at, value, places)] if is_per_model else _at(value, place)
+        except LookupError as error:
+            raise RecipeError(
+                f"'{name}' has no value for the tensor {shown(str(error.args[0]))}: no pattern of its 'by_name' "
+                'matches; add "*": VALUE at the end for all others (in a mergekit configuration, "- value: VALUE").',
+                (name,),
+            ) from None
+        except ValueError as error:
+            raise RecipeError(
+                f"'{name}' comes to {error} for the tensor {shown(place.name)}; it must be a whole number. Give values "
+                "that lie on whole numbers at every layer, or one for the layers of each pattern ('by_name').",
+                (name,),
+            ) from None
+    return found
+
+
+def plain(settings: Settings) -> dict[str, Any]:
+    """Return settings that do not vary as plain values; per-model ones as lists."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
+
+
+def _at(value: Any, place: Place) -> Any:
+    return value.at(place) if isinstance(value, Varying) else value
 
 
 def varies(settings: Settings) -> bool:
-    """Say whether any setting depends on depth."""
+    """Say whether any setting differs from tensor to tensor."""
     spread = (value if isinstance(value, tuple) else (value,) for value in settings.values())
-    return any(isinstance(each, OverDepth) for values in spread for each in values)
+    return any(isinstance(each, Varying) for values in spread for each in values)
 
 
 def _per_model(parameter: Parameter, value: object, labels: Sequence[str], where: Where) -> list[object]:
     """Check a per-model parameter and spread it over the models."""
-    if isinstance(value, Mapping) and "over_depth" not in value:
+    if isinstance(value, Mapping) and not is_varying(value):
         for label in value:
             if label not in labels:
                 raise RecipeError(
@@ -128,28 +136,32 @@ def _per_model(parameter: Parameter, value: object, labels: Sequence[str], where
 
 
 def _one(parameter: Parameter, value: object, where: Where) -> object:
-    """Check one value, or values over depth."""
+    """Check one value, or one that varies."""
     if isinstance(value, Mapping):
-        unknown = [key for key in value if key != "over_depth"]
-        if unknown or not isinstance(value.get("over_depth"), list | tuple):
-            raise RecipeError(
-                f"'{parameter.name}' is a mapping; expected {{over_depth: [first, ..., last]}}"
-                f"{' or one value for each model' if parameter.per_model else ': it is not a per-model parameter'}.",
-                where,
-            )
-        value = OverDepth(tuple(value["over_depth"]))
-    if not isinstance(value, OverDepth):
-        return _scalar(parameter, value, where)
-    if not parameter.interpolates or not value.values:
-        empty = "has no values in over_depth; give at least one"
-        reason = empty if parameter.interpolates else "is not a number and cannot vary over depth; give one value"
-        raise RecipeError(f"'{parameter.name}' {reason}.", where)
-    return OverDepth(tuple(float(_scalar(parameter, v, where)) for v in value.values))
+        if not is_varying(value):
+            models = ", or one value for each model" if parameter.per_model else "; it has no value for each model"
+            forms = "{over_depth: [first, ..., last]} or {by_name: {PATTERN: VALUE}}"
+            raise RecipeError(f"'{parameter.name}' is a mapping; expected {forms}{models}.", where)
+        value = varying(parameter.name, value, where)
+    if isinstance(value, Varying) and parameter.role == "space":
+        raise RecipeError(f"'{parameter.name}' holds for the whole merge and cannot vary.", where)
+    return _checked(parameter, value, where)
+
+
+def _checked(parameter: Parameter, value: object, where: Where) -> object:
+    """Check every value of one that varies."""
+    if isinstance(value, OverDepth):
+        return replace(value, values=tuple(_scalar(parameter, each, where) for each in value.values))
+    if isinstance(value, ByName):
+        return ByName(tuple((p, _checked(parameter, each, (*where, "by_name", p))) for p, each in value.values))
+    return _scalar(parameter, value, where)
 
 
 def _scalar(parameter: Parameter, value: object, where: Where) -> Any:
     """Check one plain value's type and bounds."""
     if parameter.choices:
+        if isinstance(value, bool) and NONE in parameter.choices:  # false is none, true what it usually is instead
+            value = next(word for word in parameter.choices if word != NONE) if value else NONE
         if value not in parameter.choices:
             words = ", ".join(parameter.choices)
             raise RecipeError(

@@ -9,30 +9,23 @@ from typing import Any
 
 from cuvee.errors import OutputError, RecipeError, nearest
 from cuvee.methods.declare import Method
-from cuvee.methods.registry import find_method, methods
+from cuvee.methods.registry import find_method
+from cuvee.recipe.intake import Intake
+from cuvee.recipe.keys import SCHEMA, recipe_keys
+from cuvee.recipe.layers import Layers, Slice, layers_of, plain_layers
 from cuvee.recipe.nesting import Extent, extent_of, refuse_deep, says_merge
 from cuvee.recipe.parameters import plain_number, settle
 from cuvee.recipe.references import BASE, Models, Reference, checked, is_merge, labelled, written
 from cuvee.recipe.rule import Output, Rule
-from cuvee.recipe.values import frozen_items, inside, keys_of, list_of, mapping_of, thawed
+from cuvee.recipe.tokenizer import check_choice, choice_of, written_choice
+from cuvee.recipe.values import frozen_items, inside, list_of, mapping_of, thawed
 from cuvee.recipe.yaml_text import Origin, Where, dump, read
 from cuvee.sources.strict_json import shown
+from cuvee.tokenizers.choice import Choice
 
-__all__ = ["BASE", "RECIPES", "SCHEMA", "Recipe", "Reference"]
+__all__ = ["BASE", "Recipe", "Reference"]
 
-SCHEMA = 1
-_KEYS = ("cuvee", "method", "models", "base", "parameters", "tensors", "seed", "output")
-RECIPES = "recipes"  # key of a file of several
-_NEEDED = {
-    "method": "the name of a method (`cuvee methods` lists them)",
-    "models": "a list of paths, or label: path for each model",
-}
-_HINTS = {
-    "base_model": "Did you mean 'base'?",
-    "merge_method": "Did you mean 'method'?",
-    **{f.name: f"Say output: {{{f.name}: ...}}." for f in fields(Output)},
-}
-_PLAIN_OUTPUT = Output()
+_PLAIN_INPUT, _PLAIN_OUTPUT = Intake(), Output()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, init=False)
@@ -44,12 +37,18 @@ class Recipe:
         models: label to reference, in order. May be given as a sequence, whose labels are m0, m1, ... A recipe, also
             as plain values, stands for the model that it makes.
         base: the common ancestor, for methods that work on task vectors; also the donor of configuration and tokenizer.
+        layers: layers of the models put together anew, by stack; see `cuvee.recipe.layers`. May be given as plain
+            values. Empty keeps them as they are.
         parameters: values for the method's parameters; see `settle`.
         tensors: rules for some tensors, the first match holds.
+        tokenizer: which vocabulary and chat template the output has, may be given as plain values; None leaves the
+            donor's, and rows of tokens are matched by their numbers.
         seed: of random methods.
+        input: how the models are read.
         output: type, files.
         folder: what relative paths are relative to; None is the current folder. Not part of what the recipe says.
         origin: the file it was read from, if any, so that errors can name the line. Not part of what the recipe says.
+        notes: what its user should know of how it was read. Not part of what the recipe says.
         extent: how many recipes stand within it, and how deep.
 
     Raises:
@@ -63,12 +62,16 @@ class Recipe:
     method: str
     models: Mapping[str, Reference]
     base: Reference | None
+    layers: Layers
     parameters: Mapping[str, Any]
     tensors: tuple[Rule, ...]
+    tokenizer: Choice | None
     seed: int
+    input: Intake
     output: Output
     folder: Path | None = field(compare=False, repr=False)
     origin: Origin | None = field(compare=False, repr=False)
+    notes: tuple[str, ...] = field(compare=False, repr=False)
     extent: Extent = field(compare=False, repr=False, init=False)
 
     def __init__(
@@ -77,22 +80,40 @@ class Recipe:
         method: str,
         models: Models,
         base: Reference | None = None,
+        layers: object = None,
         parameters: Mapping[str, Any] = MappingProxyType({}),
         tensors: Sequence[Rule] = (),
+        tokenizer: Choice | Mapping[str, Any] | None = None,
         seed: int = 0,
+        input: Intake = _PLAIN_INPUT,
         output: Output = _PLAIN_OUTPUT,
         folder: Path | None = None,
         origin: Origin | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
         """Freeze and check everything that can be checked without opening a model."""
         references = MappingProxyType(labelled(_made(models)))
         donor = None if base is None else checked(BASE, _merge_of(base, (BASE,)), (BASE,))
-        seed = plain_number(seed)
-        extent = extent_of(each.extent for each in (*references.values(), donor) if is_merge(each))
-        frozen = frozen_items(parameters)
-        values = (method, references, donor, frozen, tuple(tensors), seed, output, folder, origin, extent)
-        for f, value in zip(fields(self), values, strict=True):
-            object.__setattr__(self, f.name, value)
+        with inside("tokenizer"):
+            choice = choice_of(tokenizer)
+        values = {
+            "method": method,
+            "models": references,
+            "base": donor,
+            "layers": layers_of(layers),
+            "parameters": frozen_items(parameters),
+            "tensors": tuple(tensors),
+            "tokenizer": choice,
+            "seed": plain_number(seed),
+            "input": input,
+            "output": output,
+            "folder": folder,
+            "origin": origin,
+            "notes": tuple(notes),
+            "extent": extent_of(each.extent for each in (*references.values(), donor) if is_merge(each)),
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
         self._check()
 
     def _check(self) -> None:
@@ -104,19 +125,47 @@ class Recipe:
         with inside("method"):
             method = find_method(self.method)
         settle(method, self.parameters, self.labels, ("parameters",))
-        _check_count(method, len(self.models))
+        if not self.layers and not any(rule.models for rule in self.tensors):
+            _check_count(method, len(self.models))
+        for stack, slices in self.layers.items():
+            for i, each in enumerate(slices):
+                with inside("layers", *([stack] if stack else []), i):
+                    self._check_slice(each)
         for i, rule in enumerate(self.tensors):
             with inside("tensors", i):
                 self._check_rule(rule)
+        if self.tokenizer is not None:
+            with inside("tokenizer"):
+                check_choice(self.tokenizer, self.labels, self.base is not None)
+            if self.output.adapter:
+                raise RecipeError("an adapter has no tokenizer of its own; leave out 'tokenizer'.", ("tokenizer",))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel between processes as plain values."""
-        return partial(Recipe, **{f.name: thawed(getattr(self, f.name)) for f in fields(self) if f.init}), ()
+        values = {f.name: thawed(getattr(self, f.name)) for f in fields(self) if f.init}
+        return partial(Recipe, **{**values, "layers": plain_layers(self.layers)}), ()
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The models' labels, in order."""
         return tuple(self.models)
+
+    def _check_slice(self, part: Slice) -> None:
+        """Check a slice of layers against the recipe's models and methods."""
+        known = (*self.labels, *((BASE,) if self.base is not None else ()))
+        for label in part.take:
+            if label not in known:
+                raise RecipeError(
+                    f"a slice takes from {shown(label)}, which the recipe does not have.{nearest(label, known)} "
+                    f"It has: {', '.join(known)}.",
+                    ("take", label),
+                )
+        if BASE in part.labels:
+            raise RecipeError("'base' cannot be merged as a model; give it a label among the 'models', too.", ("take",))
+        with inside("method"):
+            method = find_method(part.method or self.method)
+        settle(method, part.parameters, part.labels, ("parameters",))
+        _check_count(method, len(part.labels))
 
     def _check_rule(self, rule: Rule) -> None:
         """Check a rule against the recipe's models and methods."""
@@ -127,11 +176,19 @@ class Recipe:
                 f"It has: {', '.join(known)}.",
                 ("copy",),
             )
+        for i, label in enumerate(rule.models):
+            if label not in self.models:
+                raise RecipeError(
+                    f"a rule is of the model {shown(label)}, which the recipe does not have."
+                    f"{nearest(label, self.models)} It has: {', '.join(self.models)}.",
+                    ("models", i),
+                )
         if rule.copy is None and not rule.skip:
             with inside("method"):
                 method = find_method(rule.method or self.method)
-            settle(method, rule.parameters, self.labels, ("parameters",))
-            _check_count(method, len(self.models))
+            settle(method, rule.parameters, rule.models or self.labels, ("parameters",))
+            if not self.layers:
+                _check_count(method, len(rule.models or self.models))
 
     def rule_for(self, name: str) -> Rule | None:
         """Return the first rule that matches a tensor's name, or None."""
@@ -198,30 +255,25 @@ class Recipe:
             RecipeError: something in it is wrong.
         """
         refuse_deep(content)
-        if isinstance(content, Mapping) and RECIPES in content:
-            raise RecipeError(
-                "these are several recipes, and one is expected here. The path of their file is what cuvee.merge and "
-                "cuvee.plan take (cuvee merge, cuvee plan); or put one into a file of its own.",
-                (RECIPES,),
-            )
-        top = keys_of(content, _KEYS, "a recipe", (), _hints(content))
-        _check_version(top.get("cuvee"))
-        for key, needed in _NEEDED.items():
-            if key not in top:
-                raise RecipeError(f"the recipe has no '{key}'; give it {needed}.")
+        top = recipe_keys(content)
         rules = []
         for i, rule in enumerate(list_of(top.get("tensors"), ("tensors",))):
             with inside("tensors", i):
                 rules.append(Rule.from_mapping(rule))
+        with inside("input"):
+            intake = Intake.from_mapping(top.get("input"))
         with inside("output"):
             output = Output.from_mapping(top.get("output"))
         return cls(
             method=top["method"],
             models=top["models"],
             base=top.get("base"),
+            layers=top.get("layers"),
             parameters=mapping_of(top.get("parameters"), ("parameters",)),
             tensors=tuple(rules),
+            tokenizer=top.get("tokenizer"),
             seed=top.get("seed", 0),
+            input=intake,
             output=output,
             folder=folder,
         )
@@ -239,9 +291,12 @@ class Recipe:
         if self.base is not None:
             content["base"] = places[BASE]
         rest = {
+            "layers": plain_layers(self.layers),
             "parameters": thawed(self.parameters),
             "tensors": [rule.to_mapping() for rule in self.tensors],
+            "tokenizer": None if self.tokenizer is None else written_choice(self.tokenizer),
             "seed": self.seed,
+            "input": self.input.to_mapping(),
             "output": self.output.to_mapping(),
         }
         return content | {key: value for key, value in rest.items() if value}
@@ -291,32 +346,6 @@ def _merge_of(model: Any, where: Where) -> Any:
                 ("output",),
             )
     return recipe
-
-
-def _check_version(version: object) -> None:
-    """Refuse a recipe of another format."""
-    if version != SCHEMA or isinstance(version, bool):
-        found = "it has none" if version is None else f"it says {shown(version)}"
-        raise RecipeError(f"a recipe begins with 'cuvee: {SCHEMA}', the version of its format; {found}.", ("cuvee",))
-
-
-def _hints(content: object) -> Mapping[str, str]:
-    """Say what to write instead of keys that people bring from elsewhere, or put one level too high.
-
-    Raises:
-        RecipeError: the whole is a configuration of mergekit.
-    """
-    if not isinstance(content, Mapping):
-        return {}
-    if "merge_method" in content and "cuvee" not in content:
-        raise RecipeError(
-            "this looks like a mergekit configuration, which cuvee does not read yet; a recipe of its own begins with "
-            f"'cuvee: {SCHEMA}' and 'method: NAME'.",
-            ("merge_method",),
-        )
-    name = content.get("method")
-    method = methods().get(name) if isinstance(name, str) else None
-    return {key: f"Say parameters: {{{key}: ...}}." for key in (method.parameters if method else ())} | _HINTS
 
 
 def _check_count(method: Method, count: int) -> None:

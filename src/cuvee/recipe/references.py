@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeGuard, cast
 
 from cuvee.errors import RecipeError
 from cuvee.recipe.nesting import Extent
+from cuvee.recipe.varying import KEYS
 from cuvee.recipe.yaml_text import Where
 from cuvee.sources.strict_json import shown
 from cuvee.spec import Source
@@ -53,10 +54,10 @@ def labelled(models: Models) -> dict[str, Reference]:
     if not models:
         raise RecipeError("'models' is empty; name at least one model: a list of paths, or label: path.", ("models",))
     for label in models:
-        if not isinstance(label, str) or not re.fullmatch(r"[\w.-]+", label) or label in (BASE, "over_depth"):
+        if not isinstance(label, str) or not re.fullmatch(r"[\w.-]+", label) or label in (BASE, *KEYS):
             raise RecipeError(
-                f"{shown(label)} is not a label for a model: use letters, digits, '_', '-' and '.'; 'base' and "
-                "'over_depth' have another meaning.",
+                f"{shown(label)} is not a label for a model: use letters, digits, '_', '-' and '.'; "
+                f"{', '.join(map(repr, (BASE, *KEYS)))} have another meaning.",
                 ("models", str(label)),
             )
     return {

@@ -2,18 +2,19 @@
 
 import re
 import reprlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from fnmatch import translate
-from functools import lru_cache, partial
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from cuvee.errors import RecipeError, nearest
+from cuvee.errors import RecipeError
+from cuvee.recipe.dtypes import stored_name, torch_name
 from cuvee.recipe.parameters import plain_number
+from cuvee.recipe.patterns import matches
 from cuvee.recipe.values import frozen_items, keys_of, mapping_of, thawed
 from cuvee.sources.strict_json import shown
-from cuvee.spec import BY_TORCH_NAME, DEFAULT_SHARD_BYTES
+from cuvee.spec import DEFAULT_SHARD_BYTES
 
 if TYPE_CHECKING:
     import torch
@@ -21,17 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["Output", "Rule"]
 
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
-_DTYPE_NAMES = {torch_name: dtype.name for torch_name, dtype in BY_TORCH_NAME.items() if dtype.kind == "float"}
-_OTHER_NAMES = {name.lower(): torch_name for torch_name, name in _DTYPE_NAMES.items()} | {
-    "fp16": "float16",
-    "half": "float16",
-    "fp32": "float32",
-    "float": "float32",
-    "single": "float32",
-    "fp64": "float64",
-    "double": "float64",
-}
-"""What element types are called elsewhere; we take torch's names only, and point to them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, init=False)
@@ -73,7 +63,7 @@ class Output:
         error: float | None = None,
     ) -> None:
         """Check the values."""
-        object.__setattr__(self, "dtype", _dtype(dtype))
+        object.__setattr__(self, "dtype", torch_name(dtype, "output"))
         object.__setattr__(self, "shard_size", _num_bytes(shard_size))
         for key, value in (("custom_code", custom_code), ("adapter", adapter)):
             if not isinstance(value, bool):
@@ -106,22 +96,7 @@ class Output:
     @property
     def dtype_name(self) -> str | None:
         """The safetensors name of `dtype`."""
-        return None if self.dtype is None else _DTYPE_NAMES[self.dtype]
-
-
-def _dtype(given: object) -> str | None:
-    """Return torch's name of an element type."""
-    # Told by its class's name: torch is not imported for the sake of a recipe.
-    is_torch = (type(given).__module__, type(given).__name__) == ("torch", "dtype")
-    dtype = str(given).removeprefix("torch.") if is_torch else given
-    if dtype is None or (isinstance(dtype, str) and dtype in _DTYPE_NAMES):
-        return dtype
-    meant = _OTHER_NAMES.get(str(dtype).lower().removeprefix("torch."))
-    raise RecipeError(
-        f"output dtype {shown(dtype)} is not known.{nearest(meant or str(dtype), _DTYPE_NAMES)} "
-        f"It can be: {', '.join(_DTYPE_NAMES)}.",
-        ("dtype",),
-    )
+        return None if self.dtype is None else stored_name(self.dtype)
 
 
 def _rank(given: object) -> int | None:
@@ -167,6 +142,7 @@ class Rule:
         parameters: values for its parameters; without `method`, they replace those of the recipe one by one.
         copy: label of the model (or ``"base"``) whose tensors are taken unchanged.
         skip: leave these tensors out of the output.
+        models: labels of the models that these tensors are made of, if not of all.
         parts: treat each tensor as this many tensors stacked along its first axis (fused projections, packed experts),
             so that a method's thresholds and norms are taken for each part.
     """
@@ -176,6 +152,7 @@ class Rule:
     parameters: Mapping[str, Any]
     copy: str | None
     skip: bool
+    models: tuple[str, ...]
     parts: int
 
     def __init__(
@@ -186,6 +163,7 @@ class Rule:
         parameters: Mapping[str, Any] = MappingProxyType({}),
         copy: str | None = None,
         skip: bool = False,
+        models: Sequence[str] = (),
         parts: int = 1,
     ) -> None:
         """Freeze the values, and check that the rule says one thing."""
@@ -203,10 +181,15 @@ class Rule:
             raise RecipeError(f"'skip' is {shown(skip)}; it must be true or false.", ("skip",))
         if (copy is not None) + skip + bool(method or parameters) > 1:
             raise RecipeError("a rule says one of: copy, skip, or another method and parameters.", ("match",))
+        labels: object = models
+        if not isinstance(labels, list | tuple) or not all(isinstance(label, str) for label in labels):
+            raise RecipeError(f"'models' is {shown(labels)}; it must be a list of models' labels.", ("models",))
+        if models and (copy is not None or skip):
+            raise RecipeError("a rule that copies or skips has no 'models'.", ("models",))
         parts = plain_number(parts)
         if not isinstance(parts, int) or isinstance(parts, bool) or parts < 1:
             raise RecipeError(f"'parts' is {shown(parts)}; it must be a whole number from 1.", ("parts",))
-        values = (tuple(patterns), method, frozen_items(parameters), copy, skip, parts)
+        values = (tuple(patterns), method, frozen_items(parameters), copy, skip, tuple(models), parts)
         for f, checked in zip(fields(self), values, strict=True):
             object.__setattr__(self, f.name, checked)
 
@@ -217,7 +200,9 @@ class Rule:
     @classmethod
     def from_mapping(cls, value: object) -> "Rule":
         """Read a rule from plain values."""
-        content = dict(keys_of(value, ("match", "method", "parameters", "copy", "skip", "parts"), "a rule", ()))
+        content = dict(
+            keys_of(value, ("match", "method", "parameters", "copy", "skip", "models", "parts"), "a rule", ())
+        )
         content.setdefault("match", ())
         content["parameters"] = mapping_of(content.get("parameters"), ("parameters",))
         return cls(**content)
@@ -226,15 +211,10 @@ class Rule:
         """Return plain values, without what is default."""
         content: dict[str, object] = {"match": self.match[0] if len(self.match) == 1 else list(self.match)}
         values = {"method": self.method, "parameters": thawed(self.parameters), "copy": self.copy, "skip": self.skip}
+        values["models"] = list(self.models)
         content |= {key: value for key, value in values.items() if value}
         return content | ({"parts": self.parts} if self.parts > 1 else {})
 
     def matches(self, name: str) -> bool:
         """Say whether the rule is about this tensor."""
-        return _matcher(self.match)(name) is not None
-
-
-@lru_cache(maxsize=1 << 15)  # as many as fnmatch keeps: one that is too small would compile again for every name
-def _matcher(patterns: tuple[str, ...]) -> Callable[[str], object]:
-    """Compile patterns into one."""
-    return re.compile("|".join(map(translate, patterns))).match
+        return matches(self.match, name)

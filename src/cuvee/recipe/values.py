@@ -6,8 +6,9 @@ from types import MappingProxyType
 from typing import Any
 
 from cuvee.errors import RecipeError, nearest
-from cuvee.recipe.parameters import OverDepth, plain_number
-from cuvee.recipe.yaml_text import Where
+from cuvee.recipe.parameters import plain_number
+from cuvee.recipe.varying import ByName, OverDepth
+from cuvee.recipe.yaml_text import Documents, Where
 from cuvee.sources.strict_json import shown
 
 __all__ = ["frozen", "frozen_items", "inside", "keys_of", "kind_of", "list_of", "mapping_of", "thawed"]
@@ -18,6 +19,8 @@ def kind_of(value: object) -> str:
     kinds = {type(None): "nothing", str: "text", bool: "true or false", int: "a number", float: "a number"}
     if isinstance(value, Mapping):
         return "a mapping (key: value)"
+    if isinstance(value, Documents):
+        return "several documents, divided by ---"
     return "a list" if isinstance(value, list | tuple) else kinds.get(type(value), f"a {type(value).__name__}")
 
 
@@ -74,11 +77,9 @@ def list_of(value: object, where: Where) -> Sequence[object]:
 
 def frozen(value: Any) -> Any:
     """Copy parameters so that later changes to the caller's objects do not reach the recipe."""
-    if isinstance(value, OverDepth):
-        return OverDepth(tuple(plain_number(v) for v in value.values))
+    if isinstance(value, OverDepth | ByName):
+        return frozen(thawed(value))
     if isinstance(value, Mapping):
-        if set(value) == {"over_depth"} and isinstance(value["over_depth"], list | tuple):
-            return OverDepth(tuple(plain_number(v) for v in value["over_depth"]))
         return MappingProxyType({key: frozen(v) for key, v in value.items()})
     if isinstance(value, Sequence) and not isinstance(value, str):
         return tuple(frozen(v) for v in value)
@@ -86,14 +87,17 @@ def frozen(value: Any) -> Any:
 
 
 def frozen_items(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Copy and freeze a mapping of parameters; their names mean nothing here, even if one is called over_depth."""
+    """Copy and freeze a mapping of parameters."""
     return MappingProxyType({name: frozen(value) for name, value in parameters.items()})
 
 
 def thawed(value: Any) -> Any:
     """Turn frozen parameters into plain lists and mappings, for writing."""
     if isinstance(value, OverDepth):
-        return {"over_depth": list(value.values)}
+        outside = {} if value.outside == "ends" else {"outside": value.outside}
+        return {"over_depth": thawed(value.values), **outside}
+    if isinstance(value, ByName):
+        return {"by_name": {pattern: thawed(each) for pattern, each in value.values}}
     if isinstance(value, Mapping):
         return {key: thawed(v) for key, v in value.items()}
     return [thawed(v) for v in value] if isinstance(value, tuple | list) else value

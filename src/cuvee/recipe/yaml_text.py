@@ -17,7 +17,7 @@ import yaml
 from cuvee.errors import RecipeError
 from cuvee.sources.strict_json import shown
 
-__all__ = ["Origin", "Where", "dump", "parse", "read"]
+__all__ = ["Documents", "Origin", "Where", "dump", "parse", "read"]
 
 Where = tuple[str | int, ...]
 """Keys and indices that lead from the top of a document to a place in it."""
@@ -37,6 +37,7 @@ _NUMBERS = {
     ),
 }
 
+MERGE = "tag:yaml.org,2002:merge"
 _COLLECTIONS = (yaml.SafeLoader.DEFAULT_MAPPING_TAG, yaml.SafeLoader.DEFAULT_SEQUENCE_TAG)
 
 
@@ -75,12 +76,14 @@ class Origin:
         lines: the line of everything in it.
         within: place of the recipe in it, where it has several.
         called: what messages call that recipe.
+        translated: whether it was written in other words, those of mergekit, which cannot say all that a recipe can.
     """
 
     path: Path
     lines: Mapping[Where, int]
     within: Where = ()
     called: str = ""
+    translated: bool = False
 
     def knows(self, where: Where) -> bool:
         """Say whether a place of the recipe has a line of its own."""
@@ -88,10 +91,14 @@ class Origin:
 
     def place(self, where: Where) -> str:
         """Return file and line of a place of the recipe, or of the innermost thing around it that has a line."""
+        line = self.line(where)
+        return f"{self.path}{'' if line is None else f':{line}'}" + (f": {self.called}" if self.called else "")
+
+    def line(self, where: Where) -> int | None:
+        """Return the line of a place of the recipe, or of the innermost thing around it that has one."""
         whole = (*self.within, *where)
         inner = (whole[:i] for i in range(len(whole), -1, -1))
-        line = next((f":{self.lines[outer]}" for outer in inner if outer in self.lines), "")
-        return f"{self.path}{line}" + (f": {self.called}" if self.called else "")
+        return next((self.lines[outer] for outer in inner if outer in self.lines), None)
 
     @contextmanager
     def named(self) -> Iterator[None]:
@@ -102,14 +109,21 @@ class Origin:
             raise type(error)(f"{self.place(error.where)}: {error}", error.where) from error
 
 
+class Documents(tuple[object, ...]):
+    """The contents of a file of several documents, divided by lines of three hyphens."""
+
+    __slots__ = ()
+
+
 def read(path: Path) -> tuple[object, Origin]:
-    """Read a YAML file of one document.
+    """Read a YAML file.
 
     Args:
         path: the file, UTF-8.
 
     Returns:
-        Its content as plain values (None if it is empty), and where everything in it stands.
+        Its content as plain values (None if it is empty, `Documents` if it has several), and where everything in it
+        stands.
 
     Raises:
         RecipeError: it cannot be read or is not YAML; names file and line.
@@ -124,7 +138,7 @@ def read(path: Path) -> tuple[object, Origin]:
 
 
 def parse(text: str, path: Path) -> tuple[object, Origin]:
-    """Read YAML of one document.
+    """Read YAML of one document, or of several.
 
     Args:
         text: the document.
@@ -140,8 +154,14 @@ def parse(text: str, path: Path) -> tuple[object, Origin]:
     try:
         loader = _Loader(text)
         reader = _Reader(loader)
-        node = loader.get_single_node()
-        return (None if node is None else reader.plain(node, ())), Origin(path, reader.lines)
+        nodes = []
+        while loader.check_node():
+            nodes.append(loader.get_node())
+        if len(nodes) > 1:
+            found: object = Documents(reader.plain(node, (i,)) for i, node in enumerate(nodes))
+        else:
+            found = reader.plain(nodes[0], ()) if nodes else None
+        return found, Origin(path, reader.lines)
     except RecipeError as error:
         line = f":{reader.lines[error.where]}" if reader else ""
         raise RecipeError(f"{path}{line}: {error}", error.where) from None
@@ -238,7 +258,11 @@ class _Reader:
     def _mapping(self, node: yaml.MappingNode, where: Where) -> dict[str, Any]:
         """Turn a mapping into plain values."""
         result: dict[str, Any] = {}
+        merged: dict[str, Any] = {}
         for key_node, value_node in node.value:
+            if key_node.tag == MERGE:
+                merged |= {key: value for key, value in self._merged(value_node, where).items() if key not in merged}
+                continue
             key = self._scalar(key_node, where) if isinstance(key_node, yaml.ScalarNode) else key_node.value
             if not isinstance(key, str):
                 found = f"a {type(key).__name__}" if isinstance(key, list) else shown(key)
@@ -249,4 +273,14 @@ class _Reader:
                 raise RecipeError(f"the key {shown(key)} is given twice.", inner)
             result[key] = self.plain(value_node, inner)
             self.lines[inner] = key_node.start_mark.line + 1
-        return result
+        return {**merged, **result}
+
+    def _merged(self, node: Any, where: Where) -> dict[str, Any]:
+        """Return what ``<<`` takes over from another mapping, or from several, of which the first has precedence."""
+        nodes = node.value if isinstance(node, yaml.SequenceNode) else [node]
+        found: dict[str, Any] = {}
+        for each in nodes:
+            if not isinstance(each, yaml.MappingNode):
+                raise RecipeError("'<<' takes over a mapping, or a list of mappings (*name).", where)
+            found = {**self.plain(each, where), **found}
+        return found

@@ -37,7 +37,7 @@ def sidecar_files(
         sources: sidecars of the model they come from.
         dtype: element type of all floating-point weights of the output; None if there are several.
         custom_code: take ``*.py`` along, which transformers may run when it loads the model.
-        config_updates: keys to set in ``config.json``, for example another number of layers.
+        config_updates: keys to set in ``config.json``, such as another number of layers; mappings are for its parts.
 
     Raises:
         SourceError: a file cannot be fetched from elsewhere.
@@ -62,13 +62,13 @@ def _updated(raw: bytes, path: File, dtype: DType | None, updates: Mapping[str, 
         raise OutputError(f"{path} is not valid JSON any more: {error}. {CHANGED}") from error
     if not isinstance(config, dict):
         raise OutputError(f"{path} is not an object any more but JSON of type {type(config).__name__}. {CHANGED}")
-    changes = dict(updates)
+    changes: dict[str, object] = {}
     if dtype is not None and dtype.name in BUILDABLE:
         changes |= dict.fromkeys(DTYPE_KEYS, dtype.torch_name)
         # The weights of a diffusers model say what type they have, and a key that its class does not know is warned of.
         if not is_of_diffusers(config) and not any(key in config for key in DTYPE_KEYS):
             config = {**config, DTYPE_KEYS[0]: None}
-    changed = {**_changed(config, changes), **updates}
+    changed = _with(_changed(config, changes), updates)
     if changed == json.loads(raw):
         return raw
     return (json.dumps(changed, indent=2, ensure_ascii=False) + "\n").encode()
@@ -83,4 +83,13 @@ def _changed(config: Mapping[str, object], changes: Mapping[str, object]) -> dic
             changed[key] = _changed(value, changes)
         else:
             changed[key] = changes.get(key, value)
+    return changed
+
+
+def _with(config: Mapping[str, object], updates: Mapping[str, object]) -> dict[str, object]:
+    """Set keys of a configuration and of its parts."""
+    changed = dict(config)
+    for key, value in updates.items():
+        part = changed.get(key)
+        changed[key] = _with(part if isinstance(part, dict) else {}, value) if isinstance(value, Mapping) else value
     return changed

@@ -1,6 +1,5 @@
 """The line for adapters: a recipe of adapters in, an adapter out."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
@@ -17,9 +16,9 @@ from cuvee.execute.adapter.tasks import Count, Task, carry_out
 from cuvee.execute.adapter.vectors import memory_of_factors, vectors_of
 from cuvee.execute.adapter.whole import whole_tensors
 from cuvee.methods.registry import find_method
-from cuvee.plan.limits import Limits, Share, memory_of_process, resident_memory, share_out
+from cuvee.plan.account import unused_base
+from cuvee.plan.limits import Limits, Share, has_torch, memory_of_process, resident_memory, share_out
 from cuvee.plan.modules import AdapterPlan
-from cuvee.plan.planner import unused_base
 from cuvee.recipe.recipe import Recipe
 from cuvee.sources.strict_json import shown
 from cuvee.spec import Fetching
@@ -82,8 +81,8 @@ class AdapterMerge:
         resident = resident_memory()
         through = [each.module for each in self._merges if each.is_factored or each.has_bias]
         names = [f"{module}.{leaf}" for module in through for leaf in ("weight", "bias")]
-        has_torch = resident > 0 and "torch" in sys.modules
-        torch = bool(through) and not has_torch and self._vectors.needs_torch(names)
+        has_it = resident > 0 and has_torch()
+        torch = bool(through) and not has_it and self._vectors.needs_torch(names)
         fixed = memory_of_process(resident, torch=torch) + READ_AHEAD + memory_of_factors(self._opened, through)[0]
         needs = [(each.module, each.plan.memory) for each in self._merges]
         needs += [(each.name, each.memory) for each in self._wholes.checks]

@@ -13,7 +13,7 @@ from cuvee.execute.forecast import torch_jobs
 from cuvee.execute.merged import Merged, open_sources
 from cuvee.methods.registry import find_method
 from cuvee.plan.limits import InTorch, strip_memory
-from cuvee.plan.planner import Plan
+from cuvee.plan.plan import Plan
 from cuvee.plan.rows import Job
 from cuvee.plan.strips import Strip
 from cuvee.recipe.recipe import BASE, Recipe
