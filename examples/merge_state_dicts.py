@@ -17,6 +17,7 @@ torch.testing.assert_close(average["weight"], expected)
 
 for name, method in cuvee.methods().items():
     if method.operands == "deltas":
-        merged = cuvee.merge_state_dicts(name, models, base)
+        taken = dict(list(models.items())[: method.models[1]])  # as many as the method takes
+        merged = cuvee.merge_state_dicts(name, taken, base)
         torch.nn.Linear(6, 4).load_state_dict(merged)
         print(f"{name:16} moves the weight by {(merged['weight'] - base['weight']).norm():.3f}")

@@ -32,6 +32,15 @@ HIDING = [
     ("dare_ties", {"density": 0}, "one"),
     ("dare_ties", {"density": 0}, "base"),
     ("dare_ties", {"density": 0.01, "trim_density": 0.1}, "two"),
+    ("della", {"density": 0}, "one"),
+    ("della", {"density": 0.2, "rescale": "l1"}, "base"),
+    ("della_linear", {"density": 0}, "base"),
+    ("sce", {"density": 0}, "two"),
+    ("sce", {"density": 0.01}, "base"),
+    ("ram", {"threshold": 1}, "one"),
+    ("ramplus", {"threshold": 1}, "base"),
+    ("arcee_fusion", {"fence": 10}, "one"),
+    ("arcee_fusion", {"fence": 10, "precision": "single"}, "base"),
     ("breadcrumbs", {"density": 0, "outliers": 0}, "one"),
     ("breadcrumbs", {"density": 0.1, "outliers": 0.5}, "two"),
     ("breadcrumbs", {"density": 0.1, "outliers": 0.9, "scope": "row"}, "base"),
@@ -44,7 +53,7 @@ def merging_methods() -> Iterator[Any]:
     """Each method with each label it reads."""
     for name, method in methods().items():
         if not method.any_dtype:
-            for label in ("one", "two", *(["base"] if method.operands == "deltas" else [])):
+            for label in (*("one", "two")[: method.models[1]], *(["base"] if method.operands == "deltas" else [])):
                 yield pytest.param(name, label, id=f"{name} {label}")
 
 

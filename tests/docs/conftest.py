@@ -16,6 +16,9 @@ from cuvee.methods.declare import Method
 from cuvee.writers.save import save_state_dict
 
 ROOT = Path(__file__).resolve().parents[2]
+SPECIAL = ["<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>"]
+WORDS = {word: i for i, word in enumerate([*SPECIAL, *(f"word{i}" for i in range(5, 16))])}
+TOKENIZER = {"version": "1.0", "model": {"type": "WordLevel", "vocab": WORDS, "unk_token": "<unk>"}}
 CONFIG = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "tie_word_embeddings": False}
 
 
@@ -37,11 +40,12 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("docs")
     generator = torch.Generator().manual_seed(0)
     base = {name: torch.randn(shape, generator=generator) / 8 for name, shape in shapes().items()}
+    files = {"config.json": json.dumps(CONFIG).encode(), "tokenizer.json": json.dumps(TOKENIZER).encode()}
     for label in ("base", "math", "code", "chat"):
         spread = 0.0 if label == "base" else 0.02
         state = {n: (t + spread * torch.randn(t.shape, generator=generator)).bfloat16() for n, t in base.items()}
         state["model.rotary_emb.inv_freq"] = torch.linspace(1, 0.1, 4)
-        save_state_dict(folder / label, state, files={"config.json": json.dumps(CONFIG).encode()})
+        save_state_dict(folder / label, state, files=files)
     return folder
 
 

@@ -20,6 +20,7 @@ import yaml
 
 import cuvee
 from cuvee.cli import main
+from cuvee.recipe.several import recipes_of
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
@@ -95,10 +96,11 @@ class Run:
         name = FILE_NAME.match(block.text)
         path = self.folder / (name[1] if name else "part.yaml")
         content = yaml.safe_load(block.text)
-        path.write_text(block.text if "cuvee" in content else yaml.safe_dump(WHOLE | content))
+        whole = "cuvee" in content or "merge_method" in content
+        path.write_text(block.text if whole else yaml.safe_dump(WHOLE | content))
         if block.comment == "wrong on purpose":
             with pytest.raises(cuvee.CuveeError):
-                cuvee.Recipe.load(path)
+                recipes_of(path)
             return
         assert [note for note in cuvee.plan(path).warnings if "no effect" in note] == []
 

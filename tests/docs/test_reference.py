@@ -19,7 +19,7 @@ from cuvee.methods.declare import Method
 from cuvee.methods.page import needs, table
 from cuvee.plan.limits import KEPT, MOST_WORKERS
 from cuvee.plan.rows import CELL
-from cuvee.recipe import recipe
+from cuvee.recipe import keys
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -54,7 +54,7 @@ WHOLE = {
     "base": "models/base",
 }
 FUNCTIONS = [name for name in cuvee.__all__ if not name.startswith("Cuvee")]
-KEYS = [*recipe._KEYS, *fields(cuvee.Rule), *fields(cuvee.Output)]
+KEYS = [*keys.KEYS, *fields(cuvee.Rule), *fields(cuvee.Output)]
 
 
 @pytest.fixture(scope="module")

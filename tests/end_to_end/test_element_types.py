@@ -175,6 +175,18 @@ AVERAGES: dict[str, tuple[dict[str, Any], list[float]]] = {
     "dare_linear": ({"weight": [1.0, -1.0]}, [0.5, 0.5]),  # no convex combination: equally
     "dare_ties": ({}, [0.5, 0.5]),
     "breadcrumbs": ({"weight": [0.0, 2.0]}, [0.0, 1.0]),
+    "nuslerp": ({"weight": [3.0, 1.0]}, [0.75, 0.25]),
+    "multislerp": ({"weight": [3.0, 1.0]}, [0.75, 0.25]),
+    "karcher": ({"weight": [1.0, 0.0]}, [1.0, 0.0]),
+    "model_stock": ({}, [0.5, 0.5]),
+    "nearswap": ({}, [1.0, 0.0]),  # takes the first model alone
+    "breadcrumbs_ties": ({"weight": [1.0, 3.0]}, [0.25, 0.75]),
+    "della": ({"weight": [3.0, 1.0]}, [0.75, 0.25]),
+    "della_linear": ({"weight": [1.0, 4.0]}, [0.2, 0.8]),
+    "sce": ({}, [0.5, 0.5]),
+    "ram": ({}, [0.5, 0.5]),
+    "ramplus": ({}, [0.5, 0.5]),
+    "arcee_fusion": ({}, [1.0]),
 }
 """Settings, and the share that each of two models then has in an average."""
 
@@ -190,8 +202,8 @@ def test_running_statistics_are_averaged_with_the_convex_weights_of_the_method(n
     base, *others = saved(tmp_path, [network.state_dict() for network in networks])
     result = merged(recipe_for(cuvee.methods()[name], others, base, **settings), tmp_path)
     for statistic in ("running_mean", "running_var"):
-        first, second = (network[1].state_dict()[statistic].double() for network in networks[1:])
-        expected = shares[0] * first + shares[1] * second
+        given = [network[1].state_dict()[statistic].double() for network in networks[1:]]
+        expected = sum(share * own for share, own in zip(shares, given, strict=False))
         torch.testing.assert_close(result[f"1.{statistic}"], expected.float(), rtol=1e-6, atol=1e-7)
     assert result["1.running_var"].min() > 0
     assert result["1.num_batches_tracked"].equal(networks[0][1].num_batches_tracked)

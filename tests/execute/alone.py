@@ -10,7 +10,7 @@ import torch
 from cuvee.execute.merged import open_sources
 from cuvee.execute.report import Report
 from cuvee.execute.run import execute
-from cuvee.plan import planner
+from cuvee.plan import plan as plans
 from cuvee.plan.limits import Limits, budget_of
 from cuvee.plan.planner import make_plan
 from cuvee.plan.strips import Strip
@@ -36,7 +36,7 @@ def merged(*recipes: Mapping[str, Any], workers: int = 1, kept: bool = True) -> 
 def merged_alone(*recipes: Mapping[str, Any]) -> tuple[list[Weights], Report]:
     """Merge with every row by itself."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(planner, "strips_of", lambda rows, domains: [Strip.of(row, domains) for row in rows])
+        patch.setattr(plans, "strips_of", lambda rows, domains: [Strip.of(row, domains) for row in rows])
         return merged(*recipes)
 
 

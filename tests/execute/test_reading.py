@@ -15,7 +15,8 @@ from cuvee.execute.shelf import Shelf
 from cuvee.methods.declare import Method
 from cuvee.plan import planner
 from cuvee.plan.limits import PLACE, Limits, budget_of
-from cuvee.plan.planner import Plan, make_plan
+from cuvee.plan.plan import Plan
+from cuvee.plan.planner import make_plan
 from cuvee.plan.strips import Strip
 from cuvee.recipe.recipe import Recipe
 from cuvee.resolve import Sources

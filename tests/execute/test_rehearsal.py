@@ -9,7 +9,8 @@ from cuvee.execute import rehearsal
 from cuvee.execute.merged import open_sources
 from cuvee.execute.rehearsal import Rehearsal, Rehearsals
 from cuvee.methods.declare import Scope, Weights, method
-from cuvee.plan.planner import Plan, make_plan
+from cuvee.plan.plan import Plan
+from cuvee.plan.planner import make_plan
 from cuvee.plan.rows import CELL, Domain, Job, Row
 from cuvee.recipe.recipe import Recipe
 from cuvee.tensors.algebra import gram_matrix, weighted_sum

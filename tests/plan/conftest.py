@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from cuvee.execute.merged import open_sources
-from cuvee.plan.planner import Plan, make_plan
+from cuvee.plan.plan import Plan
+from cuvee.plan.planner import make_plan
 from cuvee.plan.rows import Job, Row
 from cuvee.recipe.recipe import Recipe
 from cuvee.spec import DTYPES, Header, TensorSpec

@@ -53,6 +53,20 @@ def test_a_model_named_many_times_is_told_once(tmp_path: Path) -> None:
     assert list(cuvee.plan(recipe).warnings) == [f"{what} ({path})."]
 
 
+def test_nothing_is_said_of_a_base_that_is_merged_as_a_model(tmp_path: Path) -> None:
+    one, two = save(tmp_path / "a"), save(tmp_path / "b")
+    assert not cuvee.plan(cuvee.Recipe(method="linear", models=[one, two], base=two)).warnings
+    recipe = cuvee.Recipe(method="linear", models=[one, two, two], base=two)
+    assert list(cuvee.plan(recipe).warnings) == [f"'m1' and 'm2' are one model ({two})."]
+
+
+@pytest.mark.parametrize(("rows", "is_used"), [(4, True), (3, False)])
+def test_a_base_that_gives_rows_of_the_vocabulary_is_used(tmp_path: Path, rows: int, is_used: bool) -> None:
+    models, base = [save(tmp_path / "a"), save(tmp_path / "b")], save(tmp_path / "c", width=rows)
+    warnings = cuvee.plan(cuvee.Recipe(method="linear", models=models, base=base)).warnings
+    assert any("does not use the base" in note for note in warnings) != is_used
+
+
 @pytest.mark.parametrize("role", ["the first model", "the base"])
 def test_a_model_that_should_lend_a_configuration_and_has_none_is_told(tmp_path: Path, role: str) -> None:
     whole, file = save(tmp_path / "a"), str(tmp_path / "b" / "model.safetensors")

@@ -14,7 +14,7 @@ from cuvee.execute.merge import merge, merge_variants
 from cuvee.methods.registry import find_method
 from cuvee.plan import limits
 from cuvee.plan.limits import Limits
-from cuvee.plan.planner import Plan
+from cuvee.plan.plan import Plan
 from cuvee.plan.rows import CELL
 from cuvee.recipe.recipe import Recipe
 from cuvee.sources.checkpoint import Checkpoint

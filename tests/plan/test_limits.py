@@ -22,7 +22,7 @@ from cuvee.plan.limits import (
     budget_of,
     cells_per_block,
 )
-from cuvee.plan.planner import Plan
+from cuvee.plan.plan import Plan
 from cuvee.plan.rows import CELL
 from cuvee.recipe.rule import Rule
 

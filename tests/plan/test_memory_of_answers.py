@@ -8,7 +8,7 @@ import pytest
 
 from cuvee.plan import limits as limits_module
 from cuvee.plan.limits import Limits, budget_of
-from cuvee.plan.planner import Plan
+from cuvee.plan.plan import Plan
 from cuvee.plan.rows import CELL
 from cuvee.plan.sample import num_pieces
 from cuvee.recipe.recipe import Recipe

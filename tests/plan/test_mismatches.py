@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from cuvee.errors import PlanError, UnsupportedError
+from cuvee.recipe.intake import Intake
 
 
 def test_kinds_that_differ_are_refused(plan_of: Any, header: Any) -> None:
@@ -45,6 +46,18 @@ def test_base_that_lacks_a_tensor_matters_only_to_task_vectors(plan_of: Any, hea
     assert plan_of(method="linear", models=models, base=base).rows
     with pytest.raises(PlanError, match=r"1 tensor is not in every model: 'base' has no v\."):
         plan_of(method="task_arithmetic", models=models, base=base)
+
+
+@pytest.mark.parametrize("kind", ["F32", "I64"])
+@pytest.mark.parametrize("method", ["task_arithmetic", "ties", "model_stock"])
+def test_a_tensor_that_only_the_base_has_is_taken_from_it(
+    plan_of: Any, header: Any, job_of: Any, method: str, kind: str
+) -> None:
+    models, base = [header({"w": (2,)})] * 2, header({"w": (2,), "v": ((2,), kind)})
+    plan = plan_of(method=method, models=models, base=base, input=Intake(missing="present"))
+    job = job_of(plan, "v")
+    assert (job.method.name, job.labels, job.base) == ("copy", ("base",), None)
+    assert "1 tensor merged without the models that lack them: v ('m0' lacks 1, 'm1' lacks 1)." in plan.warnings
 
 
 def test_packed_weights_are_refused_with_model_and_place(plan_of: Any, header: Any) -> None:

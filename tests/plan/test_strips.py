@@ -9,7 +9,7 @@ import pytest
 from cuvee.methods.declare import Weights, method
 from cuvee.methods.registry import find_method
 from cuvee.plan import planner
-from cuvee.plan.planner import Plan
+from cuvee.plan.plan import Plan
 from cuvee.plan.rows import CELL
 from cuvee.plan.strips import Strip, strips_of
 from cuvee.recipe.recipe import Recipe

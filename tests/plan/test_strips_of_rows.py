@@ -7,7 +7,7 @@ import torch
 
 from cuvee.methods.declare import Scope, Weights, method
 from cuvee.methods.registry import methods
-from cuvee.plan.planner import Plan
+from cuvee.plan.plan import Plan
 from cuvee.plan.rows import CELL
 from cuvee.recipe.recipe import Recipe
 from cuvee.tensors.algebra import gram_matrix, weighted_sum

@@ -66,3 +66,13 @@ def test_weights_stored_twice_draw_the_same_masks(plan_of: Any, header: Any, job
     plan = plan_of(method="dare_linear", models=sources[:2], base=sources[2])
     assert job_of(plan, EMBEDDING).stream == job_of(plan, HEAD).stream == EMBEDDING
     assert job_of(plan, "model.norm.weight").stream == "model.norm.weight"
+
+
+def test_head_stored_beside_its_embedding_is_untied_if_it_is_made_otherwise(plan_of: Any, header: Any) -> None:
+    tensors = {**UNTIED, "model.layers.0.up.weight": (4, 4)}
+    models = {"a": header(tensors, config=SAYS_TIED), "b": header(tensors, config=SAYS_TIED)}
+    ends = {label: [{"take": {"a": (0, 1)}}, {"take": {label: (0, 1)}}] for label in models}
+    configs = {label: plan_of(method="copy", models=models, layers=layers).config for label, layers in ends.items()}
+    assert configs == {"a": ({},), "b": ({"tie_word_embeddings": False},)}
+    skipped = plan_of(method="linear", models=models, tensors=[Rule(match=(HEAD,), skip=True)])
+    assert skipped.config == ({},)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from cuvee.errors import RecipeError
 from cuvee.methods.declare import Method, Parameter, Range
 from cuvee.methods.registry import find_method, methods
-from cuvee.recipe.parameters import OverDepth, at_depth, settle
+from cuvee.recipe.parameters import settings_at, settle
+from cuvee.recipe.varying import OverDepth, Place
 
 LABELS = ("math", "code")
 finite = st.floats(-10, 10)
@@ -60,12 +61,12 @@ def test_per_model_parameter_is_spread_in_the_order_of_the_models(given: Any, se
 
 
 def test_bounds_themselves_are_allowed_and_nothing_beyond() -> None:
-    slerp = find_method("slerp")
-    assert settle(slerp, {"t": 0}, LABELS)["t"] == 0.0
-    assert settle(slerp, {"t": 1}, LABELS)["t"] == 1.0
-    for t in (-1e-9, 1.0000001):
-        with pytest.raises(RecipeError, match=r"'t' is .*; it must lie between 0 and 1"):
-            settle(slerp, {"t": t}, LABELS)
+    ties = find_method("ties")
+    assert settle(ties, {"density": 0}, LABELS)["density"] == (0.0, 0.0)
+    assert settle(ties, {"density": 1}, LABELS)["density"] == (1.0, 1.0)
+    for density in (-1e-9, 1.0000001):
+        with pytest.raises(RecipeError, match=r"'density' is .*; it must lie between 0 and 1"):
+            settle(ties, {"density": density}, LABELS)
 
 
 @pytest.mark.parametrize("name", sorted(methods()))
@@ -93,8 +94,9 @@ def test_whole_numbers_are_not_fractions_and_not_truth() -> None:
             settle(method, {"knob": wrong}, LABELS)
     with pytest.raises(RecipeError, match="it must lie between 0 and 5"):
         settle(method, {"knob": 10**400}, LABELS)
-    with pytest.raises(RecipeError, match="cannot vary over depth"):
-        settle(method, {"knob": {"over_depth": [1, 2]}}, LABELS)
+    assert settle(method, {"knob": {"over_depth": [1, 2]}}, LABELS)["knob"] == OverDepth((1, 2))
+    with pytest.raises(RecipeError, match="it must be a whole number"):
+        settle(method, {"knob": {"over_depth": [1, 2.5]}}, LABELS)
 
 
 def test_numbers_of_numpy_are_numbers_and_its_truth_is_not() -> None:
@@ -138,20 +140,20 @@ def test_truth_can_differ_between_models() -> None:
     ],
 )
 def test_values_over_depth_are_joined_by_straight_lines(values: tuple[float, ...], depth: float, value: float) -> None:
-    assert OverDepth(values).at(depth) == pytest.approx(value, abs=1e-12)
+    assert OverDepth(values).at(Place("w", depth)) == pytest.approx(value, abs=1e-12)
 
 
 @given(values=st.lists(finite, min_size=1, max_size=6), depth=st.floats(0, 1))
 def test_values_over_depth_stay_between_their_neighbours(values: list[float], depth: float) -> None:
-    at = OverDepth(tuple(values)).at(depth)
+    at = OverDepth(tuple(values)).at(Place("w", depth))
     slack = 1e-12 * max(1.0, *map(abs, values))
     assert min(values) - slack <= at <= max(values) + slack
 
 
 @given(values=st.lists(finite, min_size=1, max_size=6))
 def test_first_and_last_values_hold_exactly_at_the_ends(values: list[float]) -> None:
-    assert OverDepth(tuple(values)).at(0.0) == values[0]
-    assert OverDepth(tuple(values)).at(1.0) == values[-1]
+    assert OverDepth(tuple(values)).at(Place("w", 0.0)) == values[0]
+    assert OverDepth(tuple(values)).at(Place("w", 1.0)) == values[-1]
 
 
 def test_settings_at_a_depth_are_plain_values() -> None:
@@ -160,8 +162,76 @@ def test_settings_at_a_depth_are_plain_values() -> None:
         {"density": [0.5, {"over_depth": [0.0, 1.0]}], "scale": {"over_depth": [1, 3]}, "rule": "reference"},
         LABELS,
     )
-    plain = at_depth(settings, 0.25)
+    plain = settings_at(settings, Place("w", 0.25), ["w", "w"])
     assert plain["density"] == [0.5, 0.25]
     assert plain["weight"] == [1.0, 1.0]
     assert plain["scale"] == 1.5
     assert plain["rule"] == "reference"
+
+
+def test_whole_numbers_over_depth_come_to_whole_numbers_or_are_refused() -> None:
+    settings = settle(find_method("karcher"), {"max_iter": {"over_depth": [7, 9, 3]}}, LABELS)
+    depths = (0.0, 0.25, 0.5, 2 / 3, 5 / 6, 1.0)
+    found = [settings_at(settings, Place("w", depth), ["w", "w"])["max_iter"] for depth in depths]
+    assert (found, {type(each) for each in found}) == ([7, 8, 9, 7, 5, 3], {int})
+    with pytest.raises(RecipeError, match=r"'max_iter' comes to 7.4 for the tensor 'w'; it must be a whole number"):
+        settings_at(settings, Place("w", 0.1), ["w", "w"])
+
+
+def test_what_is_no_number_holds_until_the_next_value() -> None:
+    words = OverDepth(("low", "middle", "high"))
+    assert [words.at(Place("w", depth)) for depth in (0.0, 0.4, 0.5, 0.9, 1.0)] == [
+        "low", "low", "middle", "middle", "high"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("outside", "found"), [("ends", [0.0, 1.0]), ("first", [0.0, 0.0])])
+def test_tensors_outside_layers_take_the_ends_or_the_first(outside: Any, found: list[float]) -> None:
+    value = OverDepth((0.0, 1.0), outside)
+    assert [value.at(Place("w", depth, in_layer=False)) for depth in (0.0, 1.0)] == found
+    assert value.at(Place("w", 1.0)) == 1.0
+
+
+def test_the_first_pattern_that_matches_holds_and_one_has_to() -> None:
+    given = {"weight": {"by_name": {"*.mlp.*": 0.3, "layers.1.*": {"over_depth": [0, 1]}, "layers.*": 1}}}
+    settings = settle(find_method("linear"), given, LABELS)
+
+    def weights(name: str, other: str, depth: float = 0.5) -> Any:
+        return settings_at(settings, Place(name, depth), [name, other])["weight"]
+
+    assert weights("layers.1.mlp.up", "layers.1.mlp.up") == [0.3, 0.3]
+    assert weights("layers.1.attn", "layers.1.attn") == [0.5, 0.5]
+    assert weights("layers.0.attn", "layers.1.attn", 0.25) == [1.0, 0.25]  # each model's own name counts
+    with pytest.raises(RecipeError, match=r"'weight' has no value for the tensor 'LAYERS.1.MLP.x': no pattern"):
+        weights("LAYERS.1.MLP.x", "norm")
+
+
+def test_patterns_within_patterns_hold_where_both_match() -> None:
+    within = {"by_name": {"*.mlp.*": {"by_name": {"layers.0.*": 1, "*": {"over_depth": [2, 4]}}}, "*": 5}}
+    settings = settle(find_method("linear"), {"weight": within}, LABELS)
+    names = {"layers.0.mlp.up": 1.0, "layers.1.mlp.up": 3.0, "layers.0.attn": 5.0}
+    found = {name: settings_at(settings, Place(name, 0.5), [name, name])["weight"] for name in names}
+    assert found == {name: [value, value] for name, value in names.items()}
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ({"by_name": {}}, "'weight': 'by_name' must be pattern: value"),
+        ({"by_name": [1]}, "'weight': 'by_name' must be pattern: value"),
+        ({"by_name": {"*": {"by_name": {}}}}, "'weight': 'by_name' must be pattern: value"),
+        ({"by_name": {"*": {"math": 1}}}, "the value for '\\*' is a mapping"),
+        ({"by_name": {"*": "x"}}, "'weight' is 'x'; it must be a number"),
+        ({"by_name": {"*": 1}, "over_depth": [1]}, "has the key 'over_depth' beside 'by_name'"),
+        ({"over_depth": [1], "outsid": "first"}, "has the key 'outsid' beside 'over_depth'. Did you mean 'outside'"),
+        ({"over_depth": [1], "outside": "last"}, "'outside' is 'last'; it can be 'ends'"),
+    ],
+)
+def test_values_that_vary_are_checked(value: Any, said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        settle(find_method("linear"), {"weight": value}, LABELS)
+
+
+def test_what_the_whole_merge_works_on_cannot_vary() -> None:
+    with pytest.raises(RecipeError, match="'vectors' holds for the whole merge and cannot vary"):
+        settle(find_method("slerp"), {"vectors": {"by_name": {"*": "task"}}}, LABELS)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from cuvee.errors import RecipeError
+from cuvee.recipe.intake import Intake
 from cuvee.recipe.recipe import Recipe
 from cuvee.recipe.rule import Output, Rule
 from cuvee.spec import DTYPES
@@ -121,3 +122,16 @@ def test_one_pattern_may_stand_without_a_list() -> None:
     assert Rule(match="a").match == ("a",)
     assert Rule(match=("a",)).to_mapping() == {"match": "a"}
     assert Rule(match=("a", "b"), parts=2).to_mapping() == {"match": ["a", "b"], "parts": 2}
+
+
+@pytest.mark.parametrize("key", ["missing", "experts"])
+def test_a_way_to_read_models_that_is_none_is_refused(key: str) -> None:
+    for value in ("presnt", 3, None):
+        with pytest.raises(RecipeError, match=f"'{key}' is .*; it can be: "):
+            Intake.from_mapping({key: value})
+
+
+def test_ways_to_read_models_are_written_as_they_are_read() -> None:
+    assert Intake.from_mapping(None).to_mapping() == {}
+    given = {"dtype": "bfloat16", "missing": "present", "experts": "packed"}
+    assert Intake.from_mapping(given).to_mapping() == given

@@ -87,14 +87,17 @@ def test_missing_sidecar_is_an_error(tmp_path: Path) -> None:
         sidecar_files({"vocab.txt": tmp_path / "vocab.txt"}, dtype=None)
 
 
-def test_a_key_is_changed_in_the_parts_that_have_it(tmp_path: Path) -> None:
-    config = {"tie_word_embeddings": True, "text_config": {"tie_word_embeddings": True}, "vision_config": {"depth": 2}}
+def test_keys_are_changed_at_the_top_and_in_the_parts_that_are_named(tmp_path: Path) -> None:
+    config = {
+        "tie_word_embeddings": True,
+        "text_config": {"tie_word_embeddings": True, "depth": 3},
+        "vision_config": {"depth": 2, "tie_word_embeddings": True},
+    }
     (tmp_path / "config.json").write_text(json.dumps(config))
-    files = sidecar_files(
-        {"config.json": tmp_path / "config.json"}, dtype=None, config_updates={"tie_word_embeddings": False}
-    )
+    updates = {"tie_word_embeddings": False, "text_config": {"tie_word_embeddings": False, "new": [1]}}
+    files = sidecar_files({"config.json": tmp_path / "config.json"}, dtype=None, config_updates=updates)
     assert json.loads(files["config.json"]) == {
         "tie_word_embeddings": False,
-        "text_config": {"tie_word_embeddings": False},
-        "vision_config": {"depth": 2},
+        "text_config": {"tie_word_embeddings": False, "depth": 3, "new": [1]},
+        "vision_config": {"depth": 2, "tie_word_embeddings": True},
     }

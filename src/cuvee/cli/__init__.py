@@ -69,6 +69,8 @@ def merge(
     out: Annotated[Path, typer.Option(help="Folder to write, or a .safetensors file for the weights alone.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a checkpoint that is there.")] = False,
     sync: Annotated[bool, typer.Option("--sync", help="Wait until the output would survive a loss of power.")] = False,
+    seed: Annotated[int | None, typer.Option(help="Seed of random methods, in place of the recipe's.")] = None,
+    shard_size: Annotated[str | None, typer.Option(help="Most bytes in one file, such as 5GB; likewise.")] = None,
     memory: Memory = None,
     workers: Workers = None,
     block_size: BlockSize = None,
@@ -76,9 +78,10 @@ def merge(
 ) -> None:
     """Merge models into a checkpoint, as a recipe says."""
     from cuvee.cli.limits import limits
-    from cuvee.cli.merge import run
+    from cuvee.cli.merge import Given, run
 
-    run(recipe, out, overwrite=overwrite, sync=sync, limits=limits(workers, block_size, memory), quiet=quiet)
+    given = Given(seed=seed, shard_size=shard_size, overwrite=overwrite, sync=sync)
+    run(recipe, out, given, limits=limits(workers, block_size, memory), quiet=quiet)
 
 
 @app.command()
@@ -96,6 +99,17 @@ def plan(
     from cuvee.cli.plan import run
 
     run(recipe, as_json=as_json, every_row=rows, limits=limits(workers, block_size, memory), out=out)
+
+
+@app.command()
+def convert(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of a mergekit configuration.")],
+    out: Annotated[Path | None, typer.Option(help="File to write instead; paths are relative to its folder.")] = None,
+) -> None:
+    """Print a mergekit configuration as a recipe, with absolute paths."""
+    from cuvee.cli.convert import run
+
+    run(config, out)
 
 
 @app.command()

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypedDict
 
 from rich.console import Console
 from rich.progress import (
@@ -26,17 +27,26 @@ from cuvee.execute.report import Report
 from cuvee.plan.limits import Limits
 from cuvee.tensors.kernels.machine_code import on_compile
 
-__all__ = ["progress_bar", "run"]
+__all__ = ["Given", "progress_bar", "run"]
 
 
-def run(recipe: Path, out: Path, *, overwrite: bool, sync: bool, limits: Limits, quiet: bool) -> None:
+class Given(TypedDict):
+    """Options that are passed on as they are; see `merge`."""
+
+    seed: int | None
+    shard_size: str | None
+    overwrite: bool
+    sync: bool
+
+
+def run(recipe: Path, out: Path, given: Given, *, limits: Limits, quiet: bool) -> None:
     """Merge and say what it cost."""
     if quiet:
         warnings.simplefilter("ignore", CuveeWarning)  # until the command is over
     console = Console(stderr=True, quiet=quiet, emoji=False)
     on_compile(lambda: console.print("Compiling for this machine; this happens once and takes some seconds."))
     with progress_bar(console) as progress:
-        report = merge(recipe, out, overwrite=overwrite, sync=sync, limits=limits, progress=progress)
+        report = merge(recipe, out, **given, limits=limits, progress=progress)
     for note in report.notes:
         say(console, f"Note: {note}")
     say(console, _cost(out, report))

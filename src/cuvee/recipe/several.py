@@ -19,14 +19,17 @@ from pathlib import Path
 from typing import Any
 
 from cuvee.errors import RecipeError
+from cuvee.recipe.keys import RECIPES, SCHEMA
+from cuvee.recipe.mergekit import is_mergekit, recipes_of_documents
 from cuvee.recipe.nesting import MOST_LEVELS, says_merge, too_deep
-from cuvee.recipe.recipe import RECIPES, SCHEMA, Recipe
+from cuvee.recipe.recipe import Recipe
 from cuvee.recipe.references import BASE
 from cuvee.recipe.values import inside, keys_of, mapping_of
-from cuvee.recipe.yaml_text import Origin, read
+from cuvee.recipe.yaml_text import Origin, dump, read
 
-__all__ = ["recipes_of"]
+__all__ = ["recipes_of", "written"]
 
+FINAL = "merged"  # name in a file of several of a recipe that has none
 NAME_SIGNS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")
 
 
@@ -44,15 +47,33 @@ def recipes_of(recipe: Recipe | str | Path | Mapping[str, Any]) -> Mapping[str, 
     """
     if isinstance(recipe, Recipe):
         return {"": recipe}
+    if isinstance(recipe, Mapping) and is_mergekit(recipe):
+        return recipes_of_documents(recipe)
     if isinstance(recipe, Mapping):
         return _Several(recipe).finals() if RECIPES in recipe else {"": Recipe.of(recipe)}
     if not isinstance(recipe, str | PathLike):
         return {"": Recipe.from_mapping(recipe)}  # which says what was expected
     content, origin = read(Path(recipe))
+    if is_mergekit(content):
+        with origin.named():
+            return recipes_of_documents(content, origin)  # paths are the current folder's
     if not isinstance(content, Mapping) or RECIPES not in content:
         return {"": Recipe.load(recipe)}
     with origin.named():
         return _Several(content, origin).finals()
+
+
+def written(recipes: Mapping[str, Recipe]) -> str:
+    """Return recipes as the text of a file that `recipes_of` reads back.
+
+    Args:
+        recipes: name to recipe; a recipe by itself has the empty name.
+    """
+    if set(recipes) == {""}:
+        return recipes[""].to_yaml()
+    plain = {name or FINAL: recipe.to_mapping() for name, recipe in recipes.items()}
+    inner = {name: {key: value for key, value in each.items() if key != "cuvee"} for name, each in plain.items()}
+    return dump({"cuvee": SCHEMA, RECIPES: inner})
 
 
 class _Several:

@@ -64,6 +64,12 @@ def models_that_cancel_out(_: Place) -> None:
     cuvee.merge_tensors("mlerp", [one, -one])
 
 
+@provokes("{tensor}: multislerp: the models cancel out and their mean has no direction; use linear for this tensor.")
+def directions_that_cancel_out(_: Place) -> None:
+    one = torch.tensor([1.0, 2.0])
+    cuvee.merge_tensors("multislerp", [one, one, -one], weight=[1, 1, 2])
+
+
 @provokes("{tensor}: its elements have changed from one reading to the next; nothing may write to an input.")
 def state_dict_that_changes_while_it_is_merged(place: Place) -> None:
     place.patch.setattr(planner, "CELL", 4096)  # a small tensor is then merged in several steps

@@ -20,7 +20,7 @@ from cuvee.execute import merge as merging
 from cuvee.execute import run
 from cuvee.execute.report import Report
 from cuvee.plan import planner
-from cuvee.plan.planner import Plan
+from cuvee.plan.plan import Plan
 from cuvee.writers import shards
 from docs.errors.made import merge, models, save
 from docs.errors.scenarios import Place, provokes

@@ -70,6 +70,14 @@ def weights_that_add_up_to_zero(place: Place) -> None:
     planned(parameters={"weight": [1, -1]})
 
 
+@provokes(
+    "method '{method}': t is {t}; with norm: lerp it must lie between 0 and 1, as the norm would not stay positive."
+)
+def slerp_to_a_length_beyond_both(place: Place) -> None:
+    models(place)
+    planned("slerp", parameters={"t": 1.5, "norm": "lerp"})
+
+
 @provokes("method '{method}': density {density} and outliers {outliers} add up to more than 1; lower one of them.")
 def breadcrumbs_of_more_than_all(place: Place) -> None:
     models(place)

@@ -77,6 +77,11 @@ def key_is_given_twice(place: Place) -> None:
     planned(place, f"{TOP}models: [c, d]\n")
 
 
+@provokes("{file}:{line}: '<<' takes over a mapping, or a list of mappings (*name).")
+def key_that_takes_over_text(place: Place) -> None:
+    planned(place, f"{TOP}parameters:\n  <<: weight\n")
+
+
 @provokes("these are several recipes, and one is expected here. …")
 def several_recipes_where_one_is_expected(_: Place) -> None:
     cuvee.Recipe.of({"cuvee": 1, "recipes": {"a": {"method": "linear", "models": ["x"]}}})

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 import cuvee
+from docs.errors.made import models, planned
 from docs.errors.scenarios import Place, provokes
 
 
@@ -23,12 +24,9 @@ def recipe_without_version(_: Place) -> None:
     cuvee.plan({"method": "linear", "models": ["a", "b"]})
 
 
-@provokes(
-    "this looks like a mergekit configuration, which cuvee does not read yet; a recipe of its own begins with "
-    "'cuvee: 1' and 'method: NAME'."
-)
+@provokes("this is a mergekit configuration, not a recipe. …")
 def recipe_of_mergekit(_: Place) -> None:
-    cuvee.plan({"merge_method": "ties", "models": [{"model": "a"}, {"model": "b"}], "dtype": "bfloat16"})
+    cuvee.Recipe.of({"merge_method": "ties", "models": [{"model": "a"}, {"model": "b"}], "dtype": "bfloat16"})
 
 
 @provokes("the recipe has no '{key}'; give it {what}.")
@@ -81,10 +79,7 @@ def models_is_empty(_: Place) -> None:
     recipe(models=[])
 
 
-@provokes(
-    "'{label}' is not a label for a model: use letters, digits, '_', '-' and '.'; 'base' and 'over_depth' have "
-    "another meaning."
-)
+@provokes("'{label}' is not a label for a model: use letters, digits, '_', '-' and '.'; {words} have another meaning.")
 def label_with_a_blank(_: Place) -> None:
     recipe(models={"my model": "a", "b": "b"})
 
@@ -132,24 +127,61 @@ def three_values_for_two_models(_: Place) -> None:
     given(weight=[1, 2, 3])
 
 
-@provokes("'{parameter}' is a mapping; expected {over_depth: [first, ..., last]}: it is not a per-model parameter.")
+@provokes("'{parameter}' is a mapping; expected {form} or {other}; it has no value for each model.")
 def switch_is_a_mapping(_: Place) -> None:
     given(scale={"a": 1, "b": 2})
 
 
-@provokes("'{parameter}' has no values in over_depth; give at least one.")
+@provokes("'{parameter}': 'over_depth' is {value}; expected [first, ..., last], one value at least.")
 def over_depth_is_empty(_: Place) -> None:
     given(scale={"over_depth": []})
 
 
-@provokes("'{parameter}' is not a number and cannot vary over depth; give one value.")
-def word_over_depth(_: Place) -> None:
-    given(trim_scope={"over_depth": ["tensor", "model"]})
+@provokes(
+    "'{parameter}': 'outside' is {value}; it can be 'ends' (those before the layers take the first value, those "
+    "after them the last) or 'first'."
+)
+def outside_is_last(_: Place) -> None:
+    given(scale={"over_depth": [0, 1], "outside": "last"})
+
+
+@provokes("'{parameter}' has the key '{key}' beside '{form}'.…")
+def values_by_name_and_over_depth(_: Place) -> None:
+    given(scale={"by_name": {"*": 1}, "over_depth": [0, 1]})
+
+
+@provokes("'{parameter}': 'by_name' must be pattern: value, for each, and one at least.")
+def values_by_name_are_a_list(_: Place) -> None:
+    given(scale={"by_name": [0, 1]})
+
+
+@provokes("'{parameter}': the value for '{pattern}' is a mapping; expected a value, or one that varies.")
+def values_by_model_within_values_by_name(_: Place) -> None:
+    given(weight={"by_name": {"*.mlp.*": {"a": 1, "b": 2}, "*": 0.5}})
+
+
+@provokes(
+    "'{parameter}' has no value for the tensor '{tensor}': no pattern of its 'by_name' matches; add {line} at the "
+    "end for all others (in a mergekit configuration, {condition})."
+)
+def name_that_no_pattern_matches(place: Place) -> None:
+    models(place)
+    planned(parameters={"weight": {"by_name": {"*.mlp.*": 0.5}}})
+
+
+@provokes("'{parameter}' holds for the whole merge and cannot vary.")
+def space_over_depth(_: Place) -> None:
+    recipe(method="slerp", parameters={"vectors": {"over_depth": ["task", "whole"]}})
 
 
 @provokes("'{parameter}' is {value}; it can be: {words}")
 def word_that_is_none(_: Place) -> None:
     given(trim_scope="layer")
+
+
+@provokes("'{parameter}' is {value}; it can be: {words}")
+def missing_tensors_are_ignored(_: Place) -> None:
+    recipe(input={"missing": "ignore"})
 
 
 @provokes("'{parameter}' is {value}; it must be {kind}.…")
@@ -177,6 +209,11 @@ def rule_copies_from_a_number(_: Place) -> None:
     recipe(tensors=[{"match": "*.bias", "copy": 1}])
 
 
+@provokes("'{key}' is {value}; it must be a name.")
+def method_of_a_slice_is_a_list(_: Place) -> None:
+    recipe(layers=[{"take": {"a": [0, 1], "b": [0, 1]}, "method": ["linear"]}])
+
+
 @provokes("'skip' is {value}; it must be true or false.")
 def rule_skips_yes(_: Place) -> None:
     recipe(tensors=[{"match": "*.bias", "skip": "yes"}])
@@ -195,6 +232,21 @@ def rule_of_no_parts(_: Place) -> None:
 @provokes("a rule copies from '{label}', which the recipe does not have.…")
 def rule_copies_from_nowhere(_: Place) -> None:
     recipe(tensors=[{"match": "lm_head.weight", "copy": "base"}])
+
+
+@provokes("a rule is of the model '{label}', which the recipe does not have.…")
+def rule_of_a_model_that_is_not_there(_: Place) -> None:
+    recipe(tensors=[{"match": "encoder.*", "models": ["a", "c"]}])
+
+
+@provokes("'models' is {value}; it must be a list of models' labels.")
+def rule_of_a_model_without_brackets(_: Place) -> None:
+    recipe(tensors=[{"match": "encoder.*", "models": "a"}])
+
+
+@provokes("a rule that copies or skips has no 'models'.")
+def rule_that_skips_models(_: Place) -> None:
+    recipe(tensors=[{"match": "encoder.*", "models": ["a"], "skip": True}])
 
 
 @provokes("output dtype {value} is not known.…")
@@ -240,3 +292,8 @@ def rank_and_error(_: Place) -> None:
 @provokes("an adapter is written as float32; leave out 'dtype'.")
 def adapter_of_another_type(_: Place) -> None:
     recipe(output={"adapter": True, "dtype": "bfloat16"})
+
+
+@provokes("'{parameter}' is {value}; it can be: {words}")
+def way_to_read_experts_that_is_none(_: Place) -> None:
+    recipe(input={"experts": "unpacked"})
