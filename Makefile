@@ -15,7 +15,7 @@ INSTALL := $(PYTHON) scripts/install.py
 INPUTS := pyproject.toml constraints.txt scripts/install.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow fuzz lint format types imports check docs clean distclean
+.PHONY: help setup demo test test-slow fuzz lint format types imports check docs parity clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -46,6 +46,11 @@ test-slow: .venv/.dev ## run the rest: slow tests, and GPU tests where there is 
 
 fuzz: .venv/.fuzz ## feed made-up files to all readers for a minute; ARGS="--seconds 600 --target header"
 	@$(BIN)/python fuzz/run.py $(ARGS)
+
+# SEED, COUNT, ONLY and FAMILIES choose: make parity SEED=3 ONLY=17, make parity FAMILIES=llama,t5
+parity: .venv/.dev ## compare with mergekit on random configurations; SEED=1 COUNT=300 ONLY=17 FAMILIES=llama,t5
+	@$(BIN)/python parity/run.py $(if $(SEED),--seed $(SEED)) $(if $(COUNT),--count $(COUNT)) \
+		$(if $(ONLY),--only $(ONLY)) $(if $(FAMILIES),--families $(FAMILIES)) $(ARGS)
 
 lint: .venv/.dev ## look for mistakes and unformatted code
 	@$(BIN)/ruff check $(ARGS)
