@@ -191,7 +191,8 @@ def _add_slices(cast: Cast, document: Document, rich: float) -> None:
     for length in _lengths(cast):
         names = _models(cast, "slices")
         if base:
-            names.insert(rng.randint(0, len(names)), base)
+            place = rng.randint(0, len(names))
+            names.insert(0 if cast.family == "vit" else place, base)  # the reference sees nothing after its layers
         sources: list[dict[str, Any]] = []
         for name in names:
             start = rng.randint(0, LAYERS - length)
