@@ -22,7 +22,7 @@ MENDED = (  # refusals of the reference that are no faults of a configuration, a
     (r"^KeyError: \d+$", "tokens beyond a model's rows are treated as absent"),
     (r"Tensor size mismatch for \S*(embed|lm_head|wte|shared|word)", "row counts are reconciled, with a report"),
 )
-REFUSED = {  # quirks that the specification says to refuse, by kind of mistake
+REFUSED = {  # what is refused though the reference merges it, by kind of mistake: a quirk of the specification, or why
     "range reversed": "Q3",
     "negative range": "Q3",
     "weights add up to zero": "Q6",
@@ -30,6 +30,7 @@ REFUSED = {  # quirks that the specification says to refuse, by kind of mistake
     "template without braces": "Q11",
     "template too short": "Q11",
     "unknown type": "Q11",
+    "another family": "of an architecture that it does not know, the reference writes both models side by side",
 }
 TAKEN = {"token source without a model": "Q8"}  # what the reference refuses, and the specification gives a meaning
 
