@@ -1,4 +1,4 @@
-"""Patterns of values that differ by name, held against the names that there are. Knows no recipe."""
+"""Patterns of values that differ by name, held against the names that there are. Knows no model."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
