@@ -93,18 +93,20 @@ def test_several_outputs_go_on_each_by_itself(folder: Path, recipe: Write) -> No
     assert list(weights(folder / "two.safetensors").values()) == list(weights(folder / "whole.safetensors").values())
 
 
-def calls(monkeypatch: pytest.MonkeyPatch, name: str, fails_at: int = 0, number: int = 0) -> list[int]:
-    """Count the system's reads or writes, and let one fail."""
-    real, seen = getattr(files, name), [0]
+def fail_late(monkeypatch: pytest.MonkeyPatch, name: str, number: int) -> Callable[[int, int], None]:
+    """Let the system's reads or writes fail once the progress that is returned has been told of 900,000 bytes."""
+    real, left = getattr(files, name), [900_000]
 
-    def counted(*arguments: Any) -> int:
-        seen[0] += 1
-        if seen[0] == fails_at:
+    def told(moved: int, _: int) -> None:
+        left[0] -= moved
+
+    def failing(*arguments: Any) -> int:
+        if left[0] < 0:
             raise OSError(number, os.strerror(number))
         return int(real(*arguments))
 
-    monkeypatch.setattr(files, name, counted)
-    return seen
+    monkeypatch.setattr(files, name, failing)
+    return told
 
 
 @pytest.mark.parametrize(
@@ -123,13 +125,11 @@ def test_after_an_error_of_the_system_it_goes_on(
     recipe: Write,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    cuvee.merge(recipe("linear"), folder / "whole", limits=cuvee.Limits(**FINE))
     with monkeypatch.context() as patch:
-        seen = calls(patch, name)
-        cuvee.merge(recipe("linear"), folder / "whole", limits=cuvee.Limits(**FINE))
-    with monkeypatch.context() as patch:
-        calls(patch, name, int(0.8 * seen[0]), number)
+        late = fail_late(patch, name, number)
         with pytest.raises(kind, match=said) as caught:
-            cuvee.merge(recipe("linear"), folder / "out", limits=cuvee.Limits(**FINE))
+            cuvee.merge(recipe("linear"), folder / "out", limits=cuvee.Limits(**FINE), progress=late)
     assert "the same merge goes on from there" in caught.value.__notes__[0]
     assert not (folder / "out").exists()
     rest = cuvee.merge(recipe("linear"), folder / "out", limits=cuvee.Limits(**FINE))
