@@ -13,7 +13,6 @@ __all__ = ["Decoded", "decode", "excess"]
 ROUNDS = 12
 FITS = 12  # rounds of least squares with weights
 STEP = 1e-7  # small enough that no sign is elected anew
-FINE = 1e-5  # tolerance, of the largest magnitude, of outputs that are exact
 STARTS = (1.0, 0.9, 1.1, 0.8, 1.25)
 FAR_STARTS = (1.0, 0.8, 1.25, 0.6, 1.6, 0.4, 2.5, 0.2, 5.0)  # first guesses of what chance makes of a factor
 
@@ -35,31 +34,32 @@ class Decoded:
     most: list[int]
 
 
-def decode(selection: Selection, written: Array, tolerance: Array) -> Decoded:
+def decode(selection: Selection, written: Array, tolerance: Array, enough: float) -> Decoded:
     """Find a choice.
 
     Args:
         selection: what may be chosen.
         written: what a tool wrote, flat.
         tolerance: how near values are that cannot be told apart, one for each element.
+        enough: how near all values are of a choice that is not worth looking for a better one.
     """
     found = None
     guess = selection.factors(selection.kept if selection.is_settled else None)
-    for start in _starts(selection, written, tolerance):
+    for start in _starts(selection):
         tried = _from(selection, written, tolerance, guess * start)
         if found is None or excess(tried, written, tolerance) < excess(found, written, tolerance):
             found = tried
-        if excess(found, written, tolerance) == 0:
+        if (np.abs(found.value - written) <= np.maximum(tolerance, enough)).all():
             break
     assert found is not None
     return found
 
 
-def _starts(selection: Selection, written: Array, tolerance: Array) -> Iterator[Array]:
-    """Yield first guesses of the factors; more than one where what was written is exact enough to tell them apart."""
+def _starts(selection: Selection) -> Iterator[Array]:
+    """Yield first guesses of the factors; more than one where chance has a say in them."""
     size = len(selection.factors(None))
     yield np.ones(size)
-    if selection.chances is None or tolerance.max(initial=0.0) > FINE * np.abs(written).max(initial=0.0):
+    if selection.chances is None:
         return
     for start in product(STARTS if size > 1 else FAR_STARTS, repeat=size):
         yield np.array(start)

@@ -212,7 +212,8 @@ def _best(options: Sequence[Selection], written: Array, narrow: torch.dtype | No
     flat = written.ravel()
     scale = float(np.abs(flat[np.isfinite(flat)]).max(initial=0.0))
     tolerance = np.full_like(flat, 2e-6 * scale) if narrow is None else unit(flat, narrow)
-    found = [(each, decode(each, flat, tolerance)) for each in options]
+    enough = 0.0 if narrow is None else LOST * scale
+    found = [(each, decode(each, flat, tolerance, enough)) for each in options]
     return min(found, key=lambda pair: excess(pair[1], flat, tolerance))
 
 

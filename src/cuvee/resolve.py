@@ -12,10 +12,12 @@ from typing import Any, cast
 from cuvee.architectures.experts import packings
 from cuvee.errors import MissingLibraryError, PlanError, SourceError
 from cuvee.recipe.recipe import BASE, Recipe, Reference
+from cuvee.recipe.references import WithAdapters, named_places
 from cuvee.recipe.yaml_text import Where
-from cuvee.sources.open import open_places, open_source
+from cuvee.sources.adapter.folder import AdapterFolder
+from cuvee.sources.open import open_places, open_source, with_adapters
 from cuvee.sources.packed_experts import PackedExperts
-from cuvee.sources.reference import places_of
+from cuvee.sources.reference import PLUS, place_of
 from cuvee.sources.rounded import rounded
 from cuvee.spec import Source
 from cuvee.tokenizers.fitting import fit
@@ -61,7 +63,7 @@ class Sources(AbstractContextManager["Sources"]):
     def __init__(self, merged: Callable[[Resolved, str], Source]) -> None:
         self._merged = merged
         self._open: dict[object, Source] = {}
-        self._owned: list[Source] = []
+        self._owned: list[Source | AdapterFolder] = []
         self._packed: dict[int, Source] = {}
         self._rounded: dict[tuple[int, str], Source] = {}
         self._fitted: dict[str, tuple[Mapping[str, Source], Sequence[str]]] = {}
@@ -77,7 +79,7 @@ class Sources(AbstractContextManager["Sources"]):
         sources = {}
         for i, (label, reference) in enumerate(named):
             try:
-                sources[label] = self._get(reference, recipe.folder)
+                sources[label] = self.open(reference, recipe.folder)
             except (MissingLibraryError, PlanError, SourceError) as error:
                 # A list of models is numbered in the file, a mapping has labels.
                 places: list[Where] = [(BASE,)] if label == BASE else [("models", label), ("models", i), ("models",)]
@@ -114,8 +116,20 @@ class Sources(AbstractContextManager["Sources"]):
         fitted, notes = self._fitted[key]
         return replace(resolved, sources=fitted, notes=(*resolved.notes, *notes))
 
-    def _get(self, reference: Reference, folder: Path | None) -> Source:
-        """Open a reference, or return the source it is open as."""
+    def open(self, reference: Reference, folder: Path | None = None) -> Source:
+        """Open a reference, or return the source it is open as.
+
+        Args:
+            reference: what a recipe calls a model.
+            folder: what relative paths in it are relative to; None is the current one.
+
+        Raises:
+            SourceError: it cannot be opened.
+            PlanError: it is a merge that cannot be made.
+            MissingLibraryError: opening it needs a library that is not installed.
+        """
+        if isinstance(reference, WithAdapters) and not isinstance(reference.model, str):
+            return self._with_adapters(reference.model, reference.adapters, folder)
         if isinstance(reference, Recipe):
             if reference.output.adapter:
                 raise PlanError(
@@ -127,13 +141,23 @@ class Sources(AbstractContextManager["Sources"]):
                 models = ", ".join(source.reference for source in resolved.sources.values())
                 self._open[id(reference)] = self._merged(resolved, shorten(f"{reference.method} of {models}", LONGEST))
             return self._open[id(reference)]
-        places = places_of(reference, folder) if isinstance(reference, str | os.PathLike) else ()
+        places = named_places(reference, folder)
         key: object = tuple(place.real for place in places) or id(reference)
         if key not in self._open:
             held = cast("Mapping[str, Any] | Source", reference)
             self._open[key] = open_places(places) if places else open_source(held)
             if self._open[key] is not reference:
                 self._owned.append(self._open[key])
+        return self._open[key]
+
+    def _with_adapters(self, model: Reference, adapters: Sequence[str], folder: Path | None) -> Source:
+        """Put adapters on a model that has no place of its own."""
+        ground = self.open(model, folder)
+        places = [place_of(each, folder) for each in adapters]
+        key = id(ground), tuple(place.real for place in places)
+        if key not in self._open:
+            self._open[key], opened = with_adapters(ground, places, f"({ground.reference})")
+            self._owned += opened
         return self._open[key]
 
     def _rounded_to(self, source: Source, dtype: str | None) -> Source:
@@ -160,10 +184,14 @@ class Sources(AbstractContextManager["Sources"]):
 
 def _looked_for(reference: Reference, recipe: Recipe) -> str:
     """Say what paths are relative to, where one is not there and the recipe's file lies elsewhere."""
-    if recipe.folder is not None or recipe.origin is None or not isinstance(reference, str):
+    if recipe.folder is not None or recipe.origin is None or not isinstance(reference, str | WithAdapters):
         return ""
     beside, here = recipe.origin.path.absolute().parent, Path.cwd()
-    missing = [part.strip() for part in reference.split("+") if not _lies(part.strip())]
+    if isinstance(reference, str):
+        parts = [reference] if _lies(reference) else reference.split(PLUS)
+    else:
+        parts = [each for each in (reference.model, *reference.adapters) if isinstance(each, str)]
+    missing = [part.strip() for part in parts if not _lies(part.strip())]
     if beside.resolve() == here.resolve() or all(part.startswith("~") or "://" in part for part in missing):
         return ""
     hint = (

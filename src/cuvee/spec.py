@@ -3,7 +3,7 @@
 Knows no library of tensors, no file format and no method.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -14,7 +14,6 @@ __all__ = [
     "DEFAULT_SHARD_BYTES",
     "DTYPES",
     "PAIRED",
-    "Assembled",
     "Composite",
     "DType",
     "Fetching",
@@ -23,14 +22,9 @@ __all__ = [
     "Location",
     "Sink",
     "Source",
-    "Standing",
     "TensorSpec",
     "View",
     "folders_of",
-    "ground_of",
-    "is_changed",
-    "made_of",
-    "memory_of",
 ]
 
 Kind = Literal["float", "integer", "boolean", "complex", "packed"]
@@ -148,7 +142,8 @@ class View:
 
 
 Location = str | Mapping[str, object]
-"""What opens a source: a path, a name on the hub, an address; or, for a merge, its recipe as plain values."""
+"""What opens a source: a path, a name on the hub, an address; or, for a merge, its recipe as plain values; or, for a
+merge with adapters on it, ``model`` and ``adapters``."""
 
 
 class File(Protocol):
@@ -273,86 +268,6 @@ class Composite(Protocol):
 def folders_of(source: Source) -> Mapping[str, str]:
     """Return the folders that a source's tensors are stored in; see `Composite`. Empty for any other source."""
     return source.folders if isinstance(source, Composite) else {}
-
-
-@runtime_checkable
-class Standing(Protocol):
-    """A source that stands on another one, and gives some of its tensors other bytes.
-
-    Its `location` is that of the ground: what it makes of that is said elsewhere, in the recipe.
-
-    Attributes:
-        ground: the source that it stands on.
-        changed: names of the tensors whose bytes are not those that the ground has under the same name.
-    """
-
-    @property
-    def ground(self) -> Source: ...  # noqa: D102
-    @property
-    def changed(self) -> Collection[str]: ...  # noqa: D102
-
-    def made_of(self, name: str) -> Sequence[tuple[Source, str]]:
-        """Return the tensors that a tensor is made of, with their sources: those of the ground first, then others'."""
-        ...
-
-
-@runtime_checkable
-class Assembled(Protocol):
-    """A source that puts tensors together from those of others. A thread has but one of them in the making.
-
-    Its `memory` is that of all the sources that it reads, of what it holds, and of what a thread takes.
-
-    Attributes:
-        parts: the sources that it reads.
-        held: bytes of what it holds once for all threads, by its id: several such sources may hold the same.
-        takes: bytes that a thread takes while it puts a tensor together, and gives back.
-        bytes_prepared: bytes of its preparation that it has read so far, without those of its parts.
-        progress: called with such bytes as they are read, from any thread.
-    """
-
-    progress: Callable[[int], None]
-
-    @property
-    def parts(self) -> Sequence[Source]: ...  # noqa: D102
-    @property
-    def held(self) -> Mapping[int, int]: ...  # noqa: D102
-    @property
-    def takes(self) -> int: ...  # noqa: D102
-    @property
-    def bytes_prepared(self) -> int: ...  # noqa: D102
-
-
-def memory_of(sources: Iterable[Source]) -> tuple[int, int]:
-    """Return the bytes that sources take together: once for all threads, and for each thread that reads any of them."""
-    parts: dict[int, Source] = {}
-    held: dict[int, int] = {}
-    takes = 0
-    for source in sources:
-        own = source.parts if isinstance(source, Assembled) else (source,)
-        parts |= {id(part): part for part in own}
-        if isinstance(source, Assembled):
-            held |= source.held
-            takes = max(takes, source.takes)
-    return sum(held.values()), takes + sum(part.memory for part in parts.values())
-
-
-def ground_of(source: Source) -> Source:
-    """Return what a source stands on in the end; itself, if that is nothing else."""
-    while isinstance(source, Standing):
-        source = source.ground
-    return source
-
-
-def made_of(source: Source, name: str) -> Sequence[tuple[Source, str]]:
-    """Return the tensors of grounds that a source's tensor is made of, with the grounds; itself if it has no ground."""
-    if not isinstance(source, Standing):
-        return [(source, name)]
-    return [each for whole, part in source.made_of(name) for each in made_of(whole, part)]
-
-
-def is_changed(source: Source, name: str) -> bool:
-    """Say whether a tensor's bytes are not those of the source's ground."""
-    return isinstance(source, Standing) and (name in source.changed or is_changed(source.ground, name))
 
 
 class Sink(Protocol):

@@ -101,6 +101,30 @@ def test_nothing_is_said_of_rules_that_only_the_translation_has(cuvee: Any, mode
     answer = cuvee("plan", "mk.yml")
     assert answer.code == 0
     assert "no effect" not in answer.out + answer.err
+    assert "no embeddings" not in answer.out + answer.err
     assert cuvee("convert", "mk.yml", "--out", "r.yaml").code == 0
     answer = cuvee("plan", "r.yaml")
     assert "no effect" in answer.out + answer.err
+
+
+@pytest.mark.parametrize("rest", [["out"], ["out", "--out", "there"]])
+def test_the_output_as_a_second_argument_is_answered_with_the_option(cuvee: Any, models: Path, rest: list[str]) -> None:
+    (models / "mk.yml").write_text(CONFIG)
+    answer = cuvee("merge", "mk.yml", *rest)
+    assert (answer.code, Path("out").exists()) == (2, False)
+    assert "Write: cuvee merge RECIPE --out FOLDER." in answer.err
+    assert "--out" not in cuvee("plan").err
+
+
+def test_a_part_that_modules_do_not_mention_is_named_and_what_the_model_lacks_then(cuvee: Any, models: Path) -> None:
+    modules = {name: {"models": [{"model": each} for each in "ab"]} for name in ("encoder", "decoder")}
+    config = {"merge_method": "linear", "modules": modules, "parameters": {"weight": 1}}
+    (models / "mk.yml").write_text(yaml.safe_dump(config))
+    tensors = {f"{side}.block.0.weight": torch.ones(2, 2) for side in ("encoder", "decoder")}
+    tensors["encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"] = torch.ones(4, 2)
+    for name in "ab":
+        files = {"config.json": b'{"model_type": "t5"}'}
+        save_state_dict(name, {"shared.weight": torch.ones(3, 2), **tensors}, files=files, overwrite=True)
+    said = " ".join(cuvee("plan", "mk.yml").out.split())
+    assert "1 tensor left out, as they belong to none of the parts in 'modules': shared.weight." in said
+    assert "The merge will have no embeddings, which are left out: shared.weight." in said

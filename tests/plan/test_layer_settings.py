@@ -123,3 +123,23 @@ def test_layers_that_predict_further_tokens_are_counted_where_there_is_nothing_e
 
 def test_later_change_of_one_setting_holds() -> None:
     assert joined({"a": 1, "b": {"c": 1, "d": 1}}, {"a": 2, "b": {"d": 2}}) == {"a": 2, "b": {"c": 1, "d": 2}}
+
+
+@pytest.mark.parametrize(
+    ("slices", "said"),
+    [
+        ([(0, 2), (1, 3)], None),
+        ([(1, 3)], "no layer has it"),
+        ([(1, 3), (0, 2)], "layer 2 has it"),
+        ([(0, 2), (0, 3)], "layers 0, 2 have it"),
+    ],
+)
+def test_what_only_the_first_layer_has_is_noted_where_it_does_not_stay_there(
+    slices: list[tuple[int, int]], said: str | None, plan_of: Any, header: Any
+) -> None:
+    bias = "SelfAttention.relative_attention_bias.weight"
+    tensors = stack("decoder.block", 3) | {f"decoder.block.0.{bias}": (4, 2)}
+    plan = stacked(plan_of, {"m": header(tensors)}, [{"m": each} for each in slices])
+    notes = [note for note in plan.warnings if "only the first has" in note]
+    assert len(notes) == (said is not None)
+    assert all(f"only the first has {bias}" in note and str(said) in note for note in notes)

@@ -20,12 +20,6 @@ def refusal(text: str, folder: Path) -> str:
     return str(caught.value)
 
 
-def test_an_adapter_on_the_result_of_another_document_is_refused_where_it_stands(tmp_path: Path) -> None:
-    said = refusal(f"{ONE}merge_method: linear\nparameters: {{weight: 1}}\nmodels:\n- model: one+lora\n", tmp_path)
-    assert said.startswith(f"{tmp_path / 'config.yml'}:8: 'one+lora' is an adapter on the result of another document")
-    assert "FOLDER+lora" in said
-
-
 def test_what_lies_on_the_disk_has_no_revisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("a", "lora"):

@@ -8,10 +8,10 @@ import torch
 
 from cuvee.architectures.experts import packing_of
 from cuvee.errors import SourceError
+from cuvee.layered import ground_of, is_changed, made_of
 from cuvee.sources.memory import Memory
 from cuvee.sources.packed_experts import PackedExperts
 from cuvee.sources.rounded import rounded
-from cuvee.spec import ground_of, is_changed, made_of
 
 OLD, NEW = "block_sparse_moe", "mlp"
 NAMES = (f"{NEW}.experts.gate_up_proj", f"{NEW}.experts.down_proj", f"{NEW}.gate.weight", "norm")

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from cuvee.errors import SourceError
+from cuvee.layered import ground_of, memory_of
 from cuvee.sources import table
 from cuvee.sources.memory import Memory
 from cuvee.sources.table import MEAN, MEAN_OF_ALL, ZERO, Held, Rows, Table
 from cuvee.sources.vocabulary import Vocabulary
-from cuvee.spec import BY_TORCH_NAME, Source, TensorSpec, ground_of, memory_of
+from cuvee.spec import BY_TORCH_NAME, Source, TensorSpec
 
 NAME, OTHER = "embed_tokens.weight", "norm.weight"
 

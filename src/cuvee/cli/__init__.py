@@ -244,7 +244,11 @@ def _misuse(error: typer.BadParameter) -> str:
     """Say in one line what typer found wrong with the arguments, and where help is."""
     said = " ".join(error.format_message().split())
     end = "" if said.endswith((".", "?")) else "."
-    return f"{said}{end} See '{error.ctx.command_path if error.ctx else 'cuvee'} --help'."
+    command = error.ctx.command_path if error.ctx else "cuvee"
+    # mergekit's command takes the folder as a second argument.
+    is_out = command.endswith(" merge") and ("'--out'" in said or "extra argument" in said)
+    hint = " Write: cuvee merge RECIPE --out FOLDER." if is_out else ""
+    return f"{said}{end}{hint} See '{command} --help'."
 
 
 def main() -> None:

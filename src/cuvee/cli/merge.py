@@ -61,9 +61,11 @@ def _cost(out: Path, report: Report) -> str:
     if report.expected is None:
         return said
     expected = report.expected
+    most = expected.bytes_read_at_most
     return (
-        f"{said} Expected: {size(expected.bytes_read)} read in {expected.seconds:.1f} s, at most "
-        f"{size(expected.budget.peak_memory)}."
+        f"{said} Expected: {size(expected.bytes_read)}"
+        f"{f' (at most {size(most)})' if most > expected.bytes_read else ''} read in {expected.seconds:.1f} s, at most "
+        f"{size(expected.budget.peak_memory)} of memory."
     )
 
 

@@ -1,19 +1,18 @@
 """The files beside the weights of a merge: those of the donor, the model card, the record."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+from cuvee.execute.beside import files_beside
 from cuvee.execute.merged import Merged, merges_in
 from cuvee.execute.provenance import provenance, record_of, written
 from cuvee.execute.report import Report
 from cuvee.plan.plan import Plan
-from cuvee.recipe.licence import conflict
+from cuvee.recipe.licence import conflict, licences_of
 from cuvee.sources.sidecars import CARD, is_of_diffusers
-from cuvee.spec import File, Source, folders_of
+from cuvee.spec import Source, folders_of
 from cuvee.writers.card import Card, model_card
-from cuvee.writers.sidecars import sidecar_files
 from cuvee.writers.target import is_single_file
 
 __all__ = ["companions"]
@@ -37,9 +36,10 @@ def companions(plan: Plan, variant: int, out: Path, report: Report) -> dict[str,
     recipe = resolved.recipe
     is_alone = is_single_file(out)
     donor = resolved.sources[resolved.donor]
-    files = {} if is_alone else _beside(plan, variant, donor.sidecars)
+    files = {} if is_alone else files_beside(plan, variant, donor.sidecars)
     record = provenance(plan, variant, report, files)
-    differ = conflict(_licences(record["inputs"]))
+    licences = licences_of(record["inputs"])
+    differ = conflict(licences)
     if differ and differ not in report.notes:
         report.notes.append(differ)
         record["notes"].append(differ)
@@ -55,6 +55,7 @@ def companions(plan: Plan, variant: int, out: Path, report: Report) -> dict[str,
         method=recipe.method,
         recipe=recipe.to_yaml(),
         record=record,
+        licences=licences,
         library=_library(donor),
         citations=list({m.paper.url: m.paper.bibtex(m.name) for m in methods if m.paper is not None}.values()),
     )
@@ -68,32 +69,6 @@ def _library(donor: Source) -> str:
     return "transformers" if donor.config else ""
 
 
-def _beside(plan: Plan, variant: int, sidecars: Mapping[str, File]) -> dict[str, bytes]:
-    """Make the files that come from the donor, folder by folder: each has element types of its own."""
-    outputs, updates = plan.outputs[variant], plan.config[variant]
-    custom_code = plan.variants[variant].recipe.output.custom_code
-    folders: dict[str, dict[str, File]] = {}
-    for name, file in sidecars.items():
-        folder, slash, bare = name.rpartition("/")
-        folders.setdefault(folder + slash, {})[bare] = file
-    files: dict[str, bytes] = {}
-    for folder, own in folders.items():
-        types = {spec.dtype for name, spec in outputs.items() if name.startswith(folder) and spec.dtype.kind == "float"}
-        dtype = types.pop() if len(types) == 1 else None
-        made = sidecar_files(own, dtype=dtype, custom_code=custom_code, config_updates={} if folder else updates)
-        files |= {folder + name: data for name, data in made.items()}
-    return files
-
-
 def _merges(plan: Plan, variant: int) -> Sequence[Merged]:
     """Return the merges that a variant is made of."""
     return merges_in(replace(plan, variants=[plan.variants[variant]]))
-
-
-def _licences(inputs: Mapping[str, Any]) -> dict[str, str | None]:
-    """Return the licences of inputs and of what they are merged from, by label; "a/b" is b within a."""
-    found = {}
-    for label, stated in inputs.items():
-        found[label] = stated["licence"] if "inputs" not in stated else None
-        found |= {f"{label}/{inner}": each for inner, each in _licences(stated.get("inputs", {})).items()}
-    return found

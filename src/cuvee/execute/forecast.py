@@ -17,6 +17,7 @@ import numpy as np
 from cuvee.execute.merged import Merged, merges_in
 from cuvee.execute.reading import Bytes, read_pieces
 from cuvee.execute.rehearsal import Rehearsal, Rehearsals
+from cuvee.layered import beneath
 from cuvee.plan.limits import (
     Budget,
     InTorch,
@@ -174,7 +175,7 @@ def _reading(plan: Plan) -> Rate:
         for strip in each.strips
         for job in strip.joined.jobs
         for i in used(job)
-        if not isinstance(strip.joined.inputs[i].source, Merged)
+        if not any(isinstance(each, Merged) for each in beneath(strip.joined.inputs[i].source))
     ]
     chosen = inputs[:: max(len(inputs) // READS, 1)][:READS]
     buffer = np.ones(READ_BYTES, np.uint8)  # touched, so that no page is made while the time is taken

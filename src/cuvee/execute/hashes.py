@@ -5,10 +5,11 @@ from itertools import zip_longest
 from typing import Any
 
 from cuvee.digest import Digests
+from cuvee.layered import ground_of, is_changed, made_of
 from cuvee.plan.plan import Plan
 from cuvee.plan.rows import used
 from cuvee.plan.strips import Strip
-from cuvee.spec import Sink, Source, ground_of, is_changed, made_of
+from cuvee.spec import Sink, Source
 
 __all__ = ["Hashes"]
 

@@ -2,14 +2,14 @@
 
 import json
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from cuvee.errors import CuveeWarning, OutputError, PlanError, RecipeError
+from cuvee.errors import CuveeWarning, MergeError, OutputError, PlanError, RecipeError
 from cuvee.execute.adapter.outputs import AdapterOutputs
 from cuvee.execute.companions import companions
 from cuvee.execute.forecast import Forecast, forecast
@@ -166,11 +166,25 @@ def merge_variants(
     return together(reports)
 
 
+@contextmanager
+def _telling_of(plan: Plan) -> Iterator[None]:
+    """Say of what file a merge is that fails on the way."""
+    try:
+        yield
+    except MergeError as error:
+        origins = {own.recipe.origin.path: own.recipe.origin for own in plan.variants if own.recipe.origin is not None}
+        for path, origin in origins.items():
+            rules = " `cuvee convert` makes a recipe of it, which can have rules." if origin.translated else ""
+            error.add_note(f"This is of {path}.{rules}")
+        raise
+
+
 def _carry_out(
     plan: Plan, writers: Sequence[SafetensorsWriter], expected: Forecast, progress: Callable[[int], None]
 ) -> Report:
     """Make checkpoints, and put them in place."""
-    report = execute(plan, writers, expected.budget, progress, [writer.journal for writer in writers])
+    with _telling_of(plan):
+        report = execute(plan, writers, expected.budget, progress, [writer.journal for writer in writers])
     report.expected = expected
     report.notes[:0] = [*(note for each in merges_in(plan) for note in each.plan.warnings), *plan.warnings]
     for variant, writer in enumerate(writers):

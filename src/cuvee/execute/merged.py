@@ -7,20 +7,24 @@ import threading
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from itertools import chain
 
 import numpy as np
 
+from cuvee.execute.beside import as_written
 from cuvee.execute.hashes import Hashes
 from cuvee.execute.history import run_name
 from cuvee.execute.inquiry import Inquiry
 from cuvee.execute.reading import Buffers, Bytes, read
+from cuvee.layered import beneath, memory_of
+from cuvee.plan.configuration import joined
 from cuvee.plan.plan import Plan
 from cuvee.plan.planner import make_plan
 from cuvee.plan.rows import used
 from cuvee.plan.strips import Strip
 from cuvee.resolve import Resolved, Sources
 from cuvee.sources.named import NamedTensors
-from cuvee.spec import Location, folders_of, ground_of, memory_of
+from cuvee.spec import Location, folders_of
 
 __all__ = ["Merged", "merges_in", "open_sources"]
 
@@ -101,8 +105,8 @@ class Merged(NamedTensors):
         super().__init__(
             reference=reference,
             header=self.plan.outputs[0],
-            config={**donor.config, **self.plan.config[0]},
-            sidecars=donor.sidecars,
+            config=joined(donor.config, self.plan.config[0]),
+            sidecars=as_written(self.plan, donor.sidecars),
             paths=list(dict.fromkeys(path for source in sources for path in source.paths)),
             identity=run_name(self.plan) or "",
             location=_location(resolved),
@@ -226,7 +230,7 @@ def merges_in(plan: Plan) -> Sequence[Merged]:
     """Return the merges that a plan's sources are, and those that they are made of, each once."""
     found: dict[int, Merged] = {}
     for own in plan.variants:
-        for source in map(ground_of, own.sources.values()):
+        for source in chain.from_iterable(map(beneath, own.sources.values())):
             if isinstance(source, Merged) and id(source) not in found:
                 found |= {id(inner): inner for inner in merges_in(source.plan)} | {id(source): source}
     return list(found.values())

@@ -13,10 +13,11 @@ from cuvee.digest import digest_of_bytes, digest_of_set, digests_of
 from cuvee.execute.merged import Merged
 from cuvee.execute.report import Report
 from cuvee.execute.versions import versions
+from cuvee.layered import beneath, ground_of
 from cuvee.plan.plan import Plan
 from cuvee.recipe.licence import licence_of
+from cuvee.sources.adapter.adapted import Adapted
 from cuvee.sources.sidecars import CARD
-from cuvee.spec import ground_of
 from cuvee.writers.target import SIDECAR, record_of
 
 __all__ = ["FORMAT", "SIDECAR", "digests_of_files", "provenance", "record_of", "recorded", "written"]
@@ -36,8 +37,9 @@ def provenance(plan: Plan, variant: int, report: Report, files: Mapping[str, byt
     Returns:
         Keys ``format``, ``recipe`` (models as places that open them again, if they have one), ``inputs`` (for each
         label: ``reference``, ``location``, ``licence``, ``digest`` of all tensors that were read, the names of those
-        that were ``unused``, and, of a merge, its ``inputs``), ``output`` (``digest`` of all tensors, and of
-        each; ``files``, see `digests_of_files`), ``notes``, ``versions``, ``machine`` and ``costs``.
+        that were ``unused``; of a merge its ``inputs``, too, and of a model with ``adapters`` their ``location`` and
+        ``licence``), ``output`` (``digest`` of all tensors, and of each; ``files``, see `digests_of_files`), ``notes``,
+        ``versions``, ``machine`` and ``costs``.
     """
     resolved = plan.variants[variant]
     recipe = resolved.recipe.to_mapping({label: source.location for label, source in resolved.sources.items()})
@@ -78,19 +80,24 @@ def _inputs(plan: Plan, variant: int, report: Report) -> dict[str, dict[str, Any
     """Describe the sources of a variant."""
     resolved = plan.variants[variant]
     read = plan.grounds_read(variant)
-    inputs = {}
+    inputs: dict[str, dict[str, Any]] = {}
     for label, source in resolved.sources.items():
         ground = ground_of(source)
         digests = {name: report.inputs[id(source)][name] for name in read[id(source)]}
+        below = list(beneath(ground))
+        merge = next((each for each in below if isinstance(each, Merged)), None)  # a source stands on one at most
         inputs[label] = {
             "reference": source.reference,
             "location": source.location,
-            "licence": licence_of(source),
+            "licence": None if merge else licence_of(source),
             "digest": digest_of_set(ground.header, digests),
             "unused": [name for name in ground.header if name not in digests],
         }
-        if isinstance(ground, Merged):
-            inputs[label]["inputs"] = _inputs(ground.plan, 0, report)
+        if merge:
+            inputs[label]["inputs"] = _inputs(merge.plan, 0, report)
+        adapters = [each.folder for each in reversed(below) if isinstance(each, Adapted)]
+        if adapters:
+            inputs[label]["adapters"] = [{"location": each.location, "licence": licence_of(each)} for each in adapters]
     return inputs
 
 

@@ -17,12 +17,13 @@ from cuvee.execute.merged import Merged, merges_in
 from cuvee.execute.reading import Buffers, Bytes, Kept, read
 from cuvee.execute.report import Meter, Report
 from cuvee.execute.shelf import Shelf
+from cuvee.layered import Assembled
 from cuvee.plan.limits import Budget, cells_per_block
 from cuvee.plan.plan import Plan
 from cuvee.plan.rows import CELL, Job, used
 from cuvee.plan.strips import Strip
 from cuvee.pool import run_threads
-from cuvee.spec import Assembled, Fetching, Sink
+from cuvee.spec import Fetching, Sink
 from cuvee.tensors.framework import single_threaded
 from cuvee.writers.journal import Journal
 

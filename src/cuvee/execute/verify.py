@@ -10,13 +10,12 @@ from cuvee.digest import Digests, digest_of_bytes, digest_of_set, digests_of
 from cuvee.errors import CuveeError, FormatError, UnsupportedError, some
 from cuvee.execute.adapter.extract import extracted_digests
 from cuvee.execute.adapter.merge import merged_digests
-from cuvee.execute.merged import Merged, open_sources
+from cuvee.execute.merged import open_sources
 from cuvee.execute.record import output_of, read_record
 from cuvee.execute.run import execute
 from cuvee.plan.limits import Limits, budget_of
 from cuvee.plan.planner import make_plan
-from cuvee.recipe.keys import SCHEMA
-from cuvee.recipe.recipe import Recipe
+from cuvee.recipe.recipe import Recipe, reference_of
 from cuvee.sources.adapter.folder import AdapterFolder
 from cuvee.sources.folder import ADAPTER
 from cuvee.sources.open import open_adapter, open_source
@@ -154,10 +153,7 @@ def _adapter(location: str, stack: ExitStack) -> AdapterFolder:
 
 def _open(location: Location, stack: ExitStack) -> Source:
     """Open what a record says an input was, a place or a recipe, until a stack is closed."""
-    if isinstance(location, str):
-        return stack.enter_context(closing(open_source(location)))
-    sources = stack.enter_context(open_sources())
-    return Merged(sources.resolve(Recipe.of({**location, "cuvee": SCHEMA})), "a merge")
+    return stack.enter_context(open_sources()).open(reference_of(location))
 
 
 class _Nowhere:
@@ -178,6 +174,10 @@ class _Nowhere:
 
 def _replay(record: Mapping[str, Any], limits: Limits) -> Finding:
     """Merge as recorded, and compare the digests of the result."""
+    held = [shown(label) for label, stated in record["inputs"].items() if not stated.get("location")]
+    if held:
+        text = f"the merge cannot be done again: held in memory was {', '.join(held)}."
+        return Finding(part="replay", state="unknown", text=text)
     try:
         found = _again(record["recipe"], limits)
     except CuveeError as error:

@@ -37,6 +37,7 @@ class Stacked:
         counts: number of layers of each stack of the output that was put together anew.
         origins: for each such stack, what its layers are made of: label and layer of every model that takes part.
         unused: for each source, its layers that are not taken, by stack.
+        of_first: for each such stack, what only the first layer of models has, by name within the layer.
 
     Raises:
         PlanError: a model has no such layers.
@@ -54,6 +55,7 @@ class Stacked:
         self._own: dict[str, dict[str, str]] = {label: {} for label in headers}
         self.counts = {stack: sum(map(_length, takes)) for stack, takes in self._takes.items()}
         self.origins = {stack: _origins(takes) for stack, takes in self._takes.items()}
+        self.of_first = {stack: _of_first(stack, takes, headers) for stack, takes in self._takes.items()}
         self.unused = {label: _unused(label, own, self._takes) for label, own in counts.items()}
         for label, header in headers.items():
             for name in header:
@@ -199,3 +201,15 @@ def _unused(label: str, counts: Mapping[str, int], layers: Mapping[str, Sequence
         if left := [i for i in range(counts.get(stack, 0)) if i not in taken]:
             found[stack] = left
     return found
+
+
+def _of_first(stack: str, takes: Sequence[Take], headers: Mapping[str, Header]) -> Sequence[str]:
+    """Return names within layers that only layer 0 has, in all models that have several layers of a stack."""
+    first: dict[str, None] = {}
+    later = set[str]()
+    for label in dict.fromkeys(chain.from_iterable(takes)):
+        layers = [layer for layer in map(layer_of, headers[label]) if layer is not None and layer.stack == stack]
+        beyond = {layer.rest for layer in layers if layer.index}
+        later |= beyond
+        first |= {layer.rest: None for layer in layers if not layer.index and beyond}
+    return [rest for rest in first if rest not in later]

@@ -5,19 +5,21 @@ Nothing here changes what is merged. Reads no weight; compares configurations, a
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from cuvee.architectures.layers import stacks
+from cuvee.architectures.layers import layer_of, stacks
 from cuvee.architectures.roles import role_of
 from cuvee.errors import PlanError, some
+from cuvee.layered import ground_of
 from cuvee.layouts.aligned import Aligned
 from cuvee.layouts.stacked import Stacked
 from cuvee.recipe.recipe import BASE
 from cuvee.recipe.rule import Rule
 from cuvee.sources.sidecars import CONFIG, PIPELINE
 from cuvee.sources.vocabulary import Vocabulary
-from cuvee.spec import File, Header, Source, TensorSpec, ground_of
+from cuvee.spec import File, Header, Source, TensorSpec
 
 __all__ = [
     "differing_companions",
+    "first_layers_apart",
     "is_base_merged",
     "lacking_configuration",
     "layers_left_out",
@@ -45,11 +47,18 @@ def _tensors(names: Sequence[str], what: str) -> str:
     return f"{len(names)} tensor{'s' if len(names) > 1 else ''} {what}: {some(names, SHOWN)}."
 
 
-def names_apart(matched: Aligned, rule_for: RuleFor) -> list[str]:
-    """Report names that are not written, follow another's rule, or are tied in some models only."""
+def names_apart(matched: Aligned, rule_for: RuleFor, *, is_translated: bool = False) -> list[str]:
+    """Report names that are not written, follow another's rule, or are tied in some models only.
+
+    Args:
+        matched: the names.
+        rule_for: the rule that holds for a name.
+        is_translated: the recipe's rules stand for the modules of a configuration of mergekit.
+    """
     notes = []
     if matched.skipped:
-        notes.append(_tensors(list(matched.skipped), "left out by a rule"))
+        why = "left out, as they belong to none of the parts in 'modules'" if is_translated else "left out by a rule"
+        notes.append(_tensors(list(matched.skipped), why))
     for name, holder in matched.tied.items():
         if rule_for(name) != rule_for(holder):
             notes.append(f"{name} is tied to {holder} and follows its rule.")
@@ -180,6 +189,27 @@ def layers_left_out(stacked: Stacked) -> list[str]:
     ]
 
 
+def first_layers_apart(stacked: Stacked) -> list[str]:
+    """Report what only the models' first layers have, where the output has it in other layers, or not in its first."""
+    notes = []
+    for stack, rests in stacked.of_first.items():
+        firsts = [i for i, origin in enumerate(stacked.origins[stack]) if 0 in origin.values()]
+        if not rests or firsts == [0]:
+            continue
+        what = some(rests, SHOWN)
+        notes.append(
+            f"of the models' layers in '{stack}', only the first has {what}; in the output "
+            + (f"{_layers(firsts)} it" if firsts else "no layer has it")
+            + ", and it may not load. Let the first slice take layer 0, and no other."
+        )
+    return notes
+
+
+def _layers(numbers: Sequence[int]) -> str:
+    """Say which layers have something."""
+    return f"layer {numbers[0]} has" if len(numbers) == 1 else f"layers {_runs(numbers)} have"
+
+
 def _runs(numbers: Sequence[int]) -> str:
     """Word numbers in ascending order: 0-3, 7."""
     runs: list[list[int]] = []
@@ -216,7 +246,15 @@ def unlike_configuration(
                 f"{'s' if len(names) > 1 else ''}, {what}: {some(names, SHOWN)}. Check "
                 f"{PIPELINE if PIPELINE in source.sidecars else CONFIG} before you load the merge."
             )
+    embeddings = [name for name in lost if _is_embedding(name, source.header[name])]
+    if embeddings and not any(_is_embedding(name, spec) for name, spec in outputs.items()):
+        notes.append(f"The merge will have no embeddings, which are left out: {some(embeddings, SHOWN)}.")
     return notes
+
+
+def _is_embedding(name: str, spec: TensorSpec) -> bool:
+    """Say whether a tensor embeds what the model reads; those within layers are about places and distances."""
+    return layer_of(name) is None and role_of(name, spec) == "embedding"
 
 
 def differing_companions(sources: Mapping[str, Source], donor: str) -> list[str]:

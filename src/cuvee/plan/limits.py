@@ -9,11 +9,11 @@ from pathlib import Path
 
 from cuvee.errors import PlanError, RecipeError
 from cuvee.files import AHEAD
+from cuvee.layered import memory_of
 from cuvee.plan.plan import Plan
 from cuvee.plan.rows import CELL, Domain, Job, Row, used
 from cuvee.plan.sample import num_pieces
 from cuvee.plan.strips import Strip
-from cuvee.spec import memory_of
 from cuvee.tensors.passes import PIECE
 from cuvee.tensors.ranks import FEW, most_candidates
 
@@ -45,6 +45,7 @@ SAMPLED = 16  # bytes of an element of a sample: as it is read, put together, an
 BY_COLUMN = 10  # how often inner products of columns lie in memory: as sums, as matrices, of all cells and of one
 HISTOGRAMS = 2 << 20  # bytes of a model's histograms and samples while they are taken
 MOST_WORKERS = 8  # by default: more would take memory and, reading from one disk, gain nothing
+DRIFT = 2 << 20  # bytes that one process may hold more than another that loads the same
 KEPT = 512 << 20  # peak that raw elements kept between passes may bring a process to that holds nothing else
 SMALLEST_BLOCK = 64 << 10  # bytes; smaller reads would cost more than they save
 PLACE = 64  # bytes; what is kept begins at multiples of it
@@ -178,9 +179,10 @@ def _too_little(what: str, how: str, peak: int, limits: Limits, resident: int) -
     held = f", of which this process holds {resident / 1e6:,.0f} MB already" if resident > INTERPRETER else ""
     memory = limits.memory or 0
     limit = f"{memory / 1e6:,.{0 if memory >= 1_000_000 else 3}f}"
+    enough = peak + (DRIFT if resident else 0)
     return PlanError(
         f"{what} needs {peak / 1e6:,.0f} MB of memory in all, {how}{held}; the limit is {limit} MB. Allow "
-        f"{-(-peak // 1_000_000)} MB or more."
+        f"{-(-enough // 1_000_000)} MB or more."
     )
 
 

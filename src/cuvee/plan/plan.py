@@ -4,11 +4,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from cuvee.layered import ground_of, made_of
 from cuvee.plan.modules import AdapterPlan
 from cuvee.plan.rows import Domain, Job, Row, used
 from cuvee.plan.strips import Strip, strips_of
 from cuvee.resolve import Resolved
-from cuvee.spec import Source, TensorSpec, ground_of, made_of
+from cuvee.spec import Source, TensorSpec
 
 __all__ = ["Plan"]
 

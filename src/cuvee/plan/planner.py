@@ -21,6 +21,7 @@ from cuvee.layouts.tile import Tile, split
 from cuvee.methods.declare import Method
 from cuvee.plan.account import (
     differing_companions,
+    first_layers_apart,
     is_base_merged,
     lacking_configuration,
     layers_left_out,
@@ -280,10 +281,8 @@ class _Planner:
         has_task_vectors = any(order.base for order in self._orders.merging())
         self.warnings += [
             *(() if self._is_translated else rules_without_effect(self.recipe.tensors, self._rule_for, names, ties)),
-            *names_apart(matched, self._rule_for),
-            *unmatched(
-                [(order.settings, order.where) for order in self._orders.merging()], {*names, *ties, *self._holders}
-            ),
+            *names_apart(matched, self._rule_for, is_translated=self._is_translated),
+            *unmatched(self.recipe, [self._holders, *(source.header for source in self.sources.values()), names, ties]),
             *merged_from_fewer(self._lacking(matched)),
             *repeated(self.sources, has_task_vectors=has_task_vectors),
             *lacking_configuration(self.sources, self.donor),
@@ -297,7 +296,7 @@ class _Planner:
         if BASE in self.sources and not (copies or has_task_vectors or is_base_merged(self.sources)):
             self.warnings.append(unused_base(self.recipe.method))
         if self._stacked is not None:
-            self.warnings += layers_left_out(self._stacked)
+            self.warnings += [*layers_left_out(self._stacked), *first_layers_apart(self._stacked)]
 
 
 def _width(method: Method, parameters: Mapping[str, Any], shape: tuple[int, ...], *, is_part: bool) -> int:

@@ -5,7 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from cuvee.recipe.recipe import Recipe, Reference
-from cuvee.sources.reference import PLUS, Place, places_of
+from cuvee.recipe.references import WithAdapters, adapted
+from cuvee.sources.reference import PLUS, Place, place_of, places_of
 
 __all__ = ["anchored"]
 
@@ -27,13 +28,20 @@ def anchored(recipe: Recipe, folder: Path | None = None) -> Recipe:
 
 
 def _anchored(reference: Reference, now: Path | None, folder: Path | None) -> Reference:
+    if isinstance(reference, WithAdapters):
+        adapters = [_named(each, place_of(each, now), folder) for each in reference.adapters]
+        model = reference.model
+        if isinstance(model, str):
+            return adapted(_named(model, place_of(model, now), folder), adapters)
+        return adapted(_anchored(model, now, folder), adapters)
     if isinstance(reference, Recipe):
         return anchored(reference if reference.folder else replace(reference, folder=now), folder)
     if not isinstance(reference, str):
         return reference
-    parts = [reference] if len(places_of(reference, now)) == 1 else [part.strip() for part in reference.split(PLUS)]
-    named = zip(parts, places_of(reference, now), strict=True)
-    return PLUS.join(_named(part, place, folder) for part, place in named)
+    places = places_of(reference, now)
+    parts = [reference] if len(places) == 1 else [part.strip() for part in reference.split(PLUS)]
+    model, *adapters = (_named(part, place, folder) for part, place in zip(parts, places, strict=True))
+    return adapted(model, adapters) if adapters else model
 
 
 def _named(part: str, place: Place, folder: Path | None) -> str:

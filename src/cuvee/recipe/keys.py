@@ -1,7 +1,8 @@
 """The keys of a recipe, and what to say to who writes others."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from difflib import get_close_matches
 from typing import Any
 
 from cuvee.errors import RecipeError
@@ -23,6 +24,8 @@ _NEEDED = {
     "method": "the name of a method (`cuvee methods` lists them)",
     "models": "a list of paths, or label: path for each model",
 }
+OF_MERGEKIT = frozenset({"base_model", "chat_template", "modules", "out_dtype", "slices", "tokenizer_source"})
+"""Keys at the top of mergekit's configurations that no recipe has."""
 _HINTS = {
     "base_model": "Did you mean 'base'?",
     "merge_method": "Did you mean 'method'?",
@@ -50,6 +53,7 @@ def recipe_keys(content: object) -> Mapping[str, Any]:
             ("merge_method",),
         )
     _refuse_relatives(content)
+    _refuse_without_method(content)
     top = keys_of(content, KEYS, "a recipe", (), _hints(content))
     _check_version(top.get("cuvee"))
     for key, needed in _NEEDED.items():
@@ -70,6 +74,25 @@ def _refuse_relatives(content: object) -> None:
             "'merge_method' at the top are.",
             ("experts" if "experts" in content else "genome" if "genome" in content else "base_model",),
         )
+
+
+def _refuse_without_method(content: object) -> None:
+    """Refuse what is a configuration of mergekit but for its method."""
+    if not isinstance(content, Mapping) or {"cuvee", "method"} & set(content):
+        return
+    if OF_MERGEKIT & set(content) or any(isinstance(each, Mapping) and "model" in each for each in _listed(content)):
+        near = get_close_matches("merge_method", [key for key in content if isinstance(key, str)], 1)
+        raise RecipeError(
+            "this looks like a configuration of mergekit, which has a 'merge_method' at the top; this has "
+            f"{f'{shown(near[0])}. Did you mean that?' if near else 'none. Say which one: merge_method: ties.'}",
+            (near[0],) if near else (),
+        )
+
+
+def _listed(content: Mapping[Any, Any]) -> Sequence[object]:
+    """Return what stands in a list of models."""
+    models = content.get("models")
+    return models if isinstance(models, list) else ()
 
 
 def _check_version(version: object) -> None:

@@ -3,13 +3,14 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Protocol
 
 from cuvee.errors import RecipeError, SourceError
 from cuvee.recipe.yaml_text import parse
 from cuvee.sources.sidecars import CARD
-from cuvee.spec import File, Source
+from cuvee.spec import File
 
-__all__ = ["conflict", "licence_of"]
+__all__ = ["conflict", "licence_of", "licences_of"]
 
 FRONT = re.compile(rb"---[ \t]*\r?\n(.*?\n)---[ \t]*(\r?\n|$)", re.DOTALL)
 MOST = 64 << 10  # bytes of a card that are looked at; its front matter comes first
@@ -23,8 +24,31 @@ PERMISSIVE = frozenset({
 })  # fmt: skip
 
 
-def licence_of(source: Source) -> str | None:
-    """Return the licence that a model's card states in its front matter, in lower case; None if it states none.
+class Carded(Protocol):
+    """What may have a card: a model, or an adapter."""
+
+    @property
+    def sidecars(self) -> Mapping[str, File]: ...
+
+
+def licences_of(inputs: Mapping[str, Any]) -> dict[str, str | None]:
+    """Return the licences of all that a merge is made of, by label: ``a/b`` is b within a, ``a+b`` the adapter b on a.
+
+    Args:
+        inputs: as recorded, see `cuvee.execute.provenance`.
+    """
+    found: dict[str, str | None] = {}
+    for label, stated in inputs.items():
+        if "inputs" in stated:
+            found |= {f"{label}/{inner}": licence for inner, licence in licences_of(stated["inputs"]).items()}
+        else:
+            found[label] = stated["licence"]
+        found |= {f"{label}+{each['location']}": each["licence"] for each in stated.get("adapters", ())}
+    return found
+
+
+def licence_of(source: Carded) -> str | None:
+    """Return the licence that a card states in its front matter, in lower case; None if it states none.
 
     ``other`` is replaced by the name given beside it. A card may be anyone's: what is returned is one line of at most
     `LONGEST` letters, and whatever could mean something in a card or to a terminal is a question mark.

@@ -13,17 +13,27 @@ from cuvee.methods.registry import find_method
 from cuvee.recipe.intake import Intake
 from cuvee.recipe.keys import SCHEMA, recipe_keys
 from cuvee.recipe.layers import Layers, Slice, layers_of, plain_layers
-from cuvee.recipe.nesting import Extent, extent_of, refuse_deep, says_merge
+from cuvee.recipe.nesting import Extent, extent_of, refuse_deep, says_adapters, says_merge
 from cuvee.recipe.parameters import plain_number, settle
-from cuvee.recipe.references import BASE, Models, Reference, checked, is_merge, labelled, written
+from cuvee.recipe.references import (
+    BASE,
+    Models,
+    Reference,
+    WithAdapters,
+    checked,
+    is_merge,
+    labelled,
+    without_version,
+    written,
+)
 from cuvee.recipe.rule import Output, Rule
 from cuvee.recipe.tokenizer import check_choice, choice_of, written_choice
-from cuvee.recipe.values import frozen_items, inside, list_of, mapping_of, thawed
+from cuvee.recipe.values import frozen_items, inside, keys_of, list_of, mapping_of, thawed
 from cuvee.recipe.yaml_text import Origin, Where, dump, read
 from cuvee.sources.strict_json import shown
 from cuvee.tokenizers.choice import Choice
 
-__all__ = ["BASE", "Recipe", "Reference"]
+__all__ = ["BASE", "Recipe", "Reference", "reference_of"]
 
 _PLAIN_INPUT, _PLAIN_OUTPUT = Intake(), Output()
 
@@ -35,7 +45,8 @@ class Recipe:
     Attributes:
         method: name of the method.
         models: label to reference, in order. May be given as a sequence, whose labels are m0, m1, ... A recipe, also
-            as plain values, stands for the model that it makes.
+            as plain values, stands for the model that it makes; ``{"model": ..., "adapters": [...]}`` for a model with
+            adapters on it.
         base: the common ancestor, for methods that work on task vectors; also the donor of configuration and tokenizer.
         layers: layers of the models put together anew, by stack; see `cuvee.recipe.layers`. May be given as plain
             values. Empty keeps them as they are.
@@ -93,7 +104,7 @@ class Recipe:
     ) -> None:
         """Freeze and check everything that can be checked without opening a model."""
         references = MappingProxyType(labelled(_made(models)))
-        donor = None if base is None else checked(BASE, _merge_of(base, (BASE,)), (BASE,))
+        donor = None if base is None else checked(BASE, reference_of(base, (BASE,)), (BASE,))
         with inside("tokenizer"):
             choice = choice_of(tokenizer)
         values = {
@@ -194,6 +205,14 @@ class Recipe:
         """Return the first rule that matches a tensor's name, or None."""
         return next((rule for rule in self.tensors if rule.matches(name)), None)
 
+    def check_within(self) -> None:
+        """Refuse to stand for a model if it says how files are written. One that makes an adapter is refused later."""
+        if not self.output.adapter and self.output != Output(dtype=self.output.dtype):
+            raise RecipeError(
+                "a recipe that stands for a model writes no files; its 'output' can have a 'dtype' and nothing else.",
+                ("output",),
+            )
+
     def but(self, **parameters: object) -> "Recipe":
         """Return the same recipe with some parameters changed."""
         return replace(self, parameters={**self.parameters, **parameters})
@@ -232,6 +251,8 @@ class Recipe:
     def _check_named(self) -> None:
         """Refuse models that are held in memory."""
         for label, reference in self._references.items():
+            while isinstance(reference, WithAdapters):
+                reference = reference.model
             if isinstance(reference, Recipe):
                 reference._check_named()
             elif not isinstance(reference, str | Path):
@@ -322,30 +343,48 @@ def _canonical(label: str, reference: Reference, within: bool) -> object:
     """Return what stands for a model where paths do not count: its label, or the recipe that makes it."""
     if not within or not is_merge(reference):
         return label
-    return {key: value for key, value in reference.canonical().items() if key != "cuvee"}
+    return without_version(reference.canonical())
 
 
 def _made(models: Models) -> Models:
     """Make recipes of models that are given as plain values of one."""
     if isinstance(models, Mapping):
-        return {label: _merge_of(model, ("models", str(label))) for label, model in models.items()}
+        return {label: reference_of(model, ("models", str(label))) for label, model in models.items()}
     if isinstance(models, Sequence) and not isinstance(models, str):
-        return [_merge_of(model, ("models", i)) for i, model in enumerate(models)]
+        return [reference_of(model, ("models", i)) for i, model in enumerate(models)]
     return models
 
 
-def _merge_of(model: Any, where: Where) -> Any:
-    """Return a model as it is, or make a recipe of plain values that look like one."""
+def reference_of(model: Any, where: Where = ()) -> Any:
+    """Return a model as it is; of plain values that look like a recipe, or like a model with adapters, make that.
+
+    Args:
+        model: what stands in the place of a model.
+        where: that place in a recipe.
+
+    Raises:
+        RecipeError: they are wrong.
+    """
+    if says_adapters(model):
+        with inside(*where):
+            return _with_adapters(model)
     if not says_merge(model):
         return model
     with inside(*where):
-        recipe = Recipe.from_mapping({"cuvee": SCHEMA, **model})
-        if recipe.output != Output(dtype=recipe.output.dtype):
-            raise RecipeError(
-                "a recipe that stands for a model writes no files; its 'output' can have a 'dtype' and nothing else.",
-                ("output",),
-            )
-    return recipe
+        return Recipe.from_mapping({"cuvee": SCHEMA, **model})
+
+
+def _with_adapters(content: Mapping[str, object]) -> WithAdapters:
+    """Return plain values as a model with adapters on it."""
+    keys = keys_of(content, ("model", "adapters"), "a model with adapters", ())
+    adapters = []
+    for i, each in enumerate(list_of(keys.get("adapters"), ("adapters",))):
+        if not isinstance(each, str) or not each:
+            raise RecipeError(f"{shown(each)} is not the path of an adapter.", ("adapters", i))
+        adapters.append(each)
+    if not adapters:
+        raise RecipeError("a model with adapters has no 'adapters'; list their paths.", ())
+    return WithAdapters(checked("model", reference_of(keys["model"], ("model",)), ("model",)), tuple(adapters))
 
 
 def _check_count(method: Method, count: int) -> None:

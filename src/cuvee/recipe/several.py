@@ -7,7 +7,8 @@
       languages: {method: linear, models: [german, french]}
       all: {method: ties, models: [languages, code], base: base}
 
-A recipe's name, where a model is expected, stands for the model that it makes. Those that no other uses are what the
+A recipe's name, where a model is expected, stands for the model that it makes, and ``NAME+ADAPTER`` for that with an
+adapter on it. Those that no other uses are what the
 file is for.
 """
 
@@ -21,11 +22,12 @@ from typing import Any
 from cuvee.errors import RecipeError
 from cuvee.recipe.keys import RECIPES, SCHEMA
 from cuvee.recipe.mergekit import is_mergekit, recipes_of_documents
-from cuvee.recipe.nesting import MOST_LEVELS, says_merge, too_deep
+from cuvee.recipe.nesting import MOST_LEVELS, says_adapters, says_merge, too_deep
 from cuvee.recipe.recipe import Recipe
 from cuvee.recipe.references import BASE
 from cuvee.recipe.values import inside, keys_of, mapping_of
 from cuvee.recipe.yaml_text import Origin, dump, read
+from cuvee.sources.reference import PLUS
 
 __all__ = ["recipes_of", "written"]
 
@@ -150,6 +152,10 @@ class _Several:
         if isinstance(model, str) and model in self._written:
             self._used.add(model)
             return self._make(model, level)
+        if isinstance(model, str) and (parts := [part.strip() for part in model.split(PLUS)])[0] in self._written:
+            return {"model": self._found(parts[0], name, level), "adapters": parts[1:]}
+        if says_adapters(model):
+            return {**model, "model": self._found(model["model"], name, level)}
         return self._filled(model, name, level) if says_merge(model) else model
 
 

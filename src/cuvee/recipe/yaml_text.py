@@ -8,7 +8,7 @@ import re
 import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ _NUMBERS = {
     ),
 }
 
+_YAML_1_1: Any = yaml.SafeLoader("")
 MERGE = "tag:yaml.org,2002:merge"
 _COLLECTIONS = (yaml.SafeLoader.DEFAULT_MAPPING_TAG, yaml.SafeLoader.DEFAULT_SEQUENCE_TAG)
 
@@ -77,6 +78,7 @@ class Origin:
         within: place of the recipe in it, where it has several.
         called: what messages call that recipe.
         translated: whether it was written in other words, those of mergekit, which cannot say all that a recipe can.
+        octal: numbers that YAML 1.1 reads where this module reads text or another number, such as 8 of 010; by place.
     """
 
     path: Path
@@ -84,6 +86,7 @@ class Origin:
     within: Where = ()
     called: str = ""
     translated: bool = False
+    octal: Mapping[Where, int | float] = field(default_factory=dict, repr=False)
 
     def knows(self, where: Where) -> bool:
         """Say whether a place of the recipe has a line of its own."""
@@ -161,7 +164,7 @@ def parse(text: str, path: Path) -> tuple[object, Origin]:
             found: object = Documents(reader.plain(node, (i,)) for i, node in enumerate(nodes))
         else:
             found = reader.plain(nodes[0], ()) if nodes else None
-        return found, Origin(path, reader.lines)
+        return found, Origin(path, reader.lines, octal=reader.octal)
     except RecipeError as error:
         line = f":{reader.lines[error.where]}" if reader else ""
         raise RecipeError(f"{path}{line}: {error}", error.where) from None
@@ -201,6 +204,18 @@ def _first_line(error: Exception) -> str:
     return f"line {mark.line + 1}: {textwrap.shorten(problem, LONGEST)}"
 
 
+def _of_yaml_1_1(text: str) -> int | float | None:
+    """Return the number that YAML 1.1 reads in text without quotes: octal, hexadecimal, binary, or to the base 60."""
+    if not text.startswith(tuple("-+0123456789")):
+        return None
+    tag = _YAML_1_1.resolve(yaml.ScalarNode, text, (True, False)).rpartition(":")[2]
+    if tag not in ("int", "float"):
+        return None
+    node = yaml.ScalarNode(tag, text)
+    number: int | float = _YAML_1_1.construct_yaml_int(node) if tag == "int" else _YAML_1_1.construct_yaml_float(node)
+    return number
+
+
 class _Reader:
     """Turns YAML nodes into plain values.
 
@@ -209,10 +224,12 @@ class _Reader:
 
     Attributes:
         lines: the line of everything read so far.
+        octal: see `Origin`.
     """
 
     def __init__(self, loader: _Loader) -> None:
         self.lines: dict[Where, int] = {}
+        self.octal: dict[Where, int | float] = {}
         self._loader = loader
         self._seen: set[int] = set()
         self._num_repeated = 0
@@ -225,7 +242,10 @@ class _Reader:
             return self._mapping(node, where)
         if isinstance(node, yaml.SequenceNode):
             return [self.plain(item, (*where, i)) for i, item in enumerate(node.value)]
-        return self._scalar(node, where)
+        value = self._scalar(node, where)
+        if isinstance(value, str) and node.style is None and (number := _of_yaml_1_1(node.value)) is not None:
+            self.octal[where] = number
+        return value
 
     def _scalar(self, node: Any, where: Where) -> object:
         """Turn text into the value that it stands for."""

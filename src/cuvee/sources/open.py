@@ -19,12 +19,12 @@ from cuvee.sources.pipeline import Pipeline
 from cuvee.sources.reference import Place, places_of
 from cuvee.sources.sidecars import PIPELINE
 from cuvee.sources.storage import Storage
-from cuvee.spec import Source
+from cuvee.spec import Source, folders_of
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["open_adapter", "open_model_or_adapter", "open_places", "open_source", "refuse_pipeline"]
+__all__ = ["open_adapter", "open_model_or_adapter", "open_places", "open_source", "refuse_pipeline", "with_adapters"]
 
 
 def open_source(reference: str | os.PathLike[str] | Mapping[str, torch.Tensor] | Source) -> Source:
@@ -67,7 +67,41 @@ def open_places(places: Sequence[Place]) -> Source:
         MissingLibraryError: see `open_source`.
     """
     base, *adapters = places
-    return _adapted(_plain(base), adapters, base.called)
+    source = _plain(base)
+    try:
+        return with_adapters(source, adapters, base.called)[0]
+    except BaseException:
+        source.close()
+        raise
+
+
+def with_adapters(source: Source, adapters: Sequence[Place], name: str) -> tuple[Source, Sequence[AdapterFolder]]:
+    """Put adapters on a source, one after the other.
+
+    Args:
+        source: the source; it stays open where an adapter does not fit.
+        adapters: their places.
+        name: what to call the source.
+
+    Returns:
+        What closes all of it; and the adapters, for whoever closes them without the source.
+
+    Raises:
+        SourceError: an adapter is not there, or does not fit.
+        UnsupportedError: it is of a kind that is not read, or the source is a pipeline.
+    """
+    folders: list[AdapterFolder] = []
+    try:
+        for adapter in adapters:
+            refuse_pipeline(source, name, adapter.called)
+            name = f"{name}+{adapter.called}"
+            folders.append(open_adapter(adapter, name))
+            source = Adapted(parted(source, folders[-1]), folders[-1], name)
+    except BaseException:
+        for folder in folders:
+            folder.close()
+        raise
+    return source, folders
 
 
 def open_adapter(place: Place, reference: str) -> AdapterFolder:
@@ -125,11 +159,14 @@ def refuse_pipeline(source: Source, name: str, adapter: str = "") -> None:
     Raises:
         UnsupportedError: it is a pipeline.
     """
-    if isinstance(source, Pipeline):
-        component = next(iter(source.folders))
+    for component in folders_of(source):
         raise UnsupportedError(
-            f"{name} is a pipeline of several models; an adapter is for one of them. Name the component's folder, such "
-            f"as {name}/{component}{f'+{adapter}' if adapter else ''}."
+            f"{name} is a pipeline of several models; an adapter is for one of them. "
+            + (
+                f"Name the component's folder, such as {name}/{component}{f'+{adapter}' if adapter else ''}."
+                if isinstance(source.location, str)
+                else f"Put it on that component of the models, such as MODEL/{component}+{adapter}."
+            )
         )
 
 
@@ -160,22 +197,3 @@ def _stored(storage: Storage, called: str) -> Source:
     except BaseException:
         storage.close()
         raise
-
-
-def _adapted(source: Source, adapters: Sequence[Place], name: str) -> Source:
-    """Merge adapters into a source, one after the other; close it where one does not fit."""
-    for adapter in adapters:
-        try:
-            refuse_pipeline(source, name, adapter.called)
-            name = f"{name}+{adapter.called}"
-            folder = open_adapter(adapter, name)
-            try:
-                source = parted(source, folder)
-            except BaseException:
-                folder.close()
-                raise
-            source = Adapted(source, folder, name)
-        except BaseException:
-            source.close()
-            raise
-    return source

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from cuvee.errors import SourceError
 
-__all__ = ["Place", "hub_id", "place_of", "places_of"]
+__all__ = ["PLUS", "Place", "hub_id", "place_of", "places_of"]
 
 PLUS = "+"
 LOCAL = "file://", "local://"

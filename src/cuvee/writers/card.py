@@ -1,10 +1,10 @@
 """The model card (README.md) of a merged checkpoint: what it is made of, the recipe, the costs, what to cite."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cuvee.sources.reference import hub_id
+from cuvee.sources.reference import PLUS, hub_id
 
 __all__ = ["Card", "model_card"]
 
@@ -49,6 +49,7 @@ class Card:
         method: name of the method.
         recipe: the recipe's text.
         record: where the merge comes from and what it cost; see `cuvee.execute.provenance`.
+        licences: of all that the merge is made of, by what it is called; None for one that is not known.
         citations: references of the methods used, one BibTeX entry or line each.
         library: what loads the model; empty where nothing tells.
     """
@@ -57,6 +58,7 @@ class Card:
     method: str
     recipe: str
     record: Mapping[str, Any]
+    licences: Mapping[str, str | None]
     citations: Sequence[str]
     library: str = "transformers"
 
@@ -64,16 +66,15 @@ class Card:
 def model_card(card: Card) -> bytes:
     """Write a model card, UTF-8.
 
-    What lies on the hub is listed as a base model in the front matter, too; a licence that all models state is stated
-    there.
+    What lies on the hub is listed as a base model in the front matter, too, adapters and what merges are made of
+    included; a licence that all of these state is stated there.
 
     Args:
         card: what it says.
     """
     inputs, notes = card.record["inputs"], card.record["notes"]
-    places = dict.fromkeys(stated["location"] for stated in inputs.values() if isinstance(stated["location"], str))
-    licences = {stated["licence"] for stated in inputs.values()}
-    hub = dict.fromkeys(found[0] for place in places if (found := hub_id(place)))
+    licences = set(card.licences.values())
+    hub = dict.fromkeys(found[0] for place in _places(inputs) if (found := hub_id(place)))
     text = TEMPLATE.format(
         library=f"library_name: {card.library}\n" if card.library else "",
         licence=f"license: {next(iter(licences))}\n" if len(licences) == 1 and None not in licences else "",
@@ -90,6 +91,19 @@ def model_card(card: Card) -> bytes:
         or "The methods used have no paper of their own.",
     )
     return text.encode("utf-8", "replace")  # paths may hold bytes that are no text
+
+
+def _places(inputs: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the places of models and of adapters that a merge, and those within it, are made of."""
+    for stated in inputs.values():
+        location = stated["location"]
+        if "inputs" in stated:
+            yield from _places(stated["inputs"])
+        elif isinstance(location, str):
+            yield from location.split(PLUS)
+        else:
+            yield location["model"]
+        yield from (each["location"] for each in stated.get("adapters", ()))
 
 
 def _model(label: str, stated: Mapping[str, Any]) -> str:

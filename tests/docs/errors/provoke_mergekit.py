@@ -41,6 +41,11 @@ def of_file(place: Place, *documents: str) -> None:
     place.command("plan", "mergekit.yml")
 
 
+@provokes("this looks like a configuration of mergekit, which has a 'merge_method' at the top; this has {what}")
+def configuration_without_its_method(_: Place) -> None:
+    recipes_of({"merge_methd": "linear", "base_model": "a", "models": [entry("a"), entry("b")]})
+
+
 @provokes("'merge_method' is {value}, which mergekit does not have.…")
 def method_that_mergekit_lacks(_: Place) -> None:
     models_of(merge_method="tise")
@@ -85,11 +90,6 @@ def documents_without_names(place: Place) -> None:
 def documents_in_a_circle(place: Place) -> None:
     one, other = DOCUMENT.replace("model: a", "model: y"), DOCUMENT.replace("model: a", "model: x")
     of_file(place, f"name: x\n{one}", f"name: y\n{other}")
-
-
-@provokes("{file}:{line}: '{model}' is an adapter on the result of another document. …")
-def adapter_on_a_document(place: Place) -> None:
-    of_file(place, f"name: x\n{DOCUMENT}", DOCUMENT.replace("model: a", "model: x+lora"))
 
 
 @provokes("an entry of 'models' has no 'model'.")

@@ -275,10 +275,7 @@ def component_elsewhere(place: Place) -> None:
     cuvee.open_source(_pipeline(place, UNET | {"../../secrets": ["diffusers", "AutoencoderKL"]}))
 
 
-@provokes(
-    "{model} is a pipeline of several models; an adapter is for one of them. Name the component's folder, such "
-    "as {folder}."
-)
+@provokes("{model} is a pipeline of several models; an adapter is for one of them. …")
 def adapter_on_a_pipeline(place: Place) -> None:
     cuvee.open_source(f"{_pipeline(place, UNET)}+adapter")
 

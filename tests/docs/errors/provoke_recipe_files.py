@@ -123,7 +123,10 @@ def chained(place: Place, count: int, uses: int) -> None:
     of_several(place, "".join(["  r0: {method: linear, models: [a]}\n", *lines]))
 
 
-@provokes("{file}:{line}: recipe '{name}': more than 24 levels of recipes stand within this one. …")
+@provokes(
+    "{file}:{line}: recipe '{name}': more than 24 levels of recipes stand within this one, or 16 of recipes with "
+    "adapters on them. …"
+)
 def recipes_that_each_use_the_one_before(place: Place) -> None:
     chained(place, 30, 1)
 

@@ -79,6 +79,16 @@ def models_is_empty(_: Place) -> None:
     recipe(models=[])
 
 
+@provokes("a model with adapters has no 'adapters'; list their paths.")
+def model_with_no_adapters(_: Place) -> None:
+    recipe(models=[{"model": "a", "adapters": []}, "b"])
+
+
+@provokes("{value} is not the path of an adapter.")
+def adapter_is_a_number(_: Place) -> None:
+    recipe(models=[{"model": "a", "adapters": [7]}, "b"])
+
+
 @provokes("'{label}' is not a label for a model: use letters, digits, '_', '-' and '.'; {words} have another meaning.")
 def label_with_a_blank(_: Place) -> None:
     recipe(models={"my model": "a", "b": "b"})

@@ -11,6 +11,7 @@ from cuvee.errors import OutputError
 from cuvee.execute.adapter.tasks import Count
 from cuvee.execute.provenance import SIDECAR, digests_of_files, recorded, written
 from cuvee.execute.report import Meter, Report
+from cuvee.recipe.licence import licences_of
 from cuvee.sources.folder import ADAPTER, ADAPTER_CONFIG
 from cuvee.writers.adapter import Adapter
 from cuvee.writers.card import Card, model_card
@@ -110,7 +111,12 @@ def write_adapter(
     output = {**digests, "files": digests_of_files(configuration)}
     record = recorded(origin.recipe, origin.inputs, output, report)
     card = Card(
-        title=writer.out.name, method=origin.method, recipe=origin.text, record=record, citations=origin.citations
+        title=writer.out.name,
+        method=origin.method,
+        recipe=origin.text,
+        record=record,
+        licences=licences_of(origin.inputs),
+        citations=origin.citations,
     )
     files = {
         **configuration,

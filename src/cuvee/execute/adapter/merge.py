@@ -19,7 +19,9 @@ from cuvee.methods.registry import find_method
 from cuvee.plan.account import unused_base
 from cuvee.plan.limits import Limits, Share, has_torch, memory_of_process, resident_memory, share_out
 from cuvee.plan.modules import AdapterPlan
+from cuvee.recipe.licence import conflict, licence_of, licences_of
 from cuvee.recipe.recipe import Recipe
+from cuvee.sources.adapter.adapted import location_with
 from cuvee.sources.strict_json import shown
 from cuvee.spec import Fetching
 from cuvee.writers.adapter import Adapter
@@ -67,8 +69,7 @@ class AdapterMerge:
         self._opened, self._base = open_adapters(recipe, self._stack)
         self._vectors = vectors_of(recipe, self._opened, self._stack)
         self._merges = module_merges(self._opened, self._vectors, recipe.output)
-        self._place = "" if self._base is None else str(self._base.location)
-        self._settings = _settings(self._opened, self._place)
+        self._settings = _settings(self._opened, "" if self._base is None else self._base.reference)
         modules = [each.module for each in self._merges]
         self._wholes = whole_tensors(recipe, self._opened, self._base, self._vectors, modules)
 
@@ -155,21 +156,24 @@ class AdapterMerge:
 
     def _origin(self, cuts: Sequence[Cut], count: Count) -> Origin:
         """Say where the merge comes from."""
-        recipe, base = self._recipe, self._place
+        recipe, base = self._recipe, self._base
         folders = {each.label: each.folder.location for each in self._opened}
-        places = {label: f"{base}+{folder}" if base else folder for label, folder in folders.items()}
+        places = {label: folder if base is None else location_with(base, folder) for label, folder in folders.items()}
+        own = {"base": base.location} if base is not None and recipe.base is not None else {}
         names = dict.fromkeys([recipe.method, *(rule.method for rule in recipe.tensors if rule.method)])
         inputs = {each.label: _input(each, count) for each in self._opened}
         merges = {id(each): each.merged for each in [self._vectors, *self._wholes.sources]}
-        said = sorted({note for each in merges.values() for note in each.notes})
+        found = sorted({note for each in merges.values() for note in each.notes})
+        said = [f"{name}: {text}." for name, text in found]
+        differ = conflict(licences_of(inputs))
         return Origin(
             method=recipe.method,
-            recipe={**recipe.to_mapping(), "models": places, **({"base": base} if recipe.base is not None else {})},
+            recipe={**recipe.to_mapping(), "models": places, **own},
             text=recipe.to_yaml(),
             inputs=inputs,
             citations=[m.paper.bibtex(m.name) for m in map(find_method, names) if m.paper is not None],
             bytes_read=self.plan.bytes_read,
-            notes=[*self.plan.warnings, *(f"{name}: {text}." for name, text in said), *_lost(cuts)],
+            notes=[*self.plan.warnings, *said, *_lost(cuts), *([differ] if differ else [])],
         )
 
 
@@ -212,11 +216,11 @@ def _settings(opened: Sequence[Opened], base: str) -> Mapping[str, Any]:
         for key in KEPT_IF_EQUAL
         if key in first and all(e.options.get(key) == first[key] for e in opened)
     }
-    stated = {each.folder.configuration.base for each in opened}
+    stated = {each.folder.configuration.base for each in opened} - {""}
     saved = dict.fromkeys(name for each in opened for name in each.folder.configuration.modules_to_save)
     return {
         **kept,
-        "base_model_name_or_path": next(iter(stated)) if len(stated) == 1 else base or next(filter(None, stated), None),
+        "base_model_name_or_path": next(iter(stated)) if len(stated) == 1 else base or next(iter(sorted(stated)), None),
         "bias": first.get("bias") or "none",
         "fan_in_fan_out": bool(first.get("fan_in_fan_out")),
         "modules_to_save": list(saved) or None,
@@ -252,7 +256,7 @@ def _input(opened: Opened, count: Count) -> Mapping[str, Any]:
         "reference": opened.reference,
         "location": folder.location,
         "adapter": True,
-        "licence": None,
+        "licence": licence_of(folder),
         "digest": digest_of_set(folder.header, digests),
         "unused": [],
     }

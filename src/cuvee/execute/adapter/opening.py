@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,12 +11,13 @@ import numpy as np
 
 from cuvee.digest import Digests
 from cuvee.errors import MissingLibraryError, PlanError, RecipeError, SourceError, UnsupportedError
-from cuvee.recipe.recipe import Recipe
+from cuvee.recipe.recipe import Recipe, Reference
+from cuvee.recipe.references import is_merge, named_places
 from cuvee.sources.adapter.adapted import Adapted
 from cuvee.sources.adapter.folder import AdapterFolder, Factors
 from cuvee.sources.adapter.tying import parted
 from cuvee.sources.open import open_adapter, open_places, refuse_pipeline
-from cuvee.sources.reference import Place, places_of
+from cuvee.sources.reference import Place
 from cuvee.sources.strict_json import shown
 from cuvee.sources.zeros import Zeros
 from cuvee.spec import DTYPES, Source, TensorSpec
@@ -96,9 +96,9 @@ def open_adapters(recipe: Recipe, stack: ExitStack) -> tuple[Sequence[Opened], S
     places = {label: _places(label, reference, recipe) for label, reference in recipe.models.items()}
     bases = [base for base, _ in places.values() if base]
     if recipe.base is not None:
-        if not isinstance(recipe.base, str | os.PathLike):
+        if not (places_of_base := named_places(recipe.base, recipe.folder)):
             raise RecipeError("the base of adapters must be named by its path.", ("base",))
-        bases.append(places_of(recipe.base, recipe.folder))
+        bases.append(places_of_base)
     distinct = {tuple(place.real for place in base): base for base in bases}
     if len(distinct) > 1:
         called = sorted("+".join(place.called for place in base) for base in distinct.values())
@@ -143,18 +143,19 @@ def task_vectors(opened: Sequence[Opened], stack: ExitStack) -> tuple[Mapping[st
     return found, zeros
 
 
-def _places(label: str, reference: object, recipe: Recipe) -> tuple[Sequence[Place], Place]:
+def _places(label: str, reference: Reference, recipe: Recipe) -> tuple[Sequence[Place], Place]:
     """Return the place of the base, if there is one, and that of the adapter that a reference names."""
-    if isinstance(reference, Recipe):
+    places = named_places(reference, recipe.folder)
+    if is_merge(reference) and not places:
         raise RecipeError(
             f"model '{label}' is a merge, and adapters are merged as adapters from folders. Merge it by itself (with "
             "output: {adapter: true}), and name the folder that it makes.",
             ("models", label),
         )
-    if not isinstance(reference, str | os.PathLike):
+    if not places:
         raise RecipeError(f"model '{label}' must be named by a path to be merged as an adapter.", ("models", label))
-    *base, adapter = places_of(reference, recipe.folder)
-    if len(base) > 1:
+    *base, adapter = places
+    if len(base) > 1 and recipe.base is None:
         raise RecipeError(
             f"model '{label}' has {len(base)} adapters; expected one. Merge those first, with task_arithmetic.",
             ("models", label),

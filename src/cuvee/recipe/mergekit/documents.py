@@ -7,7 +7,7 @@ from cuvee.errors import RecipeError
 from cuvee.recipe.mergekit.document import Document, read_document
 from cuvee.recipe.mergekit.translate import translated
 from cuvee.recipe.recipe import Recipe
-from cuvee.recipe.yaml_text import Documents, Origin
+from cuvee.recipe.yaml_text import Documents, Origin, Where
 from cuvee.sources.strict_json import shown
 
 __all__ = ["is_mergekit", "recipes_of_documents"]
@@ -35,6 +35,8 @@ def recipes_of_documents(content: object, origin: Origin | None = None) -> Mappi
     Raises:
         RecipeError: something in it is wrong; its place is in `content`.
     """
+    if origin is not None:
+        content = _as_mergekit_reads(content, origin.octal)
     if not isinstance(content, Documents):
         return {"": translated(read_document(content, ()), {}, origin=origin)}
     read = [read_document(each, (i,)) for i, each in enumerate(content)]
@@ -51,6 +53,17 @@ def recipes_of_documents(content: object, origin: Origin | None = None) -> Mappi
             )
         named[document.name] = document
     return _Several(named, origin).finals()
+
+
+def _as_mergekit_reads(content: object, numbers: Mapping[Where, int | float], where: Where = ()) -> object:
+    """Return plain values with the numbers that mergekit, which reads YAML 1.1, finds where a recipe has text."""
+    if where in numbers:
+        return numbers[where]
+    if isinstance(content, Mapping):
+        return {key: _as_mergekit_reads(value, numbers, (*where, key)) for key, value in content.items()}
+    if isinstance(content, Documents | list):
+        return type(content)(_as_mergekit_reads(value, numbers, (*where, i)) for i, value in enumerate(content))
+    return content
 
 
 class _Several:

@@ -27,6 +27,11 @@ class Setting:
     per_model: bool = False
     word: Callable[[object], object] | None = None
 
+    @property
+    def is_share(self) -> bool:
+        """Whether it is a share, kept between none and all."""
+        return self.word is _share
+
 
 @dataclass(frozen=True, slots=True)
 class Translation:

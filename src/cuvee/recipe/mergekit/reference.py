@@ -16,6 +16,7 @@ __all__ = ["ModelName", "labels_for", "model_name"]
 
 _KEYS = "model", "lora", "override_architecture"
 _PATH_KEYS = "path", "revision"
+_HINTS = {"revision": " Write {model: {path: NAME, revision: ...}}.", "path": " Write {model: {path: NAME}}."}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,16 @@ class ModelName:
 
     def reference(self) -> str:
         """Return what a recipe calls it."""
-        base = _joined(self.path, self.revision)
-        return base if self.lora is None else f"{base}+{_joined(self.lora, self.lora_revision)}"
+        base, adapter = self.base(), self.adapter()
+        return base if adapter is None else f"{base}+{adapter}"
+
+    def base(self) -> str:
+        """Return what a recipe calls the model without its adapter."""
+        return _joined(self.path, self.revision)
+
+    def adapter(self) -> str | None:
+        """Return what a recipe calls the adapter."""
+        return None if self.lora is None else _joined(self.lora, self.lora_revision)
 
     def idle_revisions(self) -> list[tuple[str, str]]:
         """Return each path that lies on the disk and has a revision all the same, and that, which means nothing."""
@@ -104,7 +113,9 @@ def _check_keys(value: Mapping[str, object], known: tuple[str, ...], what: str, 
     for key in value:
         if key not in known:
             raise RecipeError(
-                f"{what} has no key {shown(key)}.{nearest(key, known)} Its keys are: {', '.join(known)}.", (*where, key)
+                f"{what} has no key {shown(key)}.{_HINTS.get(key) or nearest(key, known)} Its keys are: "
+                f"{', '.join(known)}.",
+                (*where, key),
             )
 
 

@@ -11,7 +11,7 @@ from cuvee.errors import RecipeError, nearest
 from cuvee.recipe.yaml_text import Where
 from cuvee.sources.strict_json import shown
 
-__all__ = ["Condition", "Scope", "conditions", "native", "scope", "truth"]
+__all__ = ["Condition", "Scope", "conditions", "native", "pattern_of", "scope", "truth"]
 
 Scalar = float | int | bool | str
 ALL = "*"
@@ -25,10 +25,12 @@ class Condition:
     Attributes:
         part: what the names of the tensors have somewhere in them; None for all tensors.
         value: one, or several at equal distances over the layers.
+        where: its place.
     """
 
     part: str | None
     value: Scalar | tuple[Scalar, ...]
+    where: Where
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ def _setting(name: str, value: object, where: Where) -> Sequence[Condition]:
     if isinstance(value, list) and any(isinstance(each, Mapping) for each in value):
         return [_condition(name, each, (*where, i)) for i, each in enumerate(value)]
     read = _value(name, value, where)
-    return [Condition(None, read)] if read != () else []
+    return [Condition(None, read, where)] if read != () else []
 
 
 def _condition(name: str, value: object, where: Where) -> Condition:
@@ -86,7 +88,8 @@ def _condition(name: str, value: object, where: Where) -> Condition:
     part = value.get("filter")
     if not isinstance(part, str | None):
         raise RecipeError(f"'{name}': 'filter' is {shown(part)}; expected a part of tensors' names.", where)
-    return Condition(None if part in (None, ALL, "") else part, _value(name, value["value"], (*where, "value")))
+    read = _value(name, value["value"], (*where, "value"))
+    return Condition(None if part in (None, ALL, "") else part, read, where)
 
 
 def _value(name: str, value: object, where: Where) -> Scalar | tuple[Scalar, ...]:
@@ -128,7 +131,7 @@ def native(name: str, found: Sequence[tuple[Condition, Where]], kind: type, othe
     """
     values: dict[str, object] = {}
     for condition, where in found:
-        pattern = ALL if condition.part is None else f"*{_escaped(condition.part)}*"
+        pattern = ALL if condition.part is None else pattern_of(condition.part)
         values.setdefault(pattern, _over_layers(name, condition.value, kind, where))
     if not values:
         return otherwise
@@ -175,6 +178,7 @@ def truth(name: str, value: object, where: Where) -> bool:
     return _WORDS[said.strip().lower()]
 
 
-def _escaped(part: str) -> str:
-    """Return text as a pattern that means just that."""
-    return "".join(f"[{sign}]" if sign in "*?[" else sign for sign in part)
+def pattern_of(part: str) -> str:
+    """Return the pattern of names that have a part somewhere in them; all signs in it stand for themselves."""
+    escaped = "".join(f"[{sign}]" if sign in "*?[" else sign for sign in part)
+    return f"*{escaped}*"

@@ -12,11 +12,12 @@ from cuvee.recipe.mergekit.methods import METHODS, SCALED, Setting, Translation
 from cuvee.recipe.mergekit.modules import patterns_of
 from cuvee.recipe.mergekit.places import moved, places_of_models, places_of_tokenizer, stand_in
 from cuvee.recipe.mergekit.reference import ModelName, labels_for
-from cuvee.recipe.mergekit.settings import Scope, conditions, native
+from cuvee.recipe.mergekit.remarks import remarks
+from cuvee.recipe.mergekit.settings import Scope, conditions, native, pattern_of
 from cuvee.recipe.mergekit.vocabulary import tokenizer_of
 from cuvee.recipe.mergekit.wording import arranged, for_so_many, worded
 from cuvee.recipe.recipe import Recipe
-from cuvee.recipe.references import BASE, Reference
+from cuvee.recipe.references import BASE, Reference, adapted
 from cuvee.recipe.rule import Output, Rule
 from cuvee.recipe.values import thawed
 from cuvee.recipe.yaml_text import Origin, Where
@@ -78,6 +79,7 @@ class _Translator:
         self._places: dict[Where, Where] = {(): document.where, **places_of_tokenizer(document)}
         self._method = _translation(document)
         self._notes = [f"mergekit, and so cuvee, ignores the key {key}" for key in document.ignored]
+        self._notes += remarks(_scopes(document), self._method.settings)
         pieces = [piece for module in document.modules for piece in module.pieces]
         listed = [taken.model for piece in pieces for taken in piece.sources]
         bases = [base for base in (document.base, *(piece.base for piece in pieces)) if base is not None]
@@ -119,22 +121,16 @@ class _Translator:
 
     def _reference(self, model: ModelName) -> Reference:
         """Return what a recipe has for a model."""
-        made = self._references.get(model.path)
-        if made is not None and model.lora is not None:
-            raise RecipeError(
-                f"'{model.reference()}' is an adapter on the result of another document. An adapter is put on a model "
-                f"that is there: merge '{model.path}' by itself first, and name the folder that it makes: "
-                f"FOLDER+{model.lora}.",
-                self._model_places[model],
-            )
-        if made is not None:
-            return made
         idle = model.idle_revisions()
         self._notes += [
             f"'{path}' is a folder or file here, of which there are no revisions: '@{named}' is ignored."
             for path, named in idle
         ]
-        return model.without(idle).reference()
+        named, made = model.without(idle), self._references.get(model.path)
+        adapter, base = named.adapter(), named.base()
+        if adapter is None:
+            return base if made is None else made
+        return adapted(base if made is None else made, [adapter])
 
     def _native_base(self, parts: Sequence[Sequence[_Part]]) -> str | None:
         """Return the label of the recipe's base: of the task vectors, or of the model that lends its configuration."""
@@ -258,6 +254,13 @@ class _Translator:
         first = next(iter(places.values()), None) or next((where for _, where in conditions(name, outer)), None)
         if first is not None:
             places |= {("parameters",): first, ("parameters", setting.name): first}
+        for label, each in [*found.items(), (None, conditions(name, outer))]:
+            inside = ("parameters", setting.name, *([] if label is None else [label]), "by_name")
+            for condition, _ in each:
+                if condition.part is not None:
+                    at, pattern = (*condition.where, "filter"), pattern_of(condition.part)
+                    places.setdefault((*inside, pattern), at)
+                    places.setdefault(("parameters", setting.name, "by_name", pattern), at)  # where models agree
         return places
 
     def _check_distinct(self, models: Sequence[ModelName], where: Where) -> None:
@@ -355,12 +358,17 @@ class _Translator:
 
 def _translation(document: Document) -> Translation:
     """Return the translation of a document's method."""
+    is_scaled = document.method == "passthrough" and any("scale" in each.values for each in _scopes(document))
+    return SCALED if is_scaled else METHODS[document.method]
+
+
+def _scopes(document: Document) -> list[Scope]:
+    """Return the parameters of all places of a document."""
     scopes = [document.scope]
     for module in document.modules:
         scopes += [module.scope, *(piece.scope for piece in module.pieces)]
         scopes += [taken.scope for piece in module.pieces for taken in piece.sources]
-    is_scaled = document.method == "passthrough" and any("scale" in each.values for each in scopes)
-    return SCALED if is_scaled else METHODS[document.method]
+    return scopes
 
 
 def _of_models(value: object, labels: Sequence[str]) -> object:

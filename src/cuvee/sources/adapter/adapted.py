@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from cuvee.errors import FormatError, SourceError
 from cuvee.sources.adapter.binding import Altered, Bound, add, replace_rows, scale
@@ -17,14 +17,15 @@ from cuvee.sources.adapter.lowrank import LowRank
 from cuvee.sources.adapter.product import Product
 from cuvee.sources.adapter.recent import PRODUCTS, Recent
 from cuvee.sources.named import NamedTensors
+from cuvee.sources.reference import PLUS
 from cuvee.sources.strict_json import shown
-from cuvee.spec import DTYPES, Fetching, Source, TensorSpec
+from cuvee.spec import DTYPES, Fetching, Location, Source, TensorSpec
 from cuvee.tensors.framework import np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Adapted"]
+__all__ = ["Adapted", "location_with"]
 
 FLOAT = DTYPES["F32"]
 WIDTH = FLOAT.bits // 8
@@ -49,7 +50,8 @@ class Adapted(NamedTensors):
         folder: the adapter by itself.
         header: the base's tensors in their order, then those that only the adapter has.
         identity: the base's, and that of the adapter's file and configuration; empty if the base has none.
-        location: BASE+ADAPTER; empty if the base has no place in words.
+        location: BASE+ADAPTER; of a merge, its recipe and the adapters; empty if the base has none.
+        parts: the base.
         memory: the base's, what reading the adapter takes, the factors, and some bands of a product.
 
     Raises:
@@ -60,6 +62,7 @@ class Adapted(NamedTensors):
 
     def __init__(self, base: Source, folder: AdapterFolder, reference: str, *, changes_only: bool = False) -> None:
         self._base = base
+        self.parts = (base,)
         self.folder = folder
         try:
             bound = _bind(base, self.folder)
@@ -79,7 +82,6 @@ class Adapted(NamedTensors):
         for each in bound.altered.values():
             for factor in each.factors:
                 self._uses[factor] += 1
-        place = base.location if isinstance(base.location, str) else ""
         header = {name: self._formed(name) for name in base.header}
         super().__init__(
             reference=reference,
@@ -89,7 +91,7 @@ class Adapted(NamedTensors):
             sidecars=base.sidecars,
             paths=[*base.paths, *self.folder.paths],
             identity=f"{base.identity}\n+ {self.folder.identity}" if base.identity and self.folder.identity else "",
-            location=f"{place}+{self.folder.location}" if place else "",
+            location=location_with(base, folder.location),
             memory=base.memory + folder.memory + self._own_memory(),
             preparation=base.preparation,
         )
@@ -187,6 +189,22 @@ class Adapted(NamedTensors):
             magnitudes = Magnitudes(values=change.magnitude, axis=change.axis, ground=ground, what=what)
         product = partial(self._products.get, name, lambda: Product(change.left(), change.right()))
         return AddProduct(product, change.shape, change.scaling, change.rank, magnitudes)
+
+
+def location_with(base: Source, adapter: str) -> Location:
+    """Return what opens a base with one adapter more: text, if that can be read back; nothing, if nothing opens it."""
+    place = base.location
+    if not place:
+        return ""
+    model, others = place, cast("list[str]", [])
+    if isinstance(place, str) and isinstance(base, Adapted):
+        model, *others = place.split(PLUS)
+    elif isinstance(place, Mapping) and "adapters" in place:
+        model, others = cast("Location", place["model"]), cast("list[str]", place["adapters"])
+    parts = [model, *others, adapter]
+    if all(isinstance(part, str) and PLUS not in part for part in parts):
+        return PLUS.join(cast("list[str]", parts))
+    return {"model": model, "adapters": [*others, adapter]}
 
 
 def _rounded(values: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -21,9 +21,10 @@ from cuvee.sources.adapter.names import Role, role_of
 from cuvee.sources.checkpoint import Checkpoint
 from cuvee.sources.folder import ADAPTER, ADAPTER_CONFIG, OLD_ADAPTER, refuse_pickle
 from cuvee.sources.local import LocalFolder
+from cuvee.sources.sidecars import CARD
 from cuvee.sources.storage import Storage
 from cuvee.sources.strict_json import shown
-from cuvee.spec import TensorSpec
+from cuvee.spec import File, TensorSpec
 from cuvee.tensors.framework import np
 from cuvee.tensors.widen import widened
 
@@ -147,6 +148,11 @@ class AdapterFolder:
     def paths(self) -> Sequence[Path]:
         """The folder and its two files; nothing where it lies on no disk of this machine."""
         return self._storage.paths([ADAPTER_CONFIG, ADAPTER])
+
+    @property
+    def sidecars(self) -> Mapping[str, File]:
+        """The card in the folder, if there is one. What else was saved with it is not looked at."""
+        return {CARD: self._storage.file(CARD)} if CARD in self._storage.names() else {}
 
     @property
     def identity(self) -> str:

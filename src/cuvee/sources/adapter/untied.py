@@ -20,10 +20,14 @@ class Untied(NamedTensors):
         model: the model; closed with this source.
         embedding: its name for its embedding.
         head: name of the head; the model has no such tensor.
+
+    Attributes:
+        parts: the model.
     """
 
     def __init__(self, model: Source, embedding: str, head: str) -> None:
         self._model, self._embedding, self._head = model, embedding, head
+        self.parts = (model,)
         super().__init__(
             reference=model.reference,
             header={**model.header, head: model.header[embedding]},
