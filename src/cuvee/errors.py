@@ -11,6 +11,8 @@
     ├── MergeError             the merge itself failed
     │   └── NonFiniteError     a weight is NaN or infinite
     ├── OutputError            the output cannot be written
+    ├── ScoreError             a model cannot be scored as it was asked
+    ├── StudyError             a study or suite is not there, or cannot run as it was asked (exit code 2)
     └── MissingLibraryError    an optional library is not installed
 
     CuveeWarning               something the user should know; nothing is wrong
@@ -31,7 +33,9 @@ __all__ = [
     "OutputError",
     "PlanError",
     "RecipeError",
+    "ScoreError",
     "SourceError",
+    "StudyError",
     "UnsupportedError",
     "nearest",
     "some",
@@ -94,6 +98,16 @@ class NonFiniteError(MergeError):
 
 class OutputError(CuveeError):
     """The output cannot be written: it exists, equals an input, or the disk is full."""
+
+
+class ScoreError(CuveeError):
+    """A model cannot be scored as it was asked: it has no tokenizer, or the score does not fit it or its data."""
+
+
+class StudyError(CuveeError):
+    """A study or a suite is not there, is declared wrongly, or cannot run as it was asked."""
+
+    exit_code = 2
 
 
 class MissingLibraryError(CuveeError):
