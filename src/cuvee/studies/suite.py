@@ -214,5 +214,5 @@ class Suite(Protocol):
         ...
 
     def draw(self, weights: Weights, architecture: str, cells: Sequence[Cell], count: int) -> Pictures:
-        """Return `count` images of each cell: drawn by the model if it draws, else of the cell's data; {} without images."""
+        """Return `count` images of each cell: the model's if it draws, else the data's; {} where there are none."""
         ...
