@@ -1,14 +1,15 @@
-"""Running work on threads."""
+"""Running work on threads and processes."""
 
 import signal
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
-from cuvee.pool import run_threads
+from cuvee.pool import run_processes, run_threads
 
 
 def test_all_threads_work_and_are_waited_for() -> None:
@@ -82,3 +83,49 @@ def test_who_insists_on_an_interrupt_does_not_free_memory_under_the_workers() ->
             assert process.wait(20) == 0
         finally:
             process.kill()
+
+
+def squared(number: int) -> int:
+    if number < 0:
+        raise ValueError(f"broken by {number}")
+    return number * number
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_processes_do_every_item_once(count: int) -> None:
+    done: dict[int, int] = {}
+    run_processes(squared, [3, 1, 2], count, done.__setitem__)
+    assert done == {1: 1, 2: 4, 3: 9}
+    run_processes(squared, [], count, done.__setitem__)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_an_error_in_a_process_is_raised_and_the_rest_dropped(count: int) -> None:
+    done: dict[int, int] = {}
+    with pytest.raises(ValueError, match="broken by -1"):
+        run_processes(squared, [2, -1, *range(10_000)], count, done.__setitem__)
+    assert done == {2: 4}
+
+
+def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
+    """A killed parent can tell nobody; its workers look after it."""
+    (tmp_path / "sleeper.py").write_text(
+        "import os, pathlib, time\n"
+        "def sleep(name):\n    pathlib.Path(name).write_text(str(os.getpid()))\n    time.sleep(600)\n"
+    )
+    code = (
+        "from cuvee.pool import run_processes\nimport sleeper\n"
+        "if __name__ == '__main__':\n    run_processes(sleeper.sleep, ['pid'], 1, print)\n"
+    )
+    (tmp_path / "parent.py").write_text(code)
+    parent = subprocess.Popen([sys.executable, "parent.py"], cwd=tmp_path)
+    until = time.monotonic() + 60
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    parent.kill()
+    parent.wait()
+    worker = int((tmp_path / "pid").read_text())
+    while Path(f"/proc/{worker}").exists() and "Z" not in Path(f"/proc/{worker}/stat").read_text().split()[2]:
+        assert time.monotonic() < until
+        time.sleep(0.05)

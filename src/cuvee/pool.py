@@ -1,14 +1,70 @@
-"""Work on threads."""
+"""Work on threads, and on processes."""
 
+import multiprocessing
+import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import contextmanager
+from typing import TypeVar
 
-__all__ = ["run_threads"]
+__all__ = ["run_processes", "run_threads"]
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 TICK = 0.1  # seconds between looks for Ctrl-C, which only the main thread gets
 INTERRUPTS = signal.SIGINT, signal.SIGTERM
+
+
+def run_processes(work: Callable[[T], R], items: Sequence[T], count: int, done: Callable[[T, R], None]) -> None:
+    """Do independent pieces of work in processes of their own, and wait for all of them.
+
+    A process ends with this one, however this one ends. What a process imports it imports anew; threads and locks of
+    this one do not reach it.
+
+    Args:
+        work: a function of a module, called once for each item; item and result travel between processes.
+        items: what to do, in the order in which it is begun.
+        count: number of processes; 0 does everything here, one after the other.
+        done: called here for each item with its result, in the order in which they end.
+
+    Raises:
+        BaseException: the first that any `work` raised, or KeyboardInterrupt; what was not begun is dropped then.
+    """
+    if count == 0:
+        for item in items:
+            done(item, work(item))
+        return
+    context, others = multiprocessing.get_context("spawn"), set(multiprocessing.active_children())
+    with ProcessPoolExecutor(min(count, len(items)) or 1, context, initializer=_end_with_parent) as executor:
+        try:
+            pending = {executor.submit(work, item): item for item in items}
+            while pending:
+                for future in wait(pending, return_when=FIRST_COMPLETED).done:
+                    done(pending.pop(future), future.result())
+        except BaseException:
+            executor.shutdown(wait=False, cancel_futures=True)
+            for process in set(multiprocessing.active_children()) - others:
+                process.terminate()  # what it was at may take minutes
+            raise
+
+
+def _end_with_parent() -> None:
+    """Make this process end when the one that started it is gone, which a killed one cannot tell it.
+
+    Ctrl-C goes to all processes of a terminal; this one ends without a word, and the first of them says what it means.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    signal.signal(signal.SIGINT, lambda *_: os._exit(1))
+    threading.Thread(target=watch, name="cuvee-parent", daemon=True).start()
 
 
 def run_threads(work: Callable[[], None], stop: Callable[[], None], count: int) -> None:

@@ -38,7 +38,7 @@ from cuvee.writers.target import CODE, is_single_file
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["merge", "merge_state_dicts", "merge_tensors", "merge_variants"]
+__all__ = ["merge", "merge_in_memory", "merge_state_dicts", "merge_tensors", "merge_variants"]
 
 Out = TypeVar("Out", bound=str | Path)  # a mapping's keys must be of one type exactly: text, paths, or either
 
@@ -262,19 +262,32 @@ def merge_state_dicts(
         {'w': tensor([2., 4.])}
     """
     seed = parameters.pop("seed", 0)
-    recipe = Recipe(method=method, models=models, base=base, parameters=parameters, seed=seed)
+    merged, notes = merge_in_memory(Recipe(method=method, models=models, base=base, parameters=parameters, seed=seed))
+    for note in notes:
+        warnings.warn(note, CuveeWarning, stacklevel=2)
+    return merged
+
+
+def merge_in_memory(recipe: Recipe) -> "tuple[dict[str, Tensor], Sequence[str]]":
+    """Merge what a recipe says into a state dict on the CPU.
+
+    Returns:
+        The state dict, as `merge_state_dicts` has it, and what a merge to disk would report.
+
+    Raises:
+        RecipeError: see `merge`.
+        MergeError: see `merge`.
+    """
     with open_sources() as sources:
         resolved = sources.resolve(recipe)
         plan = make_plan([resolved])
         writer = MemoryWriter(list(plan.outputs[0].items()))
         report = execute(plan, [writer], budget_of(plan, Limits()))
-    for note in (*plan.warnings, *report.notes):
-        warnings.warn(note, CuveeWarning, stacklevel=2)
     merged = writer.tensors()
     for row in plan.rows:
         first, *others = row.jobs[0].outputs
         merged |= {other.name: merged[first.name] for other in others}
-    return merged
+    return merged, [*plan.warnings, *report.notes]
 
 
 def merge_tensors(

@@ -1,0 +1,77 @@
+"""Weights of models in memory: read from the store, or merged through the same line as every other merge."""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from cuvee.execute.merge import merge_in_memory
+from cuvee.methods.registry import find_method
+from cuvee.recipe.recipe import Recipe
+from cuvee.studies.runner.statements import Merge, Treatment
+from cuvee.studies.runner.store import ADAPTER_CONFIG, Store
+from cuvee.studies.runner.vectors import agreeing, flipped
+from cuvee.studies.suite import Training, Weights
+
+__all__ = ["merged", "trained"]
+
+KEPT = 24  # models of a process that stay in memory: a merge of 8, its base, and what else is compared with it
+
+
+def trained(store: Store, suite: str, training: Training) -> Weights:
+    """Return the weights of a trained model; of an adapter, those of its base with the adapter's product added.
+
+    The caller must not change them: they are kept for the next one.
+    """
+    return _read(store.folder, suite, training)
+
+
+@lru_cache(maxsize=KEPT)
+def _read(folder: Path, suite: str, training: Training) -> Weights:
+    store = Store(folder)
+    path = store.model(suite, training)
+    if not (path / ADAPTER_CONFIG).exists():
+        return _copied(str(path))
+    assert training.start is not None
+    return _copied({"model": str(store.model(suite, training.start)), "adapters": [str(path)]})
+
+
+def _copied(model: object) -> Weights:
+    """Read a model as a source; adapters are applied on the way."""
+    recipe = Recipe.from_mapping({"cuvee": 1, "method": "copy", "models": [model]})
+    return merge_in_memory(recipe)[0]
+
+
+def merged(store: Store, suite: str, merge: Merge) -> tuple[Weights, Sequence[str]]:
+    """Merge trained models in memory.
+
+    Returns:
+        The merged weights, and what the merge has to note.
+
+    Raises:
+        CuveeError: the merge cannot be made.
+    """
+    base = trained(store, suite, merge.base)
+    models: Mapping[str, Weights] = {
+        f"model-{i}": _treated(store, suite, merge.treatment, trained(store, suite, each), base)
+        for i, each in enumerate(merge.models)
+    }
+    method = find_method(merge.method)
+    parameters = {**method.defaults(len(models)), **merge.settings}
+    needs_base = method.operands == "deltas" or method.space(parameters) == "deltas"
+    recipe = Recipe(
+        method=merge.method,
+        models=models,
+        base=base if needs_base else None,
+        parameters=dict(merge.settings),
+        seed=merge.seed,
+    )
+    return merge_in_memory(recipe)
+
+
+def _treated(store: Store, suite: str, treatment: Treatment | None, model: Weights, base: Weights) -> Weights:
+    """Do to a model's task vector what is to be done."""
+    if treatment is None:
+        return model
+    if treatment.kind == "agree":
+        return agreeing(model, base, [trained(store, suite, each) for each in treatment.references], treatment.density)
+    return flipped(model, base, treatment.share, largest=treatment.kind == "flip_largest")
