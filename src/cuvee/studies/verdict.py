@@ -2,8 +2,8 @@
 
 A sample is the value of one unit: a set of models, trained from one seed. Units of one seed share their base and their
 experts, so they are not independent; the interval is a bootstrap in two stages: seeds are drawn with replacement, then
-units within each (Davison and Hinkley, 1997, section 3.8). Seeds are few, and a bootstrap over few is too narrow; so its
-standard error is widened by t(0.975, seeds - 1) / 1.96, and a verdict needs that every seed points the same way.
+units within each (Davison and Hinkley, 1997, section 3.8). Seeds are few, and a bootstrap over few is too narrow; so
+its standard error is widened by t(0.975, seeds - 1) / 1.96, and a verdict needs that every seed points the same way.
 """
 
 import math
@@ -12,6 +12,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 __all__ = ["FEWEST_SEEDS", "Estimate", "Sample", "Verdict", "estimate", "verdict"]
@@ -62,11 +63,7 @@ class Estimate:
 
 def estimate(samples: Sequence[Sample]) -> Estimate | None:
     """Estimate the mean of samples, and its interval; None where there are none."""
-    by_seed: dict[int, list[Sample]] = defaultdict(list)
-    for sample in samples:
-        if math.isfinite(sample.value):
-            by_seed[sample.seed].append(sample)
-    groups = [by_seed[seed] for seed in sorted(by_seed)]
+    groups = _by_seed(samples)
     if not groups:
         return None
     mean, low, high, smallest = statistics.fmean(map(_mean, groups)), None, None, None
@@ -89,12 +86,21 @@ def verdict(samples: Sequence[Sample], above: float) -> tuple[Verdict, Estimate 
     found = estimate(samples)
     if found is None or found.low is None or found.high is None:
         return "no verdict", found
-    means = [_mean([s for s in samples if s.seed == seed]) for seed in {s.seed for s in samples}]
+    means = [_mean(group) for group in _by_seed(samples)]
     if found.low > above and min(means) > above:
         return "supported", found
     if found.high < above and max(means) < above:
         return "not supported", found
     return "undecided", found
+
+
+def _by_seed(samples: Sequence[Sample]) -> list[list[Sample]]:
+    """Group samples that have a value."""
+    groups: dict[int, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        if math.isfinite(sample.value):
+            groups[sample.seed].append(sample)
+    return [groups[seed] for seed in sorted(groups)]
 
 
 def _mean(group: Sequence[Sample]) -> float:
@@ -107,9 +113,13 @@ def _standard_error(groups: Sequence[Sequence[Sample]]) -> float:
     source, means = random.Random(0), []
     for _ in range(RESAMPLES):
         seeds = source.choices(groups, k=len(groups))
-        means.append(
-            statistics.fmean(_mean(source.choices(group, [s.weight for s in group], k=len(group))) for group in seeds)
-        )
+        means.append(statistics.fmean(map(partial(_redrawn, source), seeds)))
     freedom = len(groups) - 1
     unbiased = math.sqrt(len(groups) / freedom)  # a bootstrap over k divides by k, not by k - 1
     return statistics.pstdev(means) * unbiased * STUDENT.get(freedom, NORMAL) / NORMAL
+
+
+def _redrawn(source: random.Random, group: Sequence[Sample]) -> float:
+    """Average as many units as a group has, drawn with replacement; one that was drawn twice is two units."""
+    drawn = source.choices(group, [s.weight for s in group], k=sum(s.weight for s in group))
+    return statistics.fmean(s.value for s in drawn)
