@@ -1,8 +1,8 @@
 """Floating-point operations of trainings and merges, counted by formulas, so that they hold for any machine.
 
 A forward pass is counted by the suite; a training step takes three times as much (the backward pass twice the forward
-one). Merges are counted per parameter, in the way of the table of "Realistic Evaluation" (arXiv 2409.18314): n models of
-d parameters. A method that has no formula here has none in the reports either.
+one). Merges are counted per parameter, in the way of the table of "Realistic Evaluation" (arXiv 2409.18314): n models
+of d parameters. A method that has no formula here has none in the reports either.
 """
 
 from collections.abc import Callable, Mapping

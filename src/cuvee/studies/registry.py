@@ -4,6 +4,7 @@ import pkgutil
 from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 
 import cuvee.studies.suites
 from cuvee.errors import StudyError, nearest
@@ -21,12 +22,30 @@ def suite_names() -> Sequence[str]:
 def find_suite(name: str) -> Suite:
     """Return a suite, which keeps the data that it draws for the life of the process.
 
+    Args:
+        name: of a built-in suite, or the dotted name of a module of one's own with a function ``open_suite``.
+
     Raises:
         StudyError: there is none of that name.
         MissingLibraryError: a library that its data come with is not installed.
     """
     known = suite_names()
-    if name not in known:
-        raise StudyError(f"there is no suite '{name}'; there are {', '.join(known)}.{nearest(name, known)}")
-    opened: Suite = import_module(f"cuvee.studies.suites.{name.replace('-', '_')}").open_suite()
+    if name in known:
+        module = f"cuvee.studies.suites.{name.replace('-', '_')}"
+    elif "." in name and _exists(name):
+        module = name
+    else:
+        raise StudyError(
+            f"there is no suite '{name}'; there are {', '.join(known)}.{nearest(name, known)} One of your own is "
+            "named by its module: 'package.module'."
+        )
+    opened: Suite = import_module(module).open_suite()
     return opened
+
+
+def _exists(name: str) -> bool:
+    """Say whether a module can be found; its package is imported to look."""
+    try:
+        return find_spec(name) is not None
+    except ImportError:
+        return False

@@ -35,7 +35,7 @@ Role = Literal["weak", "strong", "expert", "multitask"]
 """What a model is trained to be: a weak or a strong base, a constituent of one cell, or one model for several cells."""
 Tuning = Literal["full", "lora", "ia3"]
 """What is trained: all weights, or an adapter (LoRA, Hu et al., 2021; (IA)³, Liu et al., 2022)."""
-Weights: TypeAlias = "Mapping[str, Tensor]"
+Weights: TypeAlias = Mapping[str, "Tensor"]
 """A whole model's state dict, on the CPU."""
 
 
@@ -167,7 +167,7 @@ class Trained:
 
 Scores: TypeAlias = Mapping[Cell, Mapping[str, float]]
 """Values by cell and name of the metric; the mean over the cell's examples of the split."""
-Pictures: TypeAlias = "Mapping[Cell, Tensor]"
+Pictures: TypeAlias = Mapping[Cell, "Tensor"]
 """Images by cell, (n, height, width) float32, 0 is black and 1 is white."""
 
 
