@@ -1,0 +1,123 @@
+"""Statistics that hypotheses are decided by: functions from rows to samples, put together from a few parts."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+from cuvee.studies.rows import Row
+from cuvee.studies.table import Table, sample_of
+from cuvee.studies.verdict import Sample
+
+__all__ = [
+    "against_base",
+    "against_multitask",
+    "between_counts",
+    "between_parts",
+    "between_trials",
+    "each",
+    "rank_correlation",
+]
+
+Score = Callable[[Table, Row], float]
+"""What is looked at of a merge: `Table.held_in` and the like."""
+Statistic = Callable[[Sequence[Row]], Sequence[Sample]]
+Part = dict[str, str]
+"""Which arms: arguments of `Table.of`."""
+
+
+def each(score: Score, *names: str, num_models: int | None = None, **part: str) -> Statistic:
+    """Take the value of every merge."""
+
+    def found(rows: Sequence[Row]) -> list[Sample]:
+        table = Table(rows).of(**part)
+        return [sample_of(row, score(table, row)) for row in table.merges(*names, num_models=num_models)]
+
+    return found
+
+
+def against_base(*names: str, num_models: int | None = None, **part: str) -> Statistic:
+    """Take how much better merges are on unseen cells than their base, in shares."""
+    return each(lambda table, row: table.unseen(row) - table.unseen(row, table.base(row)), *names,
+                num_models=num_models, **part)  # fmt: skip
+
+
+def against_multitask(*names: str, num_models: int | None = None, **part: str) -> Statistic:
+    """Take how much better merges are on unseen cells than the multitask model of the same set, in shares."""
+
+    def gap(table: Table, row: Row) -> float:
+        multitask = table.multitask(row)
+        return float("nan") if multitask is None else table.unseen(row) - table.unseen(row, multitask)
+
+    return each(gap, *names, num_models=num_models, **part)
+
+
+def between_trials(score: Score, one: str, other: str, num_models: int | None = None, **part: str) -> Statistic:
+    """Take how much better one trial (or baseline) is than another with the same models."""
+
+    def gap(table: Table, row: Row) -> float:
+        second = table.other(row, other)
+        return float("nan") if second is None else score(table, row) - score(table, second)
+
+    return each(gap, one, num_models=num_models, **part)
+
+
+def between_counts(score: Score, few: int, many: int, *names: str, **part: str) -> Statistic:
+    """Take how much a mean over sets grows from few models to many, one value per seed and arm."""
+    return _difference(score, names, [({**part}, few), ({**part}, many)])
+
+
+def between_parts(score: Score, one: Part, other: Part, *names: str, num_models: int | None = None) -> Statistic:
+    """Take how much a mean over sets grows from one part of the arms to another, one value per seed."""
+    return _difference(score, names, [(one, num_models), (other, num_models)])
+
+
+def _difference(score: Score, names: Sequence[str], sides: Sequence[tuple[Part, int | None]]) -> Statistic:
+    """Take the second side's mean less the first's, for each seed."""
+
+    def found(rows: Sequence[Row]) -> list[Sample]:
+        means = [_by_seed(score, Table(rows).of(**part), names, count) for part, count in sides]
+        return [Sample(seed=seed, value=means[1][seed] - means[0][seed]) for seed in means[0] if seed in means[1]]
+
+    return found
+
+
+def _by_seed(score: Score, table: Table, names: Sequence[str], num_models: int | None) -> dict[int, float]:
+    """Average over merges, each set as often as it was drawn."""
+    sums: dict[int, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    for row in table.merges(*names, num_models=num_models):
+        value = score(table, row)
+        if value == value:  # a value that is not a number says nothing
+            sums[row.seed][0] += value * row.weight
+            sums[row.seed][1] += row.weight
+    return {seed: total / weight for seed, (total, weight) in sums.items()}
+
+
+def rank_correlation(**part: str) -> Statistic:
+    """Take Spearman's correlation of held-in and unseen scores over methods, one value per set of models."""
+
+    def found(rows: Sequence[Row]) -> list[Sample]:
+        table = Table(rows).of(**part)
+        sets: dict[object, list[Row]] = defaultdict(list)
+        for row in table.merges():
+            sets[row.arm, row.seed, row.models].append(row)
+        samples = []
+        for group in sets.values():
+            held_in, others = [table.held_in(row) for row in group], [table.unseen(row) for row in group]
+            if len(group) > 2:
+                samples.append(sample_of(group[0], _spearman(held_in, others)))
+        return samples
+
+    return found
+
+
+def _spearman(one: Sequence[float], other: Sequence[float]) -> float:
+    """Correlate ranks, equal values at their mean rank; not a number where one side is all the same."""
+    a, b = _ranks(one), _ranks(other)
+    mean_a, mean_b = sum(a) / len(a), sum(b) / len(b)
+    along = sum((x - mean_a) * (y - mean_b) for x, y in zip(a, b, strict=True))
+    lengths = sum((x - mean_a) ** 2 for x in a) * sum((y - mean_b) ** 2 for y in b)
+    return along / lengths**0.5 if lengths else float("nan")
+
+
+def _ranks(values: Sequence[float]) -> list[float]:
+    order = sorted(values)
+    return [order.index(value) + (order.count(value) - 1) / 2 for value in values]
