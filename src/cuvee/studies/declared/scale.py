@@ -101,7 +101,7 @@ HYPOTHESES = (
             num_models=8,
             architecture=LARGE,
             **STRONG,
-        ),  # fmt: skip
+        ),
         unit="ratio",
     ),
     Hypothesis(
@@ -139,10 +139,10 @@ HYPOTHESES = (
 STUDY = Study(
     name="scale",
     title="What matters for merging at scale?",
-    question="How do the base, the size of the model, the number of experts and the method decide what a merge keeps of "
-    "its experts, and how well it generalises?",
-    paper="P. Yadav, T. Vu, J. Lai, A. Chronopoulou, M. Faruqui, M. Bansal, T. Munkhdalai: What Matters for Model Merging "
-    "at Scale?, 2024, https://arxiv.org/abs/2410.03617",
+    question="How do the base, the size of the model, the number of experts and the method decide what a merge keeps "
+    "of its experts, and how well it generalises?",
+    paper="P. Yadav, T. Vu, J. Lai, A. Chronopoulou, M. Faruqui, M. Bansal, T. Munkhdalai: What Matters for Model "
+    "Merging at Scale?, 2024, https://arxiv.org/abs/2410.03617",
     presets={
         "smoke": Preset(
             what="glyphs, smallest network, a tenth of the training, one seed; under a minute",
@@ -198,8 +198,8 @@ STUDY = Study(
         ),
     ),
     differences=(
-        "Networks of 4·10⁴ to 3·10⁶ parameters, a ratio of 75 like the paper's 64, on made images and language; whether "
-        "its findings show at this size is what is tested, its numbers are not.",
+        "Networks of 4·10⁴ to 3·10⁶ parameters, a ratio of 75 like the paper's 64, on made images and language; "
+        "whether its findings show at this size is what is tested, its numbers are not.",
         "The paper does not say its settings; here they are chosen on held-in validation.",
         "Held-out are unseen combinations of the experts' attributes, not other tasks.",
         "One multitask model for all eight tasks, as in the paper.",

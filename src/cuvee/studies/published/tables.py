@@ -4,6 +4,7 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
+from typing import Any
 
 __all__ = ["scale_by_experts", "scale_source"]
 
@@ -27,6 +28,6 @@ def scale_source() -> str:
     return f"{_content()['source']}. {_content()['note']}"
 
 
-def _content() -> Mapping[str, Sequence[Sequence[float]]]:
-    content: Mapping[str, Sequence[Sequence[float]]] = json.loads(files(__package__).joinpath("scale.json").read_text())
+def _content() -> Mapping[str, Any]:
+    content: Mapping[str, Any] = json.loads(files(__package__).joinpath("scale.json").read_text())
     return content
