@@ -1,0 +1,66 @@
+"""Studies by name: the modules of `declared`, so that adding a study is adding a file."""
+
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from importlib import import_module
+
+import cuvee.studies.declared
+from cuvee.errors import StudyError, nearest
+from cuvee.methods.registry import find_method
+from cuvee.studies.study import Preset, Study
+
+__all__ = ["find_study", "preset_of", "studies"]
+
+
+@cache
+def studies() -> Mapping[str, Study]:
+    """Return the built-in studies by name."""
+    modules = [import_module(f"cuvee.studies.declared.{found.name}") for found in
+               pkgutil.iter_modules(cuvee.studies.declared.__path__)]  # fmt: skip
+    return {module.STUDY.name: module.STUDY for module in modules}
+
+
+def find_study(name: str) -> Study:
+    """Return a study.
+
+    Raises:
+        StudyError: there is none of that name.
+    """
+    known = studies()
+    if name not in known:
+        raise StudyError(f"there is no study '{name}'; there are {', '.join(known)}.{nearest(name, known)}")
+    return known[name]
+
+
+def preset_of(study: Study, name: str, methods: tuple[str, ...] = (), num_seeds: int | None = None) -> Preset:
+    """Return a preset of a study, with other methods or seeds where they are given.
+
+    Args:
+        study: whose.
+        name: of the preset.
+        methods: names of methods, instead of the preset's; arms that say their own trials keep them.
+        num_seeds: number of seeds, instead of the preset's.
+
+    Raises:
+        StudyError: there is no such preset, the study has its own methods, or the number of seeds is not positive.
+        RecipeError: there is no such method.
+    """
+    if name not in study.presets:
+        raise StudyError(
+            f"the study '{study.name}' has no preset '{name}'; it has {', '.join(study.presets)}."
+            f"{nearest(name, study.presets)}"
+        )
+    preset = study.presets[name]
+    if methods:
+        if all(arm.trials is not None for arm in preset.arms):
+            raise StudyError(f"the study '{study.name}' says itself what it merges with; run it without --methods.")
+        for method in methods:
+            find_method(method)
+        preset = replace(preset, methods=methods)
+    if num_seeds is not None:
+        if num_seeds < 1:
+            raise StudyError(f"--seeds is {num_seeds}; a study needs one seed at least, and three for a verdict.")
+        preset = replace(preset, seeds=tuple(range(num_seeds)))
+    return preset
