@@ -51,6 +51,17 @@ INTERFACE: dict[str, set[str]] = {
         "--workers",
     },
     "demo": {"--out", "--seed"},
+    "study": {
+        "[name]",
+        "--preset",
+        "--out",
+        "--methods",
+        "--seeds",
+        "--cache",
+        "--processes",
+        "--plan",
+        "--json",
+    },
 }
 HEAVY = {"torch", "numpy", "numba", "rich", "yaml", "transformers", "sklearn"}
 

@@ -185,6 +185,38 @@ def extract(
 
 
 @app.command()
+def study(
+    name: Annotated[str | None, typer.Argument(help="Which study; none lists them.")] = None,
+    preset: Annotated[str, typer.Option(help="Its size: smoke, small, record or full.")] = "smoke",
+    out: Annotated[Path | None, typer.Option(help="Folder for the results; by default NAME-PRESET.")] = None,
+    methods: Annotated[
+        str | None, typer.Option(help="Methods to compare, with commas; by default the preset's.")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(help="How many seeds; by default the preset's.")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of trained models and results; by default in the user's cache.")
+    ] = None,
+    processes: Annotated[int | None, typer.Option(help="Jobs at a time, one core each; by default every core.")] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Only say what it would train, merge and score.")] = False,
+    json: Json = False,
+) -> None:
+    """Train, merge and compare under the same conditions: a built-in study."""
+    from cuvee.cli.study import run
+
+    run(
+        name,
+        preset=preset,
+        out=out,
+        methods=methods,
+        seeds=seeds,
+        cache=cache,
+        processes=processes,
+        plans=plan,
+        as_json=json,
+    )
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the models and merges.")] = Path("demo-output"),
     seed: Annotated[int, typer.Option(help="Decides the data split, the training and the random merges.")] = 0,

@@ -1,0 +1,169 @@
+"""``cuvee study``."""
+
+import json
+import os
+import shlex
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from cuvee.cli.lines import say
+from cuvee.cli.tables import print_unfolded, table_of
+from cuvee.cli.units import duration, size
+from cuvee.studies.catalogue import find_study, preset_of, studies
+from cuvee.studies.forecast import Forecast, forecast
+from cuvee.studies.leaderboard import Place, boards
+from cuvee.studies.perform import perform, prepare
+from cuvee.studies.results import Results
+from cuvee.studies.runner.store import Store
+from cuvee.studies.verdict import Estimate
+
+__all__ = ["run"]
+
+CACHE = "CUVEE_STUDIES"
+"""Environment variable: where trained models and results are kept."""
+
+
+def run(
+    name: str | None,
+    *,
+    preset: str,
+    out: Path | None,
+    methods: str | None,
+    seeds: int | None,
+    cache: Path | None,
+    processes: int | None,
+    plans: bool,
+    as_json: bool,
+) -> None:
+    """List studies, plan one, or perform one."""
+    if name is None:
+        _list(as_json=as_json)
+        return
+    study = find_study(name)
+    named = tuple(part.strip() for part in (methods or "").split(",") if part.strip())
+    chosen = preset_of(study, preset, named, seeds)
+    store = Store(cache or _cache())
+    if plans:
+        _show_plan(forecast(name, preset, chosen, store), as_json=as_json)
+        return
+    out = out or Path(f"{name}-{preset}")
+    prepare(out)
+    count = processes if processes is not None else os.cpu_count() or 1
+    command = shlex.join(["cuvee", *(word for word in sys.argv[1:])])
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def progress(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total)
+
+        results = perform(study, chosen, preset, store, out, count, command, progress)
+    if as_json:
+        print(json.dumps({"out": str(out), "findings": [asdict(finding) for finding in results.findings]}, indent=2))
+        return
+    _show(results, out)
+
+
+def _cache() -> Path:
+    """Return where trained models are kept by default."""
+    if place := os.environ.get(CACHE):
+        return Path(place)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cuvee" / "studies"
+
+
+def _list(*, as_json: bool) -> None:
+    """Print the studies."""
+    known = studies()
+    if as_json:
+        found = [
+            {
+                "name": study.name,
+                "question": study.question,
+                "paper": study.paper,
+                "presets": {name: preset.what for name, preset in study.presets.items()},
+            }
+            for study in known.values()
+        ]
+        print(json.dumps(found, indent=2))
+        return
+    console = Console(emoji=False)
+    for study in known.values():
+        say(console, f"{study.name}: {study.question}")
+        say(console, f"  {study.paper}")
+        for name, preset in study.presets.items():
+            say(console, f"  --preset {name:8} {preset.what}")
+        say(console, "")
+    say(console, "cuvee study NAME --preset smoke --plan shows what a study would do.")
+
+
+def _show_plan(found: Forecast, *, as_json: bool) -> None:
+    """Print what a study would do."""
+    if as_json:
+        print(json.dumps(found.as_mapping(), indent=2))
+        return
+    counted = ("bases", "experts", "multitask", "done", "settings tried", "done", "test scores")
+    table = table_of(("suite",), (*counted, "training", "scoring", "stored"))
+    for part in found.parts:
+        bases = part.trainings.get("weak", 0) + part.trainings.get("strong", 0)
+        counts = (bases, part.trainings.get("expert", 0), part.trainings.get("multitask", 0), part.done[0])
+        table.add_row(
+            part.suite,
+            *map(str, counts),
+            *map(str, (part.merges, part.done[1], part.tests)),
+            *(f"{flops / 1e12:.2f} TFLOP" for flops in (part.training_flops, part.scoring_flops)),
+            size(part.stored_bytes),
+        )
+    print_unfolded(table)
+
+
+def _show(results: Results, out: Path) -> None:
+    """Print the leaderboards and verdicts."""
+    console = Console(emoji=False)
+    for board in boards(results.rows):
+        say(console, f"\n{board.title}, %:")
+        table = table_of(("method",), ("held-in", "unseen", "worst cell", "merge", "tuning"))
+        for place in board.places:
+            table.add_row(*_cells(place))
+        print_unfolded(table)
+    say(console, "")
+    for finding in results.findings:
+        say(console, f"{finding.verdict:>13}  {finding.statement}{_estimated(finding.estimate)}")
+    say(
+        console,
+        f"\n{duration(results.total_cpu_seconds)} of one core in all, {duration(results.cpu_seconds)} of them in this "
+        f"run, which took {duration(results.wall_seconds)}. Results: {out}.",
+    )
+
+
+def _cells(place: Place) -> tuple[str, ...]:
+    """Return a row of a leaderboard."""
+    name = f"{place.name} (oracle)" if place.kind == "oracle" else place.name
+    scores = tuple(map(_percent, (place.held_in, place.unseen, place.worst)))
+    if place.kind == "baseline":
+        return (name, *scores, "", "")
+    tuning = f"{duration(place.tuning_seconds)} for {place.num_settings}" if place.num_settings > 1 else "none"
+    return (name, *scores, duration(place.merge_seconds), tuning)
+
+
+def _percent(estimate: Estimate | None) -> str:
+    """Write a share, with half its interval."""
+    if estimate is None:
+        return ""
+    half = "" if estimate.high is None else f" ± {100 * (estimate.high - estimate.mean):.1f}"
+    return f"{100 * estimate.mean:.1f}{half}"
+
+
+def _estimated(estimate: Estimate | None) -> str:
+    """Write an estimate for people."""
+    if estimate is None:
+        return ""
+    if estimate.low is None or estimate.high is None:
+        return f" ({estimate.mean:.3g}; {estimate.num_seeds} of the three seeds that a verdict needs)"
+    return f" ({estimate.mean:.3g}, 95 % from {estimate.low:.3g} to {estimate.high:.3g})"

@@ -1,0 +1,111 @@
+"""What a preset would train, merge and score, before it does; from declarations alone."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from cuvee.studies.choice import cells_of, validation_of
+from cuvee.studies.expand import trainings_of_arm, units_of
+from cuvee.studies.flops import training_flops
+from cuvee.studies.gather import baselines_of, score_of
+from cuvee.studies.registry import find_suite
+from cuvee.studies.runner.jobs import Score, is_done
+from cuvee.studies.runner.statements import Mixture
+from cuvee.studies.runner.store import Store
+from cuvee.studies.study import Preset
+from cuvee.studies.suite import Training
+from cuvee.studies.trials import trials_for
+
+__all__ = ["Forecast", "Part", "forecast"]
+
+BYTES = 4  # of a parameter: everything is float32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """The work in one suite.
+
+    Attributes:
+        suite: its name.
+        trainings: models to train by role.
+        merges: settings to try.
+        tests: test scores to read; what was chosen, and baselines.
+        training_flops, scoring_flops: floating-point operations.
+        stored_bytes: of trained models, adapters counted as whole models.
+        done: how much of the above is kept already: trainings, merges.
+    """
+
+    suite: str
+    trainings: Mapping[str, int]
+    merges: int
+    tests: int
+    training_flops: float
+    scoring_flops: float
+    stored_bytes: int
+    done: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """What a study would do.
+
+    Attributes:
+        study, preset: names.
+        parts: one per suite.
+    """
+
+    study: str
+    preset: str
+    parts: Sequence[Part]
+
+    def as_mapping(self) -> Mapping[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+
+def forecast(study: str, name: str, preset: Preset, store: Store) -> Forecast:
+    """Count what a preset would do, and what of it is kept already.
+
+    Raises:
+        StudyError: it asks for what a suite does not have.
+    """
+    suites = dict.fromkeys(arm.suite for arm in preset.arms)
+    return Forecast(study=study, preset=name, parts=[_part(suite, preset, store) for suite in suites])
+
+
+def _part(suite: str, preset: Preset, store: Store) -> Part:
+    """Count the work in a suite."""
+    about, trained, validation, tests = find_suite(suite).about, dict[Training, None](), list[Score](), list[Score]()
+    for arm in preset.arms:
+        trials = arm.trials if arm.trials is not None else trials_for(preset.methods)
+        for seed in preset.seeds if arm.suite == suite else ():
+            for training in trainings_of_arm(arm, seed, trials):
+                trained |= {training: None} | ({training.start: None} if training.start else {})
+            for unit in units_of(arm, seed, trials):
+                held_in, others = cells_of(unit)
+                for trial in unit.trials:
+                    jobs = validation_of(unit, trial)
+                    validation += jobs
+                    tests += [score_of(unit, job.model, [*held_in, *others], "") for job in jobs[:1]]
+                tests += [score_of(unit, model, cells, "") for _, _, model, cells in baselines_of(unit)]
+    return Part(
+        suite=suite,
+        trainings=Counter(training.role for training in trained),
+        merges=len(validation),
+        tests=len(tests),
+        training_flops=sum(training_flops(suite, training) for training in trained),
+        scoring_flops=_flops(suite, [*validation, *tests]),
+        stored_bytes=sum(BYTES * about.architectures[each.architecture].num_parameters for each in trained),
+        done=(sum(store.has(suite, each) for each in trained), sum(is_done(job, store) for job in validation)),
+    )
+
+
+def _flops(suite: str, jobs: Iterable[Score]) -> float:
+    """Return the operations of scoring: forward passes of every example, of each model of a mixture."""
+    about, total = find_suite(suite).about, 0.0
+    for job in jobs:
+        models = len(job.model.models) if isinstance(job.model, Mixture) else 1
+        examples = about.examples.get(job.split, 0) * len(job.cells)
+        total += models * examples * about.architectures[job.architecture].flops
+    return total
