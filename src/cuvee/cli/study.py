@@ -13,12 +13,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from cuvee.cli.lines import say
 from cuvee.cli.tables import print_unfolded, table_of
 from cuvee.cli.units import duration, size
+from cuvee.report.figures import check_libraries
+from cuvee.report.write import PAGE, write
 from cuvee.studies.catalogue import find_study, preset_of, studies
 from cuvee.studies.forecast import Forecast, forecast
 from cuvee.studies.leaderboard import Place, boards
 from cuvee.studies.perform import perform, prepare
 from cuvee.studies.results import Results
 from cuvee.studies.runner.store import Store
+from cuvee.studies.telling import report_of
 from cuvee.studies.verdict import Estimate
 
 __all__ = ["run"]
@@ -51,6 +54,7 @@ def run(
         _show_plan(forecast(name, preset, chosen, store), as_json=as_json)
         return
     out = out or Path(f"{name}-{preset}")
+    check_libraries()
     prepare(out)
     count = processes if processes is not None else os.cpu_count() or 1
     command = shlex.join(["cuvee", *(word for word in sys.argv[1:])])
@@ -65,6 +69,7 @@ def run(
             bars.update(tasks[what], completed=done, total=total)
 
         results = perform(study, chosen, preset, store, out, count, command, progress)
+    write(report_of(study, results), out)
     if as_json:
         print(json.dumps({"out": str(out), "findings": [asdict(finding) for finding in results.findings]}, indent=2))
         return
@@ -126,8 +131,9 @@ def _show_plan(found: Forecast, *, as_json: bool) -> None:
 def _show(results: Results, out: Path) -> None:
     """Print the leaderboards and verdicts."""
     console = Console(emoji=False)
-    for board in boards(results.rows):
-        say(console, f"\n{board.title}, %:")
+    counts = sorted({len(row.models) for row in results.rows if row.kind == "merge"})
+    for board in (board for count in counts for board in boards(results.rows, count)):
+        say(console, f"\n{board.title}, {board.num_models} models, %:")
         table = table_of(("method",), ("held-in", "unseen", "worst cell", "merge", "tuning"))
         for place in board.places:
             table.add_row(*_cells(place))
@@ -138,7 +144,7 @@ def _show(results: Results, out: Path) -> None:
     say(
         console,
         f"\n{duration(results.total_cpu_seconds)} of one core in all, {duration(results.cpu_seconds)} of them in this "
-        f"run, which took {duration(results.wall_seconds)}. Results: {out}.",
+        f"run, which took {duration(results.wall_seconds)}. Report: {out / PAGE}",
     )
 
 

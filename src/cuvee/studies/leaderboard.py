@@ -72,6 +72,8 @@ def boards(rows: Sequence[Row], num_models: int = 0) -> Sequence[Board]:
     for arm in dict.fromkeys(row.arm for row in rows if row.kind == "merge"):
         table = Table([row for row in rows if row.arm == arm])
         merges = [row for oracle in (False, True) for row in table.merges(num_models=num_models or None, oracle=oracle)]
+        if not merges:
+            continue
         groups: dict[tuple[str, str], list[Row]] = defaultdict(list)
         for row in merges:
             groups[row.name, "oracle" if row.chosen == "oracle" else "merge"].append(row)

@@ -1,0 +1,312 @@
+"""Results of a study as a report: the answers first, then tables and figures, then where every number comes from."""
+
+from collections.abc import Iterator, Sequence
+
+from cuvee.report.content import Card, Cell, Column, Figure, Item, Line, Number, Point, Report, Section, Sheet, Table
+from cuvee.report.numbers import shown
+from cuvee.studies.curves import curves
+from cuvee.studies.leaderboard import Board, Place, boards
+from cuvee.studies.requirements import requirements
+from cuvee.studies.results import Finding, Results
+from cuvee.studies.study import Study
+from cuvee.studies.verdict import Estimate
+
+__all__ = ["report_of"]
+
+
+def report_of(study: Study, results: Results) -> Report:
+    """Tell what a study found."""
+    found = _boards(results)
+    return Report(
+        title=study.title,
+        lead=study.question,
+        cards=[card for board in found[:1] for card in _cards(board)],
+        sections=list(_sections(study, results, found)),
+        foot=_foot(results),
+    )
+
+
+def _boards(results: Results) -> Sequence[Board]:
+    """Return a leaderboard per arm and number of models, the largest number of the first arm first."""
+    counts = sorted({len(row.models) for row in results.rows if row.kind == "merge"}, reverse=True)
+    return [
+        board
+        for count in counts
+        for board in boards(results.rows, count)
+        if any(p.kind == "merge" for p in board.places)
+    ]
+
+
+def _sections(study: Study, results: Results, found: Sequence[Board]) -> Iterator[Section]:
+    yield Section(title="Hypotheses and verdicts", text=[_ABOUT_VERDICTS], items=[_findings(results.findings)])
+    largest = [board for board in found if board.num_models == found[0].num_models]
+    others = [board for board in found if board.num_models != found[0].num_models]
+    yield Section(
+        title="Leaderboards",
+        text=[_ABOUT_BOARDS],
+        items=[item for board in largest for item in (_table(board), _scatter(board), _against_cost(board))],
+    )
+    if study.figures:
+        items = [curves(figure, results.rows) for figure in study.figures]
+        yield Section(title="Curves", items=[item for item in items if item.lines])
+    if results.sheets:
+        yield Section(title="Samples", text=[_ABOUT_SHEETS], items=list(_sheets(results)))
+    if others:
+        yield Section(title="Other numbers of models", items=[_table(board) for board in others])
+    yield Section(title="What each method needs", items=[requirements(results.rows)])
+    yield Section(title="What it costs", text=[_ABOUT_COSTS], items=[_costs(found[0])] if found else [])
+    yield Section(title="How this was done", text=[f"After {study.paper}.", *study.differences, _ABOUT_CHOICE])
+
+
+_ABOUT_VERDICTS = (
+    "Written down before the study ran. A statement is supported if the 95 % interval of its statistic, and the mean "
+    "of every seed, lies on its side; not supported if both lie on the other; undecided otherwise. With fewer than "
+    "three seeds there is no verdict. The smallest effect is what would have been found in four of five repetitions."
+)
+_ABOUT_BOARDS = (
+    "Held-in: the cells that the merged models were trained on. Unseen: other combinations of their attributes. "
+    "Settings were chosen on validation examples of held-in cells; the test examples were read once, afterwards. The "
+    "oracle chose by validation examples of unseen cells, which nobody has: it shows what the choice costs. ± is "
+    "half a 95 % interval over seeds and sets of models. Touch a number to see what it is taken over."
+)
+_ABOUT_SHEETS = "Images drawn by base, multitask model and merges; columns are cells, held-in ones first."
+_ABOUT_COSTS = (
+    "Processor time of one core, per merge of this set. Training is that of the merged models, without the base; "
+    "tuning is making and scoring every setting that was tried. Operations are counted by formula where there is one."
+)
+_ABOUT_CHOICE = "No setting was chosen by a test score: the runner hands out none before the choice is kept."
+
+
+def number(estimate: Estimate | None, origin: str = "") -> Cell:
+    """Return an estimate as what stands in a table."""
+    if estimate is None:
+        return None
+    said = f"{estimate.num_units} sets of models, {estimate.num_seeds} seeds{f'; {origin}' if origin else ''}"
+    return Number(value=estimate.mean, low=estimate.low, high=estimate.high, origin=said)
+
+
+def _cards(board: Board) -> list[Card]:
+    """Answer what a reader asks first, by the largest set of the first arm."""
+    merges = [place for place in board.places if place.kind == "merge" and place.held_in and place.unseen]
+    if not merges:
+        return []
+    where = f"{board.title}, {board.num_models} models"
+    plain = [place for place in merges if place.num_settings == 1]
+    best = max(merges, key=lambda place: _mean(place.held_in))
+    general = max(merges, key=lambda place: _mean(place.unseen))
+    base = next((place for place in board.places if place.name == "base"), None)
+    cards = [_card("Which method, if I can choose its settings?", best, where)]
+    if plain:
+        cards.append(_card("Which, without choosing anything?", max(plain, key=lambda p: _mean(p.held_in)), where))
+    gain = "" if base is None else f" The base has {_percent(base.unseen)}."
+    cards.append(
+        Card(
+            question="Which generalises best?",
+            answer=general.name,
+            detail=f"{_percent(general.unseen)} on unseen combinations, {_percent(general.held_in)} held-in.{gain}",
+        )
+    )
+    cheapest, dearest = (pick(merges, key=lambda p: p.merge_seconds + p.tuning_seconds) for pick in (min, max))
+    cards.append(
+        Card(
+            question="What will it cost me?",
+            answer=f"{_seconds(cheapest)} to {_seconds(dearest)}",
+            detail=f"Of one core, with the choice of settings: {cheapest.name} and {dearest.name}. A merge alone takes "
+            f"{shown(min(p.merge_seconds for p in merges), 'seconds')} to "
+            f"{shown(max(p.merge_seconds for p in merges), 'seconds')}.",
+        )
+    )
+    cards.append(
+        Card(
+            question="What do I need to have?",
+            answer="The models" + (", their base, validation examples" if best.num_settings > 1 else ""),
+            detail="The table below says it for every method: base, statistics, data, settings.",
+        )
+    )
+    return cards
+
+
+def _card(question: str, place: Place, where: str) -> Card:
+    return Card(
+        question=question,
+        answer=place.name,
+        detail=f"{_percent(place.held_in)} held-in, {_percent(place.unseen)} on unseen combinations ({where}).",
+    )
+
+
+def _mean(estimate: Estimate | None) -> float:
+    return estimate.mean if estimate else float("-inf")
+
+
+def _percent(estimate: Estimate | None) -> str:
+    return f"{shown(estimate.mean, 'percent')} %" if estimate else "nothing"
+
+
+def _seconds(place: Place) -> str:
+    return shown(place.merge_seconds + place.tuning_seconds, "seconds")
+
+
+def _findings(findings: Sequence[Finding]) -> Table:
+    """Make the table of hypotheses."""
+    columns = (
+        Column(title="hypothesis"), Column(title="verdict"), Column(title="statement"), Column(title="statistic"),
+        Column(title="estimate"), Column(title="wanted above"), Column(title="smallest effect"), Column(title="source"),
+    )  # fmt: skip
+    rows = []
+    for finding in findings:
+        estimate = finding.estimate
+        smallest = Number(value=estimate.smallest) if estimate and estimate.smallest is not None else None
+        above = Number(value=finding.above)
+        rows.append((finding.name, finding.verdict, finding.statement, f"{finding.statistic} ({finding.unit})",
+                     number(estimate), above, smallest, finding.source))  # fmt: skip
+    return Table(name="hypotheses", title="Hypothesis, statistic, interval, verdict", columns=columns, rows=rows)
+
+
+def _name(board: Board, what: str) -> str:
+    """Name a file of a board."""
+    arm = "-".join(part for part in board.arm if part != "full")
+    return f"{what}-{arm}-{board.num_models}"
+
+
+_GROUPS = {"merge": "Merges", "baseline": "Baselines", "oracle": "Settings chosen by an oracle"}
+
+
+def _table(board: Board) -> Table:
+    """Make a leaderboard."""
+    columns = (
+        Column(title="method"),
+        Column(title="held-in", unit="percent", is_better_high=True),
+        Column(title="unseen", unit="percent", is_better_high=True),
+        Column(title="worst cell", unit="percent", is_better_high=True),
+        Column(title="of constituents", is_better_high=True),
+        Column(title="of base, unseen", is_better_high=True),
+        Column(title="merge", unit="seconds", is_better_high=False),
+        Column(title="tuning", unit="seconds", is_better_high=False),
+        Column(title="settings"),
+    )
+    rows = []
+    for place in board.places:
+        origin = _origin(place)
+        scores = [number(e, origin) for e in (place.held_in, place.unseen, place.worst, place.retained, place.gained)]
+        is_merge = place.kind != "baseline"
+        costs = [Number(value=place.merge_seconds), Number(value=place.tuning_seconds)] if is_merge else [None, None]
+        rows.append((place.name, *scores, *costs, _settings(place)))
+    return Table(
+        name=_name(board, "leaderboard"),
+        title=f"{board.title}: {board.num_models} models",
+        columns=columns,
+        rows=rows,
+        groups=[_GROUPS[place.kind] for place in board.places],
+    )
+
+
+def _origin(place: Place) -> str:
+    """Say what a place's numbers are taken over."""
+    row = place.rows[0]
+    chosen = {"fixed": "no setting chosen", "validation": "settings by held-in validation",
+              "oracle": "settings by validation of unseen cells"}[row.chosen]  # fmt: skip
+    seeds = sorted({each.seed for each in place.rows})
+    keys = ", ".join(each.key[:8] for each in place.rows[:3])
+    more = f" and {len(place.rows) - 3} more" if len(place.rows) > 3 else ""
+    return f"test split of {row.suite} {row.version}; {chosen}; seeds {seeds}; models {keys}{more}"
+
+
+def _settings(place: Place) -> str:
+    """Say which settings were chosen, the most frequent of each parameter."""
+    if place.kind == "baseline" or not place.rows[0].tried:
+        return ""
+    values: dict[str, list[object]] = {}
+    for row in place.rows:
+        for name, value in row.settings.items():
+            values.setdefault(name, []).append(value)
+    return ", ".join(f"{name} {max(set(found), key=found.count)}" for name, found in values.items())
+
+
+def _point(place: Place, x: float, x_range: tuple[float, float] | None, estimate: Estimate) -> Point:
+    has_range = estimate.low is not None and estimate.high is not None
+    y_range = (estimate.low, estimate.high) if has_range else None
+    return Point(x=x, y=estimate.mean, x_range=x_range, y_range=y_range, label=_origin(place))  # type: ignore[arg-type]
+
+
+def _scatter(board: Board) -> Figure:
+    """Draw held-in against unseen scores, a point per method and baseline."""
+    lines = []
+    for place in board.places:
+        if place.held_in and place.unseen and place.kind != "oracle":
+            ends = (place.held_in.low, place.held_in.high)
+            x_range = None if None in ends else ends
+            lines.append(Line(name=place.name, points=[_point(place, place.held_in.mean, x_range, place.unseen)]))  # type: ignore[arg-type]
+    return Figure(
+        name=_name(board, "scatter"),
+        title=f"Held-in against unseen: {board.title}, {board.num_models} models",
+        x="held-in score",
+        y="score on unseen combinations",
+        lines=lines,
+        is_joined=False,
+    )
+
+
+def _against_cost(board: Board) -> Figure:
+    """Draw held-in scores against processor time."""
+    lines = [
+        Line(name=place.name, points=[_point(place, place.merge_seconds + place.tuning_seconds, None, place.held_in)])
+        for place in board.places
+        if place.kind == "merge" and place.held_in
+    ]
+    return Figure(
+        name=_name(board, "cost"),
+        title=f"Held-in score against cost: {board.title}, {board.num_models} models",
+        x="seconds of one core, merge and choice of settings",
+        y="held-in score",
+        lines=lines,
+        is_joined=False,
+        is_log_x=True,
+    )
+
+
+def _sheets(results: Results) -> Iterator[Item]:
+    for i, sheet in enumerate(results.sheets):
+        if sheet["rows"]:
+            columns = sheet["rows"][0]["cells"]
+            rows = [(row["name"], row["images"]) for row in sheet["rows"]]
+            held_in = [name for name in columns if name in sheet["held_in"]]
+            yield Sheet(
+                name=f"samples-{i}",
+                title=sheet["title"],
+                columns=columns,
+                rows=rows,
+                note=f"Held-in: {', '.join(held_in)}.",
+            )
+
+
+def _costs(board: Board) -> Table:
+    """Make the ledger of costs."""
+    columns = (
+        Column(title="method"),
+        *(Column(title=stage, unit="seconds") for stage in ("training", "statistics", "tuning", "merge", "evaluation")),
+        Column(title="training FLOPs", unit="flops"),
+        Column(title="merge FLOPs", unit="flops"),
+        Column(title="most memory", unit="bytes"),
+    )
+    rows = []
+    for place in board.places:
+        if place.kind == "merge":
+            count = len(place.rows)
+            costs = [Number(value=sum(row.costs[stage] for row in place.rows) / count)
+                     for stage in ("training", "statistics", "tuning", "merge", "evaluation")]  # fmt: skip
+            row = place.rows[0]
+            flops = [Number(value=row.flops[stage]) if stage in row.flops else None for stage in ("training", "merge")]
+            rows.append((place.name, *costs, *flops, Number(value=float(place.peak_bytes))))
+    title = f"{board.title}, {board.num_models} models"
+    return Table(name="costs", title=title, columns=columns, rows=rows)
+
+
+def _foot(results: Results) -> str:
+    """Say where the results come from."""
+    made = results.provenance
+    libraries = ", ".join(f"{name} {version}" for name, version in made.libraries.items())
+    commit = f", commit {made.commit}" if made.commit else ""
+    return (
+        f"cuvee {made.version}{commit}; {made.machine}; {made.system}; {libraries}. Command: {made.command}. "
+        f"{shown(results.total_cpu_seconds, 'seconds')} of one core in all."
+    )
