@@ -13,6 +13,8 @@ from cuvee.report.plots import plot_of
 
 __all__ = ["page"]
 
+LONG = 40  # letters: longer text gets a wider column
+
 
 def page(report: Report) -> str:
     """Return the page; plotly's script in it makes it about 5 MB."""
@@ -121,7 +123,8 @@ def _row(table: Table, row: Sequence[Cell], best: Sequence[float | None]) -> str
             more = f' data-origin="{said}" title="{said}" tabindex="0"' if cell.origin else ""
             cells.append(f'<td data-value="{cell.value!r}"{mark}{more}>{text}</td>')
         else:
-            cells.append(f'<td class="words">{text}</td>' if cell else "<td></td>")
+            kind = "words long" if len(text) > LONG else "words"
+            cells.append(f'<td class="{kind}">{text}</td>' if cell else "<td></td>")
     return f"<tr>{''.join(cells)}</tr>"
 
 

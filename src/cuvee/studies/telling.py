@@ -38,7 +38,6 @@ def _boards(results: Results) -> Sequence[Board]:
 
 
 def _sections(study: Study, results: Results, found: Sequence[Board]) -> Iterator[Section]:
-    yield Section(title="Hypotheses and verdicts", text=[_ABOUT_VERDICTS], items=[_findings(results.findings)])
     largest = [board for board in found if board.num_models == found[0].num_models]
     others = [board for board in found if board.num_models != found[0].num_models]
     yield Section(
@@ -51,6 +50,7 @@ def _sections(study: Study, results: Results, found: Sequence[Board]) -> Iterato
         yield Section(title="Curves", items=[item for item in items if item.lines])
     if results.sheets:
         yield Section(title="Samples", text=[_ABOUT_SHEETS], items=list(_sheets(results)))
+    yield Section(title="Hypotheses and verdicts", text=[_ABOUT_VERDICTS], items=[_findings(results.findings)])
     if others:
         yield Section(title="Other numbers of models", items=[_table(board) for board in others])
     yield Section(title="What each method needs", items=[requirements(results.rows)])
@@ -159,7 +159,7 @@ def _findings(findings: Sequence[Finding]) -> Table:
         above = Number(value=finding.above)
         rows.append((finding.name, finding.verdict, finding.statement, f"{finding.statistic} ({finding.unit})",
                      number(estimate), above, smallest, finding.source))  # fmt: skip
-    return Table(name="hypotheses", title="Hypothesis, statistic, interval, verdict", columns=columns, rows=rows)
+    return Table(name="hypotheses", title="What was expected, and what was found", columns=columns, rows=rows)
 
 
 def _name(board: Board, what: str) -> str:
