@@ -140,9 +140,9 @@ def test_a_sheet_shows_every_pixel(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "unit", "text"),
     [
-        (0.0042, "seconds", "4.2 ms"), (0.0123, "seconds", "0.012 s"), (0.5, "seconds", "0.5 s"), (300, "seconds", "5 min"), (7200, "seconds", "2.0 h"),
-        (2.5e9, "bytes", "2.5 GB"), (3e12, "flops", "3 TFLOP"), (0.1234, "percent", "12.3"), (12345.0, "", "12,345"),
-        (float("nan"), "percent", "–"),
+        (0.0042, "seconds", "4.2 ms"), (0.0123, "seconds", "0.012 s"), (0.5, "seconds", "0.5 s"),
+        (300, "seconds", "5 min"), (7200, "seconds", "2.0 h"), (2.5e9, "bytes", "2.5 GB"), (3e12, "flops", "3 TFLOP"),
+        (0.1234, "percent", "12.3"), (12345.0, "", "12,345"), (float("nan"), "percent", "–"),
     ],
 )  # fmt: skip
 def test_numbers_are_written_for_people(value: float, unit: Any, text: str) -> None:

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from cuvee.cli.leaderboard import bars, show_boards
 from cuvee.cli.lines import say
 from cuvee.cli.tables import print_unfolded, table_of
 from cuvee.cli.units import duration, size
@@ -17,7 +17,6 @@ from cuvee.report.figures import check_libraries
 from cuvee.report.write import PAGE, write
 from cuvee.studies.catalogue import find_study, preset_of, studies
 from cuvee.studies.forecast import Forecast, forecast
-from cuvee.studies.leaderboard import Place, boards
 from cuvee.studies.perform import perform, prepare
 from cuvee.studies.results import Results
 from cuvee.studies.runner.store import Store
@@ -58,16 +57,7 @@ def run(
     prepare(out)
     count = processes if processes is not None else os.cpu_count() or 1
     command = shlex.join(["cuvee", *(word for word in sys.argv[1:])])
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def progress(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total)
-            bars.update(tasks[what], completed=done, total=total)
-
+    with bars() as progress:
         results = perform(study, chosen, preset, store, out, count, command, progress)
     write(report_of(study, results), out)
     if as_json:
@@ -131,13 +121,7 @@ def _show_plan(found: Forecast, *, as_json: bool) -> None:
 def _show(results: Results, out: Path) -> None:
     """Print the leaderboards and verdicts."""
     console = Console(emoji=False)
-    counts = sorted({len(row.models) for row in results.rows if row.kind == "merge"})
-    for board in (board for count in counts for board in boards(results.rows, count)):
-        say(console, f"\n{board.title}, {board.num_models} models, %:")
-        table = table_of(("method",), ("held-in", "unseen", "worst cell", "merge", "tuning"))
-        for place in board.places:
-            table.add_row(*_cells(place))
-        print_unfolded(table)
+    show_boards(console, results.rows)
     say(console, "")
     for finding in results.findings:
         say(console, f"{finding.verdict:>13}  {finding.statement}{_estimated(finding.estimate)}")
@@ -146,24 +130,6 @@ def _show(results: Results, out: Path) -> None:
         f"\n{duration(results.total_cpu_seconds)} of one core in all, {duration(results.cpu_seconds)} of them in this "
         f"run, which took {duration(results.wall_seconds)}. Report: {out / PAGE}",
     )
-
-
-def _cells(place: Place) -> tuple[str, ...]:
-    """Return a row of a leaderboard."""
-    name = f"{place.name} (oracle)" if place.kind == "oracle" else place.name
-    scores = tuple(map(_percent, (place.held_in, place.unseen, place.worst)))
-    if place.kind == "baseline":
-        return (name, *scores, "", "")
-    tuning = f"{duration(place.tuning_seconds)} for {place.num_settings}" if place.num_settings > 1 else "none"
-    return (name, *scores, duration(place.merge_seconds), tuning)
-
-
-def _percent(estimate: Estimate | None) -> str:
-    """Write a share, with half its interval."""
-    if estimate is None:
-        return ""
-    half = "" if estimate.high is None else f" ± {100 * (estimate.high - estimate.mean):.1f}"
-    return f"{100 * estimate.mean:.1f}{half}"
 
 
 def _estimated(estimate: Estimate | None) -> str:
