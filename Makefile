@@ -20,14 +20,14 @@ INPUTS := pyproject.toml constraints.txt scripts/install.py
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
-# One environment, one stamp per extra. `dev` contains `demo`, so it stamps both.
-.venv/.demo: $(INPUTS)
-	@$(INSTALL) --extra demo
+# One environment, one stamp per extra. `dev` contains all that is needed without one, so it stamps both.
+.venv/.plain: $(INPUTS)
+	@$(INSTALL)
 	@touch $@
 
 .venv/.dev: $(INPUTS)
 	@$(INSTALL) --extra dev
-	@touch $@ .venv/.demo
+	@touch $@ .venv/.plain
 
 .venv/.fuzz: $(INPUTS)
 	@$(INSTALL) --extra fuzz
@@ -35,7 +35,7 @@ help: ## list the targets
 
 setup: .venv/.dev ## make .venv with everything a developer needs
 
-demo: .venv/.demo ## train, merge and score small image models (about a minute)
+demo: .venv/.plain ## train, merge and score small image models (about a minute)
 	@$(BIN)/cuvee demo $(if $(ARGS),$(ARGS),--out demo-output)
 
 test: .venv/.dev ## run the test suite

@@ -2,8 +2,8 @@
 
     make docs, or .venv/bin/python scripts/docs.py [--check]
 
-In README.md and CONTRIBUTING.md everything between ``<!-- begin: WHAT -->`` and ``<!-- end -->`` is replaced; WHAT is
-``methods`` for the table of methods, or the path of a file. docs/methods.md is written as a whole. With ``--check``
+In some documents everything between ``<!-- begin: WHAT -->`` and ``<!-- end -->`` is replaced; WHAT is ``methods`` or
+``suites`` for a table of these, or the path of a file. docs/methods.md is written as a whole. With ``--check``
 nothing is written, and the exit status is 1 if something would change.
 """
 
@@ -15,6 +15,8 @@ from pathlib import Path
 from cuvee.methods.declare import Method
 from cuvee.methods.page import section, table
 from cuvee.methods.registry import methods
+from cuvee.studies.pages import suites_table
+from cuvee.studies.registry import find_suite, suite_names
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = "docs/methods.md"
@@ -43,7 +45,7 @@ def generated() -> dict[Path, str]:
     """Return every document that has generated parts, as it should be."""
     known = own_methods()
     documents = {ROOT / PAGE: "\n".join([HEAD, *map(section, known.values())])}
-    for name in ("README.md", "CONTRIBUTING.md"):
+    for name in ("README.md", "CONTRIBUTING.md", "docs/studies.md"):
         text = (ROOT / name).read_text()
         documents[ROOT / name] = re.sub(
             r"(<!-- begin: (\S+) -->\n).*?(<!-- end -->)",
@@ -64,6 +66,8 @@ def _part(what: str, known: Mapping[str, Method]) -> str:
     """Make one generated part."""
     if what == "methods":
         return table(known, PAGE)
+    if what == "suites":
+        return suites_table(find_suite(name).about for name in suite_names())
     path = ROOT / what
     return f"```{LANGUAGES[path.suffix]}\n{path.read_text()}```\n"
 

@@ -1,6 +1,6 @@
 """Make `.venv` and install cuvee into it, editable, with the extras asked for.
 
-    python scripts/install.py [--extra demo] [--extra dev]
+    python scripts/install.py [--extra dev] [--extra fuzz]
 
 The Makefile calls this; it needs only the standard library. It knows nothing about cuvee's code.
 

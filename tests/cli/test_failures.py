@@ -137,13 +137,6 @@ def test_unexpected_error_is_a_sentence_too(cuvee: Any, monkeypatch: pytest.Monk
     )
 
 
-def test_demo_without_its_library_names_what_to_install(cuvee: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "sklearn", None)
-    answer = cuvee("demo")
-    assert answer.code == 1
-    assert "pip install 'cuvee[demo]'" in answer.err
-
-
 @pytest.mark.usefixtures("models")
 def test_reader_that_stops_reading_is_no_error() -> None:
     """As in ``cuvee plan recipe.yaml --json | head -1``."""

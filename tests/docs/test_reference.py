@@ -145,7 +145,7 @@ def test_every_error_is_in_the_tree(name: str) -> None:
     kind = getattr(errors, name)
     assert f"| `{name}` | `{kind.__base__.__name__}` |" in ERRORS
     if issubclass(kind, errors.CuveeError):
-        assert kind.exit_code == (2 if issubclass(kind, errors.RecipeError) else 1)
+        assert kind.exit_code == (2 if issubclass(kind, errors.RecipeError | errors.StudyError) else 1)
 
 
 def test_numbers_in_the_text_are_those_of_the_code() -> None:

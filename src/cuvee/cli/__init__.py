@@ -200,7 +200,7 @@ def study(
     plan: Annotated[bool, typer.Option("--plan", help="Only say what it would train, merge and score.")] = False,
     json: Json = False,
 ) -> None:
-    """Train, merge and compare under the same conditions: a built-in study."""
+    """Train, merge and compare models in a built-in study."""
     from cuvee.cli.study import run
 
     run(

@@ -13,7 +13,7 @@ __all__ = ["as_csv", "as_json", "as_markdown"]
 
 def as_csv(table: Table) -> str:
     """Write a table with a column for each end of an interval, and one that says where numbers come from."""
-    has_range = [any(isinstance(row[i], Number) for row in table.rows) for i in range(len(table.columns))]
+    has_range = _numeric(table)
     titles = []
     for column, wide in zip(table.columns, has_range, strict=True):
         titles += [column.title, f"{column.title} low", f"{column.title} high"] if wide else [column.title]
@@ -27,6 +27,11 @@ def as_csv(table: Table) -> str:
         group = [table.groups[i]] if table.groups else []
         writer.writerow([*values, *group, _origin(row)])
     return out.getvalue()
+
+
+def _numeric(table: Table) -> list[bool]:
+    """Say of each column whether it has numbers."""
+    return [any(isinstance(row[i], Number) for row in table.rows) for i in range(len(table.columns))]
 
 
 def _parts(cell: Cell) -> list[object]:
@@ -60,7 +65,7 @@ def as_markdown(table: Table) -> str:
     """Write a table for people, numbers rounded."""
     lines = [
         "| " + " | ".join(_escaped(_title(column.title, column.unit)) for column in table.columns) + " |",
-        "|" + "|".join("---" if i == 0 else "---:" for i in range(len(table.columns))) + "|",
+        "|" + "|".join("---:" if numeric else "---" for numeric in _numeric(table)) + "|",
     ]
     for row in table.rows:
         cells = [text_of(cell, column.unit) for cell, column in zip(row, table.columns, strict=True)]

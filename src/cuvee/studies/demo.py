@@ -51,7 +51,16 @@ class Demonstrated:
     cpu_seconds: float
 
 
-def demo(out: Path, seed: int, processes: int, command: str, progress: Progress, effort: float = 1.0) -> Demonstrated:
+def demo(
+    out: Path,
+    seed: int,
+    processes: int,
+    command: str,
+    progress: Progress,
+    *,
+    effort: float = 1.0,
+    methods: Sequence[str] = METHODS,
+) -> Demonstrated:
     """Train a base and four experts on images of glyphs, merge them by several methods, score all.
 
     Same seed, same models and same numbers. Settings are chosen on validation images of the experts' cells; test images
@@ -64,16 +73,17 @@ def demo(out: Path, seed: int, processes: int, command: str, progress: Progress,
         command: what the user said.
         progress: told after each job.
         effort: factor on the number of training steps.
+        methods: what to merge with.
 
     Raises:
         OutputError: `out` holds something that is not the demo's.
     """
     _prepare(out)
     arm = replace(ARM, effort=effort)
-    preset = Preset(what="the demonstration", arms=(arm,), seeds=(seed,), methods=METHODS)
+    preset = Preset(what="the demonstration", arms=(arm,), seeds=(seed,), methods=tuple(methods))
     store = Store(out / STORE)
     found = conduct(preset, store, processes, progress)
-    (unit,) = units_of(arm, seed, trials_for(METHODS))
+    (unit,) = units_of(arm, seed, trials_for(methods))
     _leave_models(unit, store, out / MODELS)
     picks = [picks_of(unit, trial, store)[0] for trial in unit.trials]
     recipes = [_leave_merge(pick, out) for pick in picks]

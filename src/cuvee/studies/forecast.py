@@ -91,7 +91,7 @@ def _part(suite: str, preset: Preset, store: Store) -> Part:
                 tests += [score_of(unit, model, cells, "") for _, _, model, cells in baselines_of(unit)]
     return Part(
         suite=suite,
-        trainings=Counter(training.role for training in trained),
+        trainings=dict(Counter(training.role for training in trained)),
         merges=len(validation),
         tests=len(tests),
         training_flops=sum(training_flops(suite, training) for training in trained),

@@ -1,7 +1,6 @@
 """Errors of merges that run, of what was merged, and of the demonstration."""
 
 import json
-import sys
 from typing import Any
 
 import torch
@@ -150,12 +149,6 @@ def weights_that_changed_after_the_merge(place: Place) -> None:
     weights = place.folder / "out" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-4] + bytes(4))
     place.command("verify", "out")
-
-
-@provokes("the demo takes its images from scikit-learn, which is not installed; run: pip install 'cuvee[demo]'")
-def demo_without_scikit_learn(place: Place) -> None:
-    place.patch.setitem(sys.modules, "sklearn", None)  # as if it were not there
-    place.command("demo", "--out", "out")
 
 
 @provokes("{out}: the folder holds something that no earlier demo made; name a new one with --out.")

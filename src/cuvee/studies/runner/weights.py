@@ -12,7 +12,7 @@ from cuvee.studies.runner.store import ADAPTER_CONFIG, Store
 from cuvee.studies.runner.vectors import agreeing, flipped
 from cuvee.studies.suite import Training, Weights
 
-__all__ = ["merged", "trained"]
+__all__ = ["merged", "trained", "whole_model"]
 
 KEPT = 24  # models of a process that stay in memory: a merge of 8, its base, and what else is compared with it
 
@@ -30,15 +30,19 @@ def _read(folder: Path, suite: str, training: Training) -> Weights:
     store = Store(folder)
     path = store.model(suite, training)
     if not (path / ADAPTER_CONFIG).exists():
-        return _copied(str(path))
+        return whole_model(path)
     assert training.start is not None
-    return _copied({"model": str(store.model(suite, training.start)), "adapters": [str(path)]})
+    return whole_model(store.model(suite, training.start), path)
 
 
-def _copied(model: object) -> Weights:
-    """Read a model as a source; adapters are applied on the way."""
-    recipe = Recipe.from_mapping({"cuvee": 1, "method": "copy", "models": [model]})
-    return merge_in_memory(recipe)[0]
+def whole_model(path: Path, adapter: Path | None = None) -> Weights:
+    """Read a checkpoint into memory, with an adapter's product added where one is given.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
+    model: object = {"model": str(path), "adapters": [str(adapter)]} if adapter else str(path)
+    return merge_in_memory(Recipe.from_mapping({"cuvee": 1, "method": "copy", "models": [model]}))[0]
 
 
 def merged(store: Store, suite: str, merge: Merge) -> tuple[Weights, Sequence[str]]:
