@@ -74,6 +74,17 @@ def test_advice_that_only_a_recipe_can_follow_says_how_to_come_by_one(cuvee: Any
     assert "cuvee convert" not in cuvee("plan", "r.yaml").err
 
 
+def test_advice_for_a_weight_that_is_not_finite_says_how_to_come_by_a_recipe(cuvee: Any, models: Path) -> None:
+    save_state_dict(models / "b", {"w": torch.tensor([float("nan")])}, overwrite=True)
+    save_state_dict(models / "a", {"w": torch.tensor([1.0])}, overwrite=True)
+    (models / "mk.yml").write_text(CONFIG)
+    answer = cuvee("merge", "mk.yml", "--out", "out")
+    assert answer.code == 1
+    assert answer.err.endswith("This is of mk.yml. `cuvee convert` makes a recipe of it, which can have rules.\n")
+    (models / "recipe.yaml").write_text(cuvee("convert", "mk.yml").out)
+    assert "This is of" not in cuvee("merge", "recipe.yaml", "--out", "out").err
+
+
 def test_seed_and_size_of_files_can_be_said_beside_the_file(cuvee: Any, models: Path) -> None:
     random = CONFIG.replace("linear", "dare_linear\nbase_model: c").replace("weight: 1", "weight: 1, density: 0.5")
     (models / "mk.yml").write_text(random)

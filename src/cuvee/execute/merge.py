@@ -168,14 +168,14 @@ def merge_variants(
 
 @contextmanager
 def _telling_of(plan: Plan) -> Iterator[None]:
-    """Say of what file a merge is that fails on the way."""
+    """Say of what file a merge is that fails on the way, where its message does not fit what the file says."""
     try:
         yield
     except MergeError as error:
         origins = {own.recipe.origin.path: own.recipe.origin for own in plan.variants if own.recipe.origin is not None}
         for path, origin in origins.items():
-            rules = " `cuvee convert` makes a recipe of it, which can have rules." if origin.translated else ""
-            error.add_note(f"This is of {path}.{rules}")
+            if origin.translated:
+                error.add_note(f"This is of {path}. `cuvee convert` makes a recipe of it, which can have rules.")
         raise
 
 
