@@ -104,7 +104,6 @@ def test_an_error_in_a_process_is_raised_and_the_rest_dropped(count: int) -> Non
     done: dict[int, int] = {}
     with pytest.raises(ValueError, match="broken by -1"):
         run_processes(squared, [2, -1, *range(10_000)], count, done.__setitem__)
-    assert done[2] == 4
     assert len(done) < 100  # some were on their way
 
 

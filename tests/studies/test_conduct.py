@@ -175,3 +175,9 @@ def test_a_suite_that_is_not_there_is_named() -> None:
     for name in ("suites_for_tests.toi", "nowhere.at.all", "toy"):
         with pytest.raises(StudyError, match=f"no suite '{name}'"):
             find_suite(name)
+
+
+def test_arms_that_share_a_base_have_a_row_of_it_each(tmp_path: Path) -> None:
+    done = run(tmp_path, arm_of(), arm_of(tuning="lora"))
+    assert {row.tuning for row in find(done, kind="base")} == {"full", "lora"}
+    assert len(find(done, kind="base")) == 2

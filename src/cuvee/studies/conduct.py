@@ -117,13 +117,13 @@ def _freeze(units: Sequence[Unit], picks: Sequence[Pick], store: Store) -> str:
 
 
 def _baselines(units: Sequence[Unit], frozen: str, store: Store) -> list[_Test]:
-    """Return the baselines' test scores, each once."""
-    found: dict[tuple[str, str, tuple[str, ...]], _Test] = {}
+    """Return the baselines' test scores, each once for an arm."""
+    found: dict[tuple[str, ...], _Test] = {}
     for unit in units:
         for kind, name, model, cells in baselines_of(unit):
             job = score_of(unit, model, cells, frozen)
             of = unit.models if kind in ("multitask", "mixture") else ()
-            identity = (key_of(unit.arm.suite, as_plain(model)), kind, tuple(cell.name for cell in of))
+            identity = (key_of(unit.arm.suite, as_plain(model)), kind, unit.arm.tuning, *(cell.name for cell in of))
             found.setdefault(identity, _Test(job=job, row=_baseline_row(unit, kind, name, job, store)))
     return list(found.values())
 
