@@ -7,13 +7,13 @@ its standard error is widened by t(0.975, seeds - 1) / 1.96, and a verdict needs
 """
 
 import math
-import random
 import statistics
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
+
+from cuvee.tensors.framework import np
 
 __all__ = ["FEWEST_SEEDS", "Estimate", "Sample", "Verdict", "estimate", "verdict"]
 
@@ -109,17 +109,16 @@ def _mean(group: Sequence[Sample]) -> float:
 
 
 def _standard_error(groups: Sequence[Sequence[Sample]]) -> float:
-    """Return the widened standard error of the bootstrap over seeds and units."""
-    source, means = random.Random(0), []
-    for _ in range(RESAMPLES):
-        seeds = source.choices(groups, k=len(groups))
-        means.append(statistics.fmean(map(partial(_redrawn, source), seeds)))
-    freedom = len(groups) - 1
-    unbiased = math.sqrt(len(groups) / freedom)  # a bootstrap over k divides by k, not by k - 1
-    return statistics.pstdev(means) * unbiased * STUDENT.get(freedom, NORMAL) / NORMAL
+    """Return the widened standard error of the bootstrap over seeds and units.
 
-
-def _redrawn(source: random.Random, group: Sequence[Sample]) -> float:
-    """Average as many units as a group has, drawn with replacement; one that was drawn twice is two units."""
-    drawn = source.choices(group, [s.weight for s in group], k=sum(s.weight for s in group))
-    return statistics.fmean(s.value for s in drawn)
+    Of each seed as many units are drawn as it has; one that was drawn twice is two units.
+    """
+    source, count = np.random.default_rng(0), len(groups)
+    means = np.empty((count, RESAMPLES, count))  # of a seed's redrawn units, for each place that the seed may take
+    for own, group in zip(means, groups, strict=True):
+        values = np.repeat([s.value for s in group], [s.weight for s in group])
+        own[:] = values[source.integers(len(values), size=(RESAMPLES, count, len(values)))].mean(2)
+    drawn = source.integers(count, size=(RESAMPLES, count))
+    resampled = np.take_along_axis(means, drawn[None], axis=0)[0].mean(1)
+    unbiased = math.sqrt(count / (count - 1))  # a bootstrap over k divides by k, not by k - 1
+    return float(resampled.std()) * unbiased * STUDENT.get(count - 1, NORMAL) / NORMAL

@@ -8,6 +8,7 @@ import json
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
@@ -114,6 +115,7 @@ def key_of(suite: str, *parts: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
 
 
+@cache
 def libraries(suite: str) -> Mapping[str, str]:
     """Return versions of what decides bytes: libraries that compute, and the processor's family."""
     names = ("torch", "numpy", *find_suite(suite).about.libraries)
