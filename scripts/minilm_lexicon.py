@@ -16,7 +16,6 @@ from pathlib import Path
 
 from babel import Locale
 from babel.core import get_cldr_version, get_global
-from babel.languages import get_official_languages
 from babel.units import get_unit_name
 from num2words import num2words
 
@@ -30,11 +29,10 @@ LICENCE = (
 )
 SPOKEN = (PIVOT, *LANGUAGES)
 ALLOWED = re.compile(r"[^\d()\[\]&;:,/.]{3,32}")
-MOST = {"kind": 60, "continent": 60, "spoken": 60, "match": 80, "size": 45, "digit": 30}
+MOST = {"kind": 60, "continent": 60, "money": 60, "match": 80, "size": 45, "digit": 30}
 """Words of each class of a task; of each kind, where words are matched."""
 CONTINENTS = {"Africa": "Africa", "America": "America", "Asia": "Asia", "Europe": "Europe", "Pacific": "Oceania"}
 """The first part of names of time zones; those of the Atlantic and the Indian Ocean say no continent."""
-OFFICIAL = {"en": "English", "fr": "French", "es": "Spanish", "ar": "Arabic"}
 DIGITS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 SIZES = ("tens", "hundreds", "thousands", "tens of thousands", "hundreds of thousands", "millions")
 KINDS = {
@@ -68,7 +66,7 @@ def gathered() -> Lexicon:
     tasks = {
         "kind": _kinds(names),
         "continent": _continents(names),
-        "spoken": _spoken(names),
+        "money": _moneys(names),
         "match": _matches(names),
         "size": _grouped((key, SIZES[len(_digits(key)) - 2]) for key in numbers),
         "digit": _grouped((key, DIGITS[int(_digits(key)[0]) - 1]) for key in numbers),
@@ -126,10 +124,11 @@ def _continents(names: Mapping[str, Names]) -> Mapping[str, list[str]]:
     return _grouped((key, CONTINENTS[place]) for key, place in only.items() if place in CONTINENTS)
 
 
-def _spoken(names: Mapping[str, Names]) -> Mapping[str, list[str]]:
-    """Sort territories by the official language that most speak."""
-    first = {key: get_official_languages(key.partition("/")[2], de_facto=True)[:1] for key in _territories(names)}
-    return _grouped((key, OFFICIAL.get(found[0], "another language")) for key, found in first.items() if found)
+def _moneys(names: Mapping[str, Names]) -> Mapping[str, list[str]]:
+    """Place currencies, of today and of the past, by the territory that their code begins with (ISO 4217)."""
+    places = {key: continent for continent, keys in _continents(names).items() for key in keys}
+    moneys = {key: f"territory/{key.partition('/')[2][:2]}" for key in names if key.startswith("currency/")}
+    return _grouped((key, places[territory]) for key, territory in moneys.items() if territory in places)
 
 
 def _territories(names: Mapping[str, Names]) -> list[str]:

@@ -20,7 +20,7 @@ __all__ = ["COUNTS", "LANGUAGES", "PIVOT", "TASKS", "Lexicon", "Question", "chan
 DATA_SEED = 1
 LANGUAGES = ("de", "es", "fr", "it", "nl", "tr")
 PIVOT = "en"  # the language of the labels
-TASKS = ("kind", "continent", "spoken", "match", "size", "digit")
+TASKS = ("kind", "continent", "money", "match", "size", "digit")
 COUNTS: Mapping[Split, int] = {"statistics": 32, "validation": 32, "test": 48}
 """Words of each split that is scored; all others are trained on."""
 NUM_CANDIDATES = 8  # English names that a name is matched with
