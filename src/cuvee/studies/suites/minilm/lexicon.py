@@ -2,7 +2,8 @@
 
 They are real: names from CLDR (see LICENSE.unicode) and numbers in words, gathered once by scripts/minilm_lexicon.py
 and shipped, so that the suite needs neither library. A word, in all its languages, is in one split of a task: what is
-tested in one language was trained on in none. (A country may be in "train" of one task and in "test" of another.)
+tested in one language was trained on in none. Each task is split on its own: an expert of continents may have been told
+of Kenya what the task of money asks of the Kenyan shilling.
 """
 
 import json
