@@ -23,6 +23,7 @@ from cuvee.errors import MissingLibraryError
 from cuvee.execute.merge import merge_in_memory
 from cuvee.recipe.recipe import Recipe
 from cuvee.studies.suite import Weights
+from cuvee.tensors.framework import single_threaded
 
 __all__ = ["DISTRIBUTION", "MINILM", "Encoder", "Shape", "embedded"]
 
@@ -164,7 +165,7 @@ class Encoder:
         return made
 
     def encode(self, texts: Sequence[str], weights: Weights) -> Tensor:
-        """Encode texts with a model's weights.
+        """Encode texts with a model's weights, on one thread.
 
         Args:
             texts: phrases.
@@ -182,7 +183,7 @@ class Encoder:
         pieces = self.pieces_of(texts)
         order = sorted(range(len(texts)), key=lambda row: len(pieces[row]))
         found = torch.empty(len(texts), self.shape.width)
-        with torch.inference_mode():
+        with torch.inference_mode(), single_threaded():
             for start in range(0, len(order), BATCH):
                 rows = order[start : start + BATCH]
                 found[rows] = _pooled(called, [pieces[row] for row in rows])
