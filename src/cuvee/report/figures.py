@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from cuvee.errors import MissingLibraryError
@@ -35,7 +36,7 @@ def check_libraries() -> None:
     """
     for name in ("matplotlib", "plotly"):
         try:
-            __import__(name)
+            import_module(name)
         except ImportError as error:
             raise MissingLibraryError(
                 f"reports are drawn with {name}, which is not installed; run: pip install 'cuvee[report]'"

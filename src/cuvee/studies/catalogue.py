@@ -58,7 +58,7 @@ def preset_of(study: Study, name: str, methods: tuple[str, ...] = (), num_seeds:
             raise StudyError(f"the study '{study.name}' says itself what it merges with; run it without --methods.")
         for method in methods:
             find_method(method)
-        preset = replace(preset, methods=methods)
+        preset = replace(preset, methods=methods, arms=tuple(replace(arm, methods=None) for arm in preset.arms))
     if num_seeds is not None:
         if num_seeds < 1:
             raise StudyError(f"--seeds is {num_seeds}; a study needs one seed at least, and three for a verdict.")

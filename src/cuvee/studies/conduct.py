@@ -17,9 +17,9 @@ from cuvee.studies.runner.jobs import Draw, Score
 from cuvee.studies.runner.statements import Merge, Single, as_plain, key_of
 from cuvee.studies.runner.store import Store
 from cuvee.studies.runner.work import Progress, do, train_all
-from cuvee.studies.study import Arm, Preset, Trial
+from cuvee.studies.study import Arm, Preset
 from cuvee.studies.suite import Cell
-from cuvee.studies.trials import trials_for
+from cuvee.studies.trials import trials_of
 
 __all__ = ["Conducted", "Sheet", "conduct"]
 
@@ -78,12 +78,14 @@ def conduct(preset: Preset, store: Store, processes: int, progress: Progress) ->
         CuveeError: a merge cannot be made.
     """
     begun = time.perf_counter()
-    units = [unit for arm in preset.arms for seed in preset.seeds for unit in units_of(arm, seed, _trials(arm, preset))]
+    units = [
+        unit for arm in preset.arms for seed in preset.seeds for unit in units_of(arm, seed, trials_of(arm, preset))
+    ]
     trainings = {
         (arm.suite, training): None
         for arm in preset.arms
         for seed in preset.seeds
-        for training in trainings_of_arm(arm, seed, _trials(arm, preset))
+        for training in trainings_of_arm(arm, seed, trials_of(arm, preset))
     }
     spent = train_all(list(trainings), store, processes, progress)
     validation = [job for unit in units for trial in unit.trials for job in validation_of(unit, trial)]
@@ -98,11 +100,6 @@ def conduct(preset: Preset, store: Store, processes: int, progress: Progress) ->
     spent += do([job for sheet in sheets for _, job in sheet.jobs], store, processes, "draw", progress)
     rows = [*(test.row() for test in tests), *(row_of_conflict(unit, job, store) for unit, job in measures)]
     return Conducted(rows=rows, sheets=sheets, spent=spent, wall_seconds=time.perf_counter() - begun)
-
-
-def _trials(arm: Arm, preset: Preset) -> Sequence[Trial]:
-    """Return what is tried in an arm."""
-    return arm.trials if arm.trials is not None else trials_for(preset.methods)
 
 
 def _freeze(units: Sequence[Unit], picks: Sequence[Pick], store: Store) -> str:

@@ -15,7 +15,7 @@ from cuvee.studies.runner.statements import Mixture
 from cuvee.studies.runner.store import Store
 from cuvee.studies.study import Preset
 from cuvee.studies.suite import Training
-from cuvee.studies.trials import trials_for
+from cuvee.studies.trials import trials_of
 
 __all__ = ["Forecast", "Part", "forecast"]
 
@@ -78,7 +78,7 @@ def _part(suite: str, preset: Preset, store: Store) -> Part:
     """Count the work in a suite."""
     about, trained, validation, tests = find_suite(suite).about, dict[Training, None](), list[Score](), list[Score]()
     for arm in preset.arms:
-        trials = arm.trials if arm.trials is not None else trials_for(preset.methods)
+        trials = trials_of(arm, preset)
         for seed in preset.seeds if arm.suite == suite else ():
             for training in trainings_of_arm(arm, seed, trials):
                 trained |= {training: None} | ({training.start: None} if training.start else {})

@@ -16,7 +16,7 @@ from cuvee.studies.runner.jobs import result_of
 from cuvee.studies.runner.store import Store
 from cuvee.studies.runner.work import Progress
 from cuvee.studies.study import Hypothesis, Preset, Study
-from cuvee.studies.trials import trials_for
+from cuvee.studies.trials import trials_of
 from cuvee.studies.verdict import verdict
 
 __all__ = ["MARK", "judged", "perform", "prepare"]
@@ -117,7 +117,7 @@ def _total(preset: Preset, conducted: Conducted, store: Store) -> float:
         (arm.suite, training)
         for arm in preset.arms
         for seed in preset.seeds
-        for each in trainings_of_arm(arm, seed, arm.trials if arm.trials is not None else trials_for(preset.methods))
+        for each in trainings_of_arm(arm, seed, trials_of(arm, preset))
         for training in ((each, each.start) if each.start else (each,))
     }
     models = sum(store.cost(suite, training).cpu_seconds for suite, training in trained)

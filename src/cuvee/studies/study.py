@@ -62,7 +62,8 @@ class Arm:
         multitask: a multitask model for every set, for all constituents together, or none.
         has_mixture: the mixture of the outputs is scored, too.
         has_oracle: a second, marked choice is made by validation scores of unseen cells.
-        trials: what to merge; None takes those of the run's methods.
+        methods: what to merge with, unless the user names others; None takes the preset's.
+        trials: what to merge in its place; such an arm takes no other methods.
         conflicts: densities for which the sign conflict of each set is measured.
         pictures: images per cell for the sheets; 0 for none.
     """
@@ -77,6 +78,7 @@ class Arm:
     multitask: Literal["every", "all", "none"] = "every"
     has_mixture: bool = False
     has_oracle: bool = False
+    methods: tuple[str, ...] | None = None
     trials: tuple[Trial, ...] | None = None
     conflicts: tuple[float, ...] = ()
     pictures: int = 0
@@ -90,7 +92,7 @@ class Preset:
         what: a few words, with its time on two cores.
         arms: what is trained and merged.
         seeds: of the trainings; less than three give no verdict.
-        methods: what `Arm.trials` stands for when it is None, unless the user names others; None for all that apply.
+        methods: of arms that say none; None for all that apply.
     """
 
     what: str

@@ -6,9 +6,9 @@ from typing import Any
 
 from cuvee.methods.declare import Method
 from cuvee.methods.registry import find_method, methods
-from cuvee.studies.study import Trial
+from cuvee.studies.study import Arm, Preset, Trial
 
-__all__ = ["settings_of", "trial_of", "trials_for"]
+__all__ = ["settings_of", "trial_of", "trials_for", "trials_of"]
 
 SCALES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 MEAN_SCALES = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
@@ -26,6 +26,11 @@ SPECIAL: Mapping[str, Mapping[str, Sequence[Any]]] = {
 """Parameters that mean something of their own, and geometry that can be taken in either space."""
 NO_MERGE = ("copy",)
 """Methods that do not merge."""
+
+
+def trials_of(arm: Arm, preset: Preset) -> Sequence[Trial]:
+    """Return what is tried in an arm of a preset."""
+    return arm.trials if arm.trials is not None else trials_for(arm.methods or preset.methods)
 
 
 def trials_for(names: Sequence[str] | None) -> Sequence[Trial]:
