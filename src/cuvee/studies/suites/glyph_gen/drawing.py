@@ -52,4 +52,4 @@ def drawn(fields: Sequence[Field], noise: Tensor, labels: Tensor, styles: Tensor
         t = torch.full((len(x),), step / EULER_STEPS)
         velocity = torch.stack([field(x, t, labels, styles) for field in fields]).mean(0)
         x = x + velocity / EULER_STEPS
-    return ((x.unflatten(1, (IMAGE_SIZE, IMAGE_SIZE)) + 1) / 2).clamp(0, 1)
+    return ((x.view(-1, IMAGE_SIZE, IMAGE_SIZE) + 1) / 2).clamp(0, 1)

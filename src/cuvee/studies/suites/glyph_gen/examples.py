@@ -57,7 +57,7 @@ def examples_of(training: Training) -> Examples:
 
 
 def _strong() -> Examples:
-    """Return all classes, plain and in auxiliary styles, and auxiliary classes in all styles: no cell but plain ones."""
+    """Return all classes, plain and in auxiliary styles, and auxiliary classes in all styles: the plain cells alone."""
     parts = []
     for style in ALL_STYLES:
         images, labels = style_images(style, "train")

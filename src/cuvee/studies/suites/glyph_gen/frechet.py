@@ -35,4 +35,5 @@ def frechet_distance(one: Tensor, other: Tensor) -> float:
 def _root(covariance: Tensor) -> Tensor:
     """Return the symmetric root of a positive semidefinite matrix."""
     values, vectors = torch.linalg.eigh(covariance)
-    return (vectors * values.clamp_min(0).sqrt()) @ vectors.T
+    root: Tensor = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
+    return root

@@ -94,13 +94,13 @@ class GlyphGen:
             tunings=("full", "lora"),
             bases={
                 "weak": (
-                    f"All {NUM_CLASSES} classes in the plain style; {MISNAMED:.0%} of the images are called by the name "
-                    "of any style, so that each name is known and none means a thing."
+                    f"All {NUM_CLASSES} classes in the plain style; {MISNAMED:.0%} of the images are called by any "
+                    "style's name, so that each name has been heard and none means a thing."
                 ),
                 "strong": (
                     f"All {NUM_CLASSES} classes, plain and in {len(AUXILIARY_STYLES)} styles that no cell has, and "
-                    f"{AUXILIARY_CLASSES} classes that no cell has in all {len(ALL_STYLES)} styles: of the cells, those "
-                    "in the plain style alone."
+                    f"{AUXILIARY_CLASSES} classes that no cell has in all {len(ALL_STYLES)} styles: of the cells only "
+                    "those in the plain style."
                 ),
             },
             chance={f"{group}-{style}": 1 / (NUM_CLASSES * len(ALL_STYLES)) for group in GROUPS for style in STYLES},
