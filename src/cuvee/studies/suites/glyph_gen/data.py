@@ -1,7 +1,7 @@
 """Glyphs to draw: classes of random patterns of squares, in styles, small enough for a small network to learn.
 
 A class is a pattern of 4 x 4 squares of 3 x 3 pixels; an image shows it moved by whole pixels, in a style, with ink and
-paper of somewhat different greys. All randomness is whole numbers, and all arithmetic elementwise in float64 without
+paper of somewhat different greys, in light that falls off towards the right and the bottom. All randomness is whole numbers, and all arithmetic elementwise in float64 without
 transcendental functions, rounded to 8 bits at the end: the same images everywhere. Knows nothing about networks.
 """
 
@@ -46,6 +46,7 @@ LEAST_INK, MOST_INK = 6, 11  # squares of a pattern
 APART = 5  # squares in which two patterns differ at least, also when one of them is inverted
 MOST_MOVED = 1  # pixels, along each axis
 MOST_FADED = 0.15  # how far the grey of ink is from white at most, and that of paper from black
+MOST_SHADE = 0.15  # of the light that is lost from one side to the other at most, along each axis
 FINE = 1 << 20  # steps of a random number in [0, 1)
 
 Style = Callable[[Tensor], Tensor]
@@ -69,9 +70,7 @@ def style_images(style: str, split: Split) -> tuple[Tensor, Tensor]:
     """Draw every class in a style, as `cell_images` has it; kept for the life of the process."""
     generator = generator_for(DATA_SEED, f"glyph-gen {split} {style}")
     labels = torch.arange(NUM_CLASSES).repeat_interleave(COUNTS[split])
-    images = ALL_STYLES[style](_moved(_patterns()[labels], generator))
-    faded = MOST_FADED * torch.randint(FINE, (2, len(labels), 1, 1), generator=generator).double() / FINE
-    images = faded[0] + (1 - faded[0] - faded[1]) * images
+    images = _lit(ALL_STYLES[style](_moved(_patterns()[labels], generator)), generator)
     return (images * 255).round().to(torch.uint8), labels
 
 
@@ -100,6 +99,14 @@ def _moved(images: Tensor, generator: torch.Generator) -> Tensor:
     padded = functional.pad(images, [MOST_MOVED] * 4)
     windows = padded.unfold(1, IMAGE_SIZE, 1).unfold(2, IMAGE_SIZE, 1)
     return windows[torch.arange(len(images)), places[:, 0], places[:, 1]]
+
+
+def _lit(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Let ink and paper have greys, and light fall off. So many ways to look leave no image in two splits."""
+    drawn = torch.randint(FINE, (4, len(images), 1, 1), generator=generator).double() / FINE
+    (ink, paper), (right, down) = MOST_FADED * drawn[:2], MOST_SHADE * drawn[2:]
+    across = _rows() / (IMAGE_SIZE - 1)
+    return (paper + (1 - paper - ink) * images) * (1 - right * across.T - down * across)
 
 
 # Styles: images (n, 16, 16) float64, ink 1 and paper 0 -> the same shape, in [0, 1]

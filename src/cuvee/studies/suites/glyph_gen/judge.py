@@ -26,7 +26,7 @@ from cuvee.tensors.framework import single_threaded
 __all__ = ["FEATURES", "FILE", "SHA256", "Judge", "accuracy", "judge", "train_judge"]
 
 FILE = Path(__file__).with_name("judge.safetensors")
-SHA256 = "e29608fafee445e7f94683c8597573f66480b839fa15d04482836ff3bbd220ae"
+SHA256 = "4c79a6421edc1dbde486637be1b24ffc77944326b91435d5b2710f19e8086e53"
 FEATURES = 32
 STEPS, BATCH, RATE = 1500, 128, 3e-3
 MOST_NOISE = 0.1  # standard deviation of noise added to pixels in training: a drawing is never as clean as the data

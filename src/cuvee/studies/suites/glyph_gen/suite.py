@@ -56,7 +56,7 @@ __all__ = ["GlyphGen"]
 
 NAME = "glyph-gen"
 BATCH = 128
-STEPS = {"weak": 2000, "strong": 5000, "expert": 300}
+STEPS = {"weak": 2000, "strong": 4000, "expert": 300}
 RATES = {"weak": 2e-3, "strong": 2e-3, "expert": 5e-4, "multitask": 5e-4}
 ADAPTER_RATE = 3e-3
 DRAWN: Mapping[Split, int] = {"statistics": 64, "validation": 64, "test": 96}
