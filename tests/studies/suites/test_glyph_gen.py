@@ -16,18 +16,8 @@ from cuvee.studies.runner.store import Store
 from cuvee.studies.runner.weights import trained as weights_of
 from cuvee.studies.suite import Cell, Training
 from cuvee.studies.suites.glyph_gen import suite as module
-from cuvee.studies.suites.glyph_gen.data import (
-    ALL_STYLES,
-    AUXILIARY_STYLES,
-    GROUPS,
-    NUM_CLASSES,
-    NUM_IN_GROUPS,
-    STYLES,
-    cell_images,
-    style_images,
-)
+from cuvee.studies.suites.glyph_gen.data import ALL_STYLES, AUXILIARY_STYLES, GROUPS, STYLES, cell_images, style_images
 from cuvee.studies.suites.glyph_gen.drawing import drawn, noise_for, wanted
-from cuvee.studies.suites.glyph_gen.examples import MISNAMED, examples_of
 from cuvee.studies.suites.glyph_gen.frechet import frechet_distance
 from cuvee.studies.suites.glyph_gen.judge import FILE, accuracy, judge, train_judge
 from cuvee.studies.suites.glyph_gen.network import PLANS, TARGETS, new_network
@@ -39,7 +29,7 @@ OTHER = Cell("g5", "striped")
 EXPERT = Training(role="expert", architecture="flow-s", seed=3, cells=(CELL,), start=BASE, effort=0.03)
 
 
-# Data
+# The suite
 
 
 def test_the_data_and_the_judge_are_those_that_the_suite_is_made_of() -> None:
@@ -65,68 +55,6 @@ def test_the_grid_is_eight_by_eight_with_a_constituent_for_each_group_and_each_s
     assert {cell.a for cell in about.held_in} == set(GROUPS)
     assert {cell.b for cell in about.held_in} == set(STYLES)
     assert not set(STYLES) & set(AUXILIARY_STYLES)
-
-
-@pytest.mark.parametrize("style", ALL_STYLES)
-def test_no_image_is_there_twice_in_one_split_or_in_two(style: str) -> None:
-    images = torch.cat([style_images(style, split)[0] for split in ("train", "statistics", "validation", "test")])
-    assert len({image.tobytes() for image in images.numpy()}) == len(images)
-
-
-def test_a_cell_has_the_classes_of_its_group_alone() -> None:
-    images, labels = cell_images(CELL, "test")
-    assert images.shape == (256, 16, 16)
-    assert set(labels.tolist()) == {8, 9, 10, 11}
-
-
-def test_styles_are_what_their_names_say() -> None:
-    """A square of 6 x 6 pixels; counts by hand."""
-    image = torch.zeros(1, 16, 16, dtype=torch.float64)
-    image[0, 4:10, 5:11] = 1
-    ink = {name: float(style(image).sum()) for name, style in ALL_STYLES.items()}
-    assert ink["plain"] == 36
-    assert ink["inverted"] == 256 - 36
-    assert ink["outlined"] == 36 - 16
-    assert ink["thick"] == 64
-    assert ink["thin"] == 16
-    assert ink["dithered"] == ink["striped"] == 18
-    assert ink["halved"] == 3 * 6 + (128 - 18)
-    assert ink["blurred"] == pytest.approx(36)
-    assert ink["shadowed"] == pytest.approx(36 + 0.4 * (36 - 16))
-    assert ink["graded"] == pytest.approx(6 * sum(1 - row / 16 for row in range(4, 10)))
-    assert ink["framed"] == 36 + 60
-
-
-# What trainings see
-
-
-def test_the_bases_see_no_cell_but_those_in_the_plain_style() -> None:
-    strong = examples_of(replace(BASE, role="strong"))
-    seen = set(zip(strong.labels.tolist(), strong.styles.tolist(), strict=True))
-    names = list(ALL_STYLES)
-    assert {style for label, style in seen if label < NUM_IN_GROUPS} == {
-        names.index(style) for style in ("plain", *AUXILIARY_STYLES)
-    }
-    assert {(label, style) for label in range(NUM_IN_GROUPS, NUM_CLASSES) for style in range(len(names))} <= seen
-    weak = examples_of(BASE)
-    assert torch.equal(weak.images, style_images("plain", "train")[0])
-
-
-def test_the_weak_base_hears_all_names_of_styles_and_an_expert_one() -> None:
-    generator = torch.Generator().manual_seed(0)
-    _, _, styles = examples_of(BASE).batch(10_000, generator)
-    assert set(styles.tolist()) == set(range(12))
-    assert (styles == 0).double().mean().item() == pytest.approx(1 - MISNAMED * 11 / 12, abs=0.02)
-    _, labels, styles = examples_of(EXPERT).batch(1000, generator)
-    assert set(styles.tolist()) == {list(ALL_STYLES).index("outlined")}
-    assert set(labels.tolist()) == {8, 9, 10, 11}
-
-
-def test_few_examples_are_spread_over_the_classes_of_each_cell() -> None:
-    found = examples_of(replace(EXPERT, role="multitask", cells=(CELL, OTHER), shots=8))
-    counts = torch.bincount(found.labels, minlength=NUM_CLASSES)
-    assert counts.nonzero().flatten().tolist() == [8, 9, 10, 11, 20, 21, 22, 23]
-    assert set(counts[counts > 0].tolist()) == {2}
 
 
 def test_a_multitask_model_sees_as_many_examples_as_its_experts_together() -> None:
@@ -239,7 +167,10 @@ def test_the_frechet_distance_of_normal_samples_is_that_of_the_formula() -> None
 def test_the_frechet_distance_of_covariances_that_do_not_commute() -> None:
     """Against the root of the product itself, whose eigenvalues are those of the definition."""
     generator = torch.Generator().manual_seed(2)
-    one, other = (torch.randn(40, 4, generator=generator).double() @ torch.randn(4, 4).double() for _ in range(2))
+    one, other = (
+        torch.randn(40, 4, generator=generator).double() @ torch.randn(4, 4, generator=generator).double()
+        for _ in range(2)
+    )
     roots = torch.linalg.eigvals(one.T.cov() @ other.T.cov()).real.sqrt().sum()
     traces = one.T.cov().trace() + other.T.cov().trace()
     expected = (one.mean(0) - other.mean(0)).square().sum() + traces - 2 * roots
@@ -250,6 +181,17 @@ def test_the_frechet_distance_takes_fewer_samples_than_features() -> None:
     one = torch.randn(5, 12, generator=torch.Generator().manual_seed(3))
     assert frechet_distance(one, one) == pytest.approx(0, abs=1e-6)
     assert frechet_distance(one, one + 2) == pytest.approx(48, abs=1e-5)
+
+
+@pytest.mark.parametrize(("split", "expected"), [("validation", 0.4), ("test", 0.3)])
+def test_the_frechet_distance_for_want_of_samples_is_what_the_suite_says(split: str, expected: float) -> None:
+    """Training images in the place of drawn ones, as many as are drawn."""
+    per_class, found = module.DRAWN[split] // 4, []  # type: ignore[index]
+    for cell in SUITE.about.cells:
+        with torch.inference_mode():
+            sample = cell_images(cell, "train")[0].unflatten(0, (4, 96))[:, :per_class].flatten(0, 1)
+            found.append(frechet_distance(judge().see(sample.float() / 255), module._seen(cell, split)))  # type: ignore[arg-type]
+    assert sum(found) / len(found) == pytest.approx(expected, abs=0.05)
 
 
 class Knowing:

@@ -1,8 +1,9 @@
 """Glyphs to draw: classes of random patterns of squares, in styles, small enough for a small network to learn.
 
 A class is a pattern of 4 x 4 squares of 3 x 3 pixels; an image shows it moved by whole pixels, in a style, with ink and
-paper of somewhat different greys, in light that falls off towards the right and the bottom. All randomness is whole numbers, and all arithmetic elementwise in float64 without
-transcendental functions, rounded to 8 bits at the end: the same images everywhere. Knows nothing about networks.
+paper of somewhat different greys, in light that falls off towards the right and the bottom. All randomness is whole
+numbers, and all arithmetic elementwise in float64 without transcendental functions, rounded to 8 bits at the end: the
+same images everywhere. Knows nothing about networks.
 """
 
 from collections.abc import Callable, Mapping
@@ -106,7 +107,8 @@ def _lit(images: Tensor, generator: torch.Generator) -> Tensor:
     drawn = torch.randint(FINE, (4, len(images), 1, 1), generator=generator).double() / FINE
     (ink, paper), (right, down) = MOST_FADED * drawn[:2], MOST_SHADE * drawn[2:]
     across = _rows() / (IMAGE_SIZE - 1)
-    return (paper + (1 - paper - ink) * images) * (1 - right * across.T - down * across)
+    lit: Tensor = (paper + (1 - paper - ink) * images) * (1 - right * across.T - down * across)
+    return lit
 
 
 # Styles: images (n, 16, 16) float64, ink 1 and paper 0 -> the same shape, in [0, 1]
