@@ -8,7 +8,7 @@ from torch import Tensor
 
 from cuvee.studies.seeds import generator_for
 from cuvee.studies.suite import Cell
-from cuvee.studies.suites.glyph_gen.data import ALL_STYLES, DATA_SEED, IMAGE_SIZE, classes_of
+from cuvee.studies.suites.glyph_gen.data import ALL_STYLES, DATA_SEED, IMAGE_SIZE, PER_GROUP, classes_of
 
 __all__ = ["EULER_STEPS", "Field", "drawn", "noise_for", "wanted"]
 
@@ -25,7 +25,7 @@ class Field(Protocol):
 
 def wanted(cell: Cell, count: int) -> tuple[Tensor, Tensor]:
     """Return what to draw of a cell: classes, in turn, and styles, (count,) int64 each."""
-    labels = torch.tensor(classes_of(cell.a)).repeat(-(-count // 4))[:count]
+    labels = torch.tensor(classes_of(cell.a)).repeat(-(-count // PER_GROUP))[:count]
     return labels, torch.full((count,), list(ALL_STYLES).index(cell.b))
 
 
