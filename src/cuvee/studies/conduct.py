@@ -81,12 +81,7 @@ def conduct(preset: Preset, store: Store, processes: int, progress: Progress) ->
     units = [
         unit for arm in preset.arms for seed in preset.seeds for unit in units_of(arm, seed, trials_of(arm, preset))
     ]
-    trainings = {
-        (arm.suite, training): None
-        for arm in preset.arms
-        for seed in preset.seeds
-        for training in trainings_of_arm(arm, seed, trials_of(arm, preset))
-    }
+    trainings = {(each[0].suite, training): None for each in arms for training in trainings_of_arm(*each)}
     spent = train_all(list(trainings), store, processes, progress)
     validation = [job for unit in units for trial in unit.trials for job in validation_of(unit, trial)]
     spent += do(validation, store, processes, "choose settings", progress)
