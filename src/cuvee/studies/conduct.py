@@ -78,9 +78,8 @@ def conduct(preset: Preset, store: Store, processes: int, progress: Progress) ->
         CuveeError: a merge cannot be made.
     """
     begun = time.perf_counter()
-    units = [
-        unit for arm in preset.arms for seed in preset.seeds for unit in units_of(arm, seed, trials_of(arm, preset))
-    ]
+    arms = [(arm, seed, trials_of(arm, preset)) for arm in preset.arms for seed in preset.seeds]
+    units = [unit for each in arms for unit in units_of(*each)]
     trainings = {(each[0].suite, training): None for each in arms for training in trainings_of_arm(*each)}
     spent = train_all(list(trainings), store, processes, progress)
     validation = [job for unit in units for trial in unit.trials for job in validation_of(unit, trial)]
