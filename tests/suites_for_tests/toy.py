@@ -41,7 +41,7 @@ class Toy:
         held_in=HELD_IN,
         architectures={"vector": Architecture(what="a vector", num_parameters=10, flops=10.0)},
         sizes=("vector",),
-        tunings=("full",),
+        tunings=("full", "lora"),
         bases={"weak": "Zeros.", "strong": "Halves."},
         examples={"validation": 1, "test": 1},
     )

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cuvee.studies.choice import Pick, cells_of, picks_of, validation_of
-from cuvee.studies.expand import Unit, trainings_of_arm, units_of
+from cuvee.studies.expand import Unit, check_arm, trainings_of_arm, units_of
 from cuvee.studies.gather import baselines_of, conflicts_of, row_of_baseline, row_of_conflict, row_of_pick, score_of
 from cuvee.studies.rows import Kind, Row
 from cuvee.studies.runner.cost import Cost
@@ -78,6 +78,8 @@ def conduct(preset: Preset, store: Store, processes: int, progress: Progress) ->
         CuveeError: a merge cannot be made.
     """
     begun = time.perf_counter()
+    for arm in preset.arms:
+        check_arm(arm)
     arms = [(arm, seed, trials_of(arm, preset)) for arm in preset.arms for seed in preset.seeds]
     units = [unit for each in arms for unit in units_of(*each)]
     trainings = {(each[0].suite, training): None for each in arms for training in trainings_of_arm(*each)}

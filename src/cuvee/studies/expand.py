@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from cuvee.errors import StudyError
 from cuvee.studies.registry import find_suite
 from cuvee.studies.runner.statements import Merge, Single, Treatment
 from cuvee.studies.study import Arm, Trial
@@ -10,7 +11,17 @@ from cuvee.studies.subsets import subsets
 from cuvee.studies.suite import Cell, Training
 from cuvee.studies.trials import settings_of
 
-__all__ = ["FEW", "Unit", "base_of", "expert_of", "merges_of", "multitask_of", "trainings_of_arm", "units_of"]
+__all__ = [
+    "FEW",
+    "Unit",
+    "base_of",
+    "check_arm",
+    "expert_of",
+    "merges_of",
+    "multitask_of",
+    "trainings_of_arm",
+    "units_of",
+]
 
 FEW = 32
 """Examples of each task from which signs are estimated (Yadav et al., 2023, section 7)."""
@@ -50,6 +61,21 @@ def multitask_of(arm: Arm, seed: int, cells: Sequence[Cell], shots: int | None =
     """Return the model that is trained on several cells, with as many examples as their constituents together."""
     start = base_of(arm, seed)
     return replace(start, role="multitask", cells=tuple(cells), start=start, tuning=arm.tuning, shots=shots)
+
+
+def check_arm(arm: Arm) -> None:
+    """See that an arm's suite has what the arm asks for.
+
+    Raises:
+        StudyError: it has no such network, or trains it in other ways.
+    """
+    about = find_suite(arm.suite).about
+    for what, name, known in (
+        ("network", arm.architecture, about.architectures),
+        ("tuning", arm.tuning, about.tunings),
+    ):
+        if name not in known:
+            raise StudyError(f"the suite '{arm.suite}' has no {what} '{name}'; it has {', '.join(known)}.")
 
 
 def units_of(arm: Arm, seed: int, trials: Sequence[Trial]) -> Sequence[Unit]:

@@ -61,6 +61,11 @@ def suite_that_is_not_there(_: Place) -> None:
     find_suite("glyps")
 
 
+@provokes("the suite '{suite}' has no {what} '{name}'; it has {known}.")
+def tuning_that_a_suite_lacks(place: Place) -> None:
+    run(place, replace(ARM, tuning="ia3"))
+
+
 @provokes("sets of {number} constituents were asked for, and the suite has {number} of them.")
 def more_constituents_than_there_are(place: Place) -> None:
     run(place, replace(ARM, counts=(4,)))

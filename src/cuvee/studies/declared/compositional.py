@@ -26,6 +26,32 @@ __all__ = ["STUDY"]
 PAPER = "Tam et al. (2024), section 1.8 of our protocol"
 GLYPHS = Arm(suite="glyphs", architecture="mlp-m", base="strong", has_mixture=True, has_oracle=True)
 GLYPHS_WEAK = replace(GLYPHS, base="weak", counts=(2, 8), draws=2)
+FEW = ("linear", "mlerp", "model_stock", "task_arithmetic", "ties", "dare_ties")
+"""Where scoring is dear; `--methods` names any others."""
+DRAWN = Arm(
+    suite="glyph-gen",
+    architecture="flow-m",
+    base="strong",
+    counts=(2, 4, 8),
+    draws=2,
+    has_mixture=True,
+    has_oracle=True,
+    methods=FEW,
+    pictures=4,
+)
+DRAWN_LORA = replace(DRAWN, tuning="lora", counts=(8,), draws=1)
+WORDS = Arm(
+    suite="minilm",
+    architecture="minilm",
+    base="strong",
+    counts=(2, 4, 6),
+    draws=2,
+    has_mixture=True,
+    has_oracle=True,
+    methods=FEW,
+)
+WORDS_WEAK = replace(WORDS, base="weak", counts=(6,), draws=1)
+ARMS = (GLYPHS, GLYPHS_WEAK, DRAWN, DRAWN_LORA, WORDS, WORDS_WEAK)
 SMOKE = replace(
     GLYPHS, architecture="mlp-s", effort=0.1, counts=(2, 4), draws=1, has_oracle=False, has_mixture=True, pictures=3
 )
@@ -39,6 +65,15 @@ def _cost_span(table: Table, row: Row) -> float:
         if (other.arm, other.seed, other.models) == (row.arm, row.seed, row.models)
     ]
     return math.log10(max(costs) / min(costs))
+
+
+def _on_both_axes(table: Table, row: Row) -> float:
+    """Return by how much a merge beats the multitask model where it does so least."""
+    multitask = table.multitask(row)
+    if multitask is None:
+        return float("nan")
+    held_in = table.held_in(row) - table.held_in(row, multitask)
+    return min(held_in, table.unseen(row) - table.unseen(row, multitask))
 
 
 HYPOTHESES = (
@@ -63,6 +98,28 @@ HYPOTHESES = (
         statistic="rank correlation of held-in and unseen scores over methods, per set of models",
         sample=rank_correlation(suite="glyphs", base="strong"),
         unit="correlation",
+    ),
+    Hypothesis(
+        name="Opposed in language",
+        statement="For words, methods that are better on held-in cells are worse on unseen ones.",
+        source=f"{PAPER}, 2",
+        statistic="rank correlation of held-in and unseen scores over methods, with the sign turned",
+        sample=lambda rows: [replace(s, value=-s.value) for s in rank_correlation(suite="minilm", base="strong")(rows)],
+        unit="correlation",
+    ),
+    Hypothesis(
+        name="Worse than the base in language",
+        statement="For words, merges are worse on unseen combinations than the base.",
+        source=f"{PAPER}, 4",
+        statistic="unseen score of the base less that of a merge, over all methods and sets",
+        sample=lambda rows: [replace(s, value=-s.value) for s in against_base(suite="minilm", base="strong")(rows)],
+    ),
+    Hypothesis(
+        name="Better than the multitask model at drawing",
+        statement="For images that are drawn, merges of eight beat the multitask model on held-in and unseen cells.",
+        source=f"{PAPER}, 3",
+        statistic="task arithmetic less the multitask model, the smaller one of the differences held-in and unseen",
+        sample=each(_on_both_axes, "task_arithmetic", num_models=8, suite="glyph-gen", tuning="full"),
     ),
     Hypothesis(
         name="More models, less held-in",
@@ -132,13 +189,13 @@ STUDY = Study(
         ),
         "small": Preset(
             what="all suites, one seed; under half an hour",
-            arms=(replace(GLYPHS, draws=2), GLYPHS_WEAK),
+            arms=(replace(GLYPHS, draws=2), *ARMS[1:]),
             seeds=(0,),
         ),
-        "record": Preset(what="all suites, three seeds; about two hours", arms=(GLYPHS, GLYPHS_WEAK), seeds=(0, 1, 2)),
+        "record": Preset(what="all suites, three seeds; about two hours", arms=ARMS, seeds=(0, 1, 2)),
         "full": Preset(
             what="all suites, five seeds, five sets of each size; overnight",
-            arms=(replace(GLYPHS, draws=5), replace(GLYPHS_WEAK, counts=(2, 4, 6, 8), draws=5)),
+            arms=tuple(replace(arm, methods=None, draws=5 if len(arm.counts) > 1 else 1) for arm in ARMS),
             seeds=(0, 1, 2, 3, 4),
         ),
     },
