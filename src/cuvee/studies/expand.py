@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from cuvee.errors import StudyError
 from cuvee.studies.registry import find_suite
-from cuvee.studies.runner.statements import Merge, Single, Treatment
+from cuvee.studies.runner.statements import Merge, Treatment
 from cuvee.studies.study import Arm, Trial
 from cuvee.studies.subsets import subsets
 from cuvee.studies.suite import Cell, Training
@@ -137,8 +137,3 @@ def merges_of(unit: Unit, trial: Trial) -> Sequence[Merge]:
         )
         for settings in settings_of(trial)
     ]
-
-
-def singles_of(arm: Arm, seed: int, trials: Sequence[Trial]) -> Sequence[Single]:
-    """Return everything that is trained, as models to score."""
-    return [Single(training=each) for each in dict.fromkeys(trainings_of_arm(arm, seed, trials))]
