@@ -3,7 +3,7 @@
     make docs, or .venv/bin/python scripts/docs.py [--check]
 
 In some documents everything between ``<!-- begin: WHAT -->`` and ``<!-- end -->`` is replaced; WHAT is ``methods`` or
-``suites`` for a table of these, or the path of a file. docs/methods.md is written as a whole. With ``--check``
+``suites`` for a table of these, ``study:NAME`` for the results of a study, or the path of a file. docs/methods.md is written as a whole. With ``--check``
 nothing is written, and the exit status is 1 if something would change.
 """
 
@@ -15,8 +15,12 @@ from pathlib import Path
 from cuvee.methods.declare import Method
 from cuvee.methods.page import section, table
 from cuvee.methods.registry import methods
+from cuvee.report.markdown import as_document
+from cuvee.studies.catalogue import find_study
 from cuvee.studies.pages import suites_table
 from cuvee.studies.registry import find_suite, suite_names
+from cuvee.studies.results import FILE, Results
+from cuvee.studies.telling import report_of
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = "docs/methods.md"
@@ -45,7 +49,8 @@ def generated() -> dict[Path, str]:
     """Return every document that has generated parts, as it should be."""
     known = own_methods()
     documents = {ROOT / PAGE: "\n".join([HEAD, *map(section, known.values())])}
-    for name in ("README.md", "CONTRIBUTING.md", "docs/studies.md"):
+    studies = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs/studies").glob("*.md"))
+    for name in ("README.md", "CONTRIBUTING.md", "docs/studies.md", *studies):
         text = (ROOT / name).read_text()
         documents[ROOT / name] = re.sub(
             r"(<!-- begin: (\S+) -->\n).*?(<!-- end -->)",
@@ -68,6 +73,9 @@ def _part(what: str, known: Mapping[str, Method]) -> str:
         return table(known, PAGE)
     if what == "suites":
         return suites_table(find_suite(name).about for name in suite_names())
+    if what.startswith("study:"):
+        results = Results.load(ROOT / "docs/studies" / what.removeprefix("study:") / FILE)
+        return as_document(report_of(find_study(results.study), results), results.study)
     path = ROOT / what
     return f"```{LANGUAGES[path.suffix]}\n{path.read_text()}```\n"
 
