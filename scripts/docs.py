@@ -3,8 +3,8 @@
     make docs, or .venv/bin/python scripts/docs.py [--check]
 
 In some documents everything between ``<!-- begin: WHAT -->`` and ``<!-- end -->`` is replaced; WHAT is ``methods`` or
-``suites`` for a table of these, ``study:NAME`` for the results of a study, or the path of a file. docs/methods.md is written as a whole. With ``--check``
-nothing is written, and the exit status is 1 if something would change.
+``suites`` for a table of these, ``study:NAME`` for the results of a study, or the path of a file. docs/methods.md is
+written as a whole. With ``--check`` nothing is written, and the exit status is 1 if something would change.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Train the judge of the suite glyph-gen anew, after its data have changed: python scripts/judge.py.
+"""Train the judge of the suite glyph-gen anew, after its data have changed: python scripts/train_judge.py.
 
 What it prints goes into `judge.py` of the suite, whose version grows.
 """
