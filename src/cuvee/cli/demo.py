@@ -21,7 +21,7 @@ __all__ = ["run"]
 def run(out: Path, seed: int) -> None:
     """Run the demonstration and print what it found."""
     with bars() as progress:
-        found = demo(out, seed, os.cpu_count() or 1, shlex.join(["cuvee", *sys.argv[1:]]), progress)
+        found = demo(out, seed, os.cpu_count() or 1, f"cuvee demo --seed {seed}", progress)
     console = Console(emoji=False)
     show_boards(console, found.rows)
     best = boards(found.rows)[0].places[0].name

@@ -3,7 +3,6 @@
 import json
 import os
 import shlex
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -56,7 +55,9 @@ def run(
     check_libraries()
     prepare(out)
     count = processes if processes is not None else os.cpu_count() or 1
-    command = shlex.join(["cuvee", *(word for word in sys.argv[1:])])
+    asked = (("--methods", ",".join(named)), ("--seeds", seeds))
+    more = [word for flag, value in asked if value for word in (flag, str(value))]
+    command = shlex.join(["cuvee", "study", name, "--preset", preset, *more])  # all that decides results
     with bars() as progress:
         results = perform(study, chosen, preset, store, out, count, command, progress)
     write(report_of(study, results), out)
