@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from cuvee.studies.choice import Pick, cells_of
-from cuvee.studies.expand import Unit, base_of, expert_of, multitask_of
+from cuvee.studies.expand import FEW, Unit, base_of, expert_of, multitask_of
 from cuvee.studies.flops import merge_flops, training_flops
 from cuvee.studies.registry import find_suite
 from cuvee.studies.rows import Kind, Row
@@ -14,6 +14,9 @@ from cuvee.studies.study import Arm
 from cuvee.studies.suite import Cell, Training
 
 __all__ = ["baselines_of", "conflicts_of", "row_of_baseline", "row_of_conflict", "row_of_pick", "score_of"]
+
+
+_GIVEN = {"": "", "multitask": "signs of the multitask model", "few": f"signs of a multitask model of {FEW} examples"}
 
 
 def score_of(unit: Unit, model: Model, cells: Sequence[Cell], frozen: str) -> Score:
@@ -119,6 +122,7 @@ def _row(
         settings=merge.settings if merge else {},
         chosen=pick.chosen if pick else "fixed",
         tried=pick.tried if pick else (),
+        given=_GIVEN[pick.trial.agree] if pick else "",
         models=tuple(cell.name for cell in models),
         weight=weight,
         scores={cell.name: values for cell, values in scores_of(job, store).items()},

@@ -20,10 +20,11 @@ def requirements(rows: Sequence[Row]) -> Table:
         *(Column(title=kind) for kind in kinds),
         Column(title="chosen on validation"),
         Column(title="settings tried"),
+        Column(title="besides"),
     )
     table = []
     for name, row in trials.items():
         swept = [key for key in row.settings if len({str(settings.get(key)) for settings, _ in row.tried}) > 1]
         tried = str(len(row.tried)) if row.tried else "none"
-        table.append((name, *(said[name][kind] for kind in kinds), ", ".join(swept) or "nothing", tried))
+        table.append((name, *(said[name][kind] for kind in kinds), ", ".join(swept) or "nothing", tried, row.given))
     return Table(name="requirements", title="Requirements", columns=columns, rows=table)

@@ -26,6 +26,7 @@ class Row:
         chosen: how its settings were chosen: ``"fixed"``, ``"validation"`` (held-in cells) or ``"oracle"`` (validation
             of unseen cells, which nobody has).
         tried: the settings it was chosen from, each with its mean score on held-in validation.
+        given: what the merge was given that its user would have to have besides, such as another model's signs.
         models: constituents' cells, by name; of a base none.
         weight: how often this set of models was drawn.
         split: what was read: "test", or nothing for measures of vectors.
@@ -52,6 +53,7 @@ class Row:
     settings: Mapping[str, Any] = field(default_factory=dict)
     chosen: str = "fixed"
     tried: Sequence[tuple[Mapping[str, Any], float]] = ()
+    given: str = ""
     models: tuple[str, ...] = ()
     weight: int = 1
     split: str = "test"

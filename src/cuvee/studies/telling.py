@@ -87,7 +87,7 @@ def number(estimate: Estimate | None, origin: str = "") -> Cell:
 
 def _cards(board: Board) -> list[Card]:
     """Answer what a reader asks first, by the largest set of the first arm."""
-    merges = [place for place in board.places if place.kind == "merge" and place.held_in and place.unseen]
+    merges = [place for place in board.places if place.kind == "merge" and not place.rows[0].given]
     if not merges:
         return []
     where = f"{board.title}, {board.num_models} models"
@@ -189,7 +189,8 @@ def _table(board: Board) -> Table:
         origin = _origin(place)
         scores = [number(e, origin) for e in (place.held_in, place.unseen, place.worst, place.retained, place.gained)]
         is_merge = place.kind != "baseline"
-        costs = [Number(value=place.merge_seconds), Number(value=place.tuning_seconds)] if is_merge else [None, None]
+        tuning = Number(value=place.tuning_seconds) if place.num_settings > 1 else "none"
+        costs = [Number(value=place.merge_seconds), tuning] if is_merge else [None, None]
         rows.append((place.name, *scores, *costs, _settings(place)))
     return Table(
         name=_name(board, "leaderboard"),
