@@ -43,6 +43,7 @@ class Toy:
         sizes=("vector",),
         tunings=("full", "lora"),
         bases={"weak": "Zeros.", "strong": "Halves."},
+        draws=True,
         examples={"validation": 1, "test": 1},
     )
 

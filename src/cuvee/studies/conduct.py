@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from cuvee.studies.choice import Pick, cells_of, picks_of, validation_of
 from cuvee.studies.expand import Unit, check_arm, trainings_of_arm, units_of
 from cuvee.studies.gather import baselines_of, conflicts_of, row_of_baseline, row_of_conflict, row_of_pick, score_of
+from cuvee.studies.registry import find_suite
 from cuvee.studies.rows import Kind, Row
 from cuvee.studies.runner.cost import Cost
 from cuvee.studies.runner.jobs import Draw, Score
@@ -140,7 +141,7 @@ def _pick_row(pick: Pick, job: Score, store: Store) -> Callable[[], Row]:
 
 
 def _sheets(units: Sequence[Unit], picks: Sequence[Pick], frozen: str) -> list[Sheet]:
-    """Return images of the largest set of each arm that asks for them: of the base, the multitask model and merges."""
+    """Return images of the largest set of each arm that asks for them: drawn by its models, or examples of its data."""
     largest: list[Unit] = []
     for unit in sorted(units, key=lambda each: -len(each.models)):
         if unit.arm.pictures and not any(unit.arm == other.arm for other in largest):
@@ -155,6 +156,8 @@ def _sheets(units: Sequence[Unit], picks: Sequence[Pick], frozen: str) -> list[S
             if kind in ("base", "multitask") and isinstance(model, Single)
         ]
         models += [(p.trial.name, p.merge) for p in picks if p.unit == unit and p.chosen != "oracle"]
+        if not find_suite(unit.arm.suite).about.draws:
+            models = [("examples", models[0][1])]
         sheets.append(Sheet(unit=unit, jobs=[(name, _draw(unit.arm, model, cells, frozen)) for name, model in models]))
     return sheets
 

@@ -107,6 +107,7 @@ class About:
         bases: what the weak and the strong base have been trained on, a sentence each.
         libraries: distributions whose version decides data or weights, besides torch and numpy.
         chance: score of guessing in a cell, of the first metric, by the cell's name; 0 where it is not said.
+        draws: models draw images themselves, instead of being shown some.
         examples: how many a cell has of each split that is scored: forward passes, where an example takes several.
     """
 
@@ -123,6 +124,7 @@ class About:
     bases: Mapping[Literal["weak", "strong"], str]
     libraries: tuple[str, ...] = ()
     chance: Mapping[str, float] = field(default_factory=dict)
+    draws: bool = False
     examples: Mapping[Split, int] = field(default_factory=dict)
 
 

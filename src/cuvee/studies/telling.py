@@ -69,7 +69,7 @@ _ABOUT_BOARDS = (
     "oracle chose by validation examples of unseen cells, which nobody has: it shows what the choice costs. ± is "
     "half a 95 % interval over seeds and sets of models. Touch a number to see what it is taken over."
 )
-_ABOUT_SHEETS = "Images drawn by base, multitask model and merges; columns are cells, held-in ones first."
+_ABOUT_SHEETS = "Images of cells, held-in ones first: drawn by models where a row names one, else examples of the data."
 _ABOUT_COSTS = (
     "Processor time of one core, per merge of this set. Training is that of the merged models, without the base; "
     "tuning is making and scoring every setting that was tried. Operations are counted by formula where there is one."

@@ -24,8 +24,8 @@ from cuvee.studies.tendencies import over_counts, sensitivity
 __all__ = ["STUDY"]
 
 PAPER = "Tam et al. (2024), section 1.8 of our protocol"
-GLYPHS = Arm(suite="glyphs", architecture="mlp-m", base="strong", has_mixture=True, has_oracle=True)
-GLYPHS_WEAK = replace(GLYPHS, base="weak", counts=(2, 8), draws=2)
+GLYPHS = Arm(suite="glyphs", architecture="mlp-m", base="strong", has_mixture=True, has_oracle=True, pictures=3)
+GLYPHS_WEAK = replace(GLYPHS, base="weak", counts=(2, 8), draws=2, pictures=0)
 FEW = ("linear", "mlerp", "model_stock", "task_arithmetic", "ties", "dare_ties")
 """Where scoring is dear; `--methods` names any others."""
 DRAWN = Arm(
@@ -52,9 +52,7 @@ WORDS = Arm(
 )
 WORDS_WEAK = replace(WORDS, base="weak", counts=(6,), draws=1)
 ARMS = (GLYPHS, GLYPHS_WEAK, DRAWN, DRAWN_LORA, WORDS, WORDS_WEAK)
-SMOKE = replace(
-    GLYPHS, architecture="mlp-s", effort=0.1, counts=(2, 4), draws=1, has_oracle=False, has_mixture=True, pictures=3
-)
+SMOKE = replace(GLYPHS, architecture="mlp-s", effort=0.1, counts=(2, 4), draws=1, has_oracle=False)
 
 
 def _cost_span(table: Table, row: Row) -> float:

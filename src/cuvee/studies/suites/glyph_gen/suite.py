@@ -104,6 +104,7 @@ class GlyphGen:
                 ),
             },
             chance={f"{group}-{style}": 1 / (NUM_CLASSES * len(ALL_STYLES)) for group in GROUPS for style in STYLES},
+            draws=True,
             examples={split: count * EULER_STEPS for split, count in DRAWN.items()},
         )
 
