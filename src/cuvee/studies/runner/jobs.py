@@ -16,7 +16,7 @@ from cuvee.studies.runner.cost import Cost, metered
 from cuvee.studies.runner.statements import Merge, Mixture, Model, Single, as_plain, key_of
 from cuvee.studies.runner.store import Store, training_key
 from cuvee.studies.runner.vectors import sign_conflict
-from cuvee.studies.runner.weights import merged, trained
+from cuvee.studies.runner.weights import merged, trained, warm_up
 from cuvee.studies.suite import Cell, Scores, Split, Training, Weights
 from cuvee.tensors.framework import single_threaded
 
@@ -160,6 +160,7 @@ def carry_out(job: Job, folder: Path) -> Cost:
     with single_threaded():
         if isinstance(job, Train):
             return _train(job, store)
+        warm_up()
         if isinstance(job, Score | Draw):
             _check_frozen(job, store)
         with metered() as whole:

@@ -1,8 +1,10 @@
 """Weights of models in memory: read from the store, or merged through the same line as every other merge."""
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
+
+import torch
 
 from cuvee.execute.merge import merge_in_memory
 from cuvee.methods.registry import find_method
@@ -12,7 +14,7 @@ from cuvee.studies.runner.store import ADAPTER_CONFIG, Store
 from cuvee.studies.runner.vectors import agreeing, flipped
 from cuvee.studies.suite import Training, Weights
 
-__all__ = ["merged", "trained", "whole_model"]
+__all__ = ["merged", "trained", "warm_up", "whole_model"]
 
 KEPT = 24  # models of a process that stay in memory: a merge of 8, its base, and what else is compared with it
 
@@ -43,6 +45,13 @@ def whole_model(path: Path, adapter: Path | None = None) -> Weights:
     """
     model: object = {"model": str(path), "adapters": [str(adapter)]} if adapter else str(path)
     return merge_in_memory(Recipe.from_mapping({"cuvee": 1, "method": "copy", "models": [model]}))[0]
+
+
+@cache
+def warm_up() -> None:
+    """Merge something small: the first merge of a process loads what merges run on, which is no method's cost."""
+    small = {"weight": torch.zeros(2)}
+    merge_in_memory(Recipe(method="linear", models=[small, small]))
 
 
 def merged(store: Store, suite: str, merge: Merge) -> tuple[Weights, Sequence[str]]:
