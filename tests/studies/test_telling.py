@@ -94,6 +94,9 @@ def test_a_leaderboard_has_merges_then_baselines_then_the_oracle(results: Result
     assert held_in["mean"] == pytest.approx(1 / 3 - 0.01)
     assert held_in["constituents"] == pytest.approx(1 - 0.01)
     assert held_in["mixture"] == pytest.approx(held_in["mean"])
+    lack = {place.name: place.more["lack"] for place in board.places}
+    assert lack["mean"] is not None
+    assert lack["mean"].mean == pytest.approx(1 - (3 / 3 + 6 * 0.5 / 3) / 9 + 0.01)  # over the nine cells
 
 
 def test_a_report_answers_first_and_shows_everything(results: Results) -> None:

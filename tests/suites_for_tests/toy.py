@@ -36,7 +36,10 @@ class Toy:
         version=1,
         what="Arithmetic.",
         axes=("letter", "digit"),
-        metrics=(Metric(name="score", what="The entry of the cell."),),
+        metrics=(
+            Metric(name="score", what="The entry of the cell."),
+            Metric(name="lack", what="What it lacks.", is_better_high=False, is_share=False),
+        ),
         cells=CELLS,
         held_in=HELD_IN,
         architectures={"vector": Architecture(what="a vector", num_parameters=10, flops=10.0)},
@@ -73,7 +76,8 @@ class Toy:
         log(f"score {split}")
         mean = torch.stack([model["layers.0.weight"] for model in models]).mean(0)
         shift = 0.01 if split == "test" else 0.0
-        return {cell: {"score": min(float(mean[CELLS.index(cell)]) - shift, 1.0)} for cell in cells}
+        scores = {cell: min(float(mean[CELLS.index(cell)]) - shift, 1.0) for cell in cells}
+        return {cell: {"score": score, "lack": 1 - score} for cell, score in scores.items()}
 
     def draw(self, weights: Weights, architecture: str, cells: Sequence[Cell], count: int) -> Pictures:
         """Grey squares."""

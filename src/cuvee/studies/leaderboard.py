@@ -1,7 +1,7 @@
 """Which method is best, of each arm: rows averaged over seeds and sets of models, with intervals."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -25,6 +25,7 @@ class Place:
         retained: share of the constituents' scores on held-in cells.
         gained: ratio to the base on unseen cells.
         worst: lowest score of a cell, averaged like the others.
+        more: the suite's other metrics, over all cells, by name.
         merge_seconds, tuning_seconds: of the processor, per merge.
         num_settings: how many settings it was chosen from.
         peak_bytes: most memory.
@@ -38,6 +39,7 @@ class Place:
     retained: Estimate | None
     gained: Estimate | None
     worst: Estimate | None
+    more: Mapping[str, Estimate | None]
     merge_seconds: float
     tuning_seconds: float
     num_settings: int
@@ -96,6 +98,7 @@ def _place(table: Table, name: str, kind: str, rows: Sequence[Row]) -> Place:
         retained=over(table.retained),
         gained=over(table.gained),
         worst=over(table.worst),
+        more={metric.name: over(_mean_of(table, metric.name)) for metric in table.others(rows[0])},
         merge_seconds=fmean(row.costs["merge"] for row in rows),
         tuning_seconds=fmean(row.costs["tuning"] for row in rows),
         num_settings=max(len(row.tried) for row in rows) or 1,
@@ -114,11 +117,29 @@ def _baselines(table: Table, merges: Sequence[Row]) -> list[Place]:
             held_in = [sample_of(row, _held_in(table, row, others, name)) for row, others in scored]
             unseen = [sample_of(row, fmean(table.unseen(row, each) for each in others)) for row, others in scored]
             used = list({id(each): each for _, others in scored for each in others}.values())
-            places.append(_baseline(name, held_in, unseen, used))
+            more = {metric.name: _of_baseline(table, scored, metric.name) for metric in table.others(used[0])}
+            places.append(_baseline(name, held_in, unseen, more, used))
     return places
 
 
-def _baseline(name: str, held_in: Sequence[Sample], unseen: Sequence[Sample], rows: Sequence[Row]) -> Place:
+def _mean_of(table: Table, metric: str) -> Callable[[Row], float]:
+    """Return what averages a metric over all cells of a row's set."""
+    return lambda row: table.everywhere(row, metric)
+
+
+def _of_baseline(table: Table, scored: Sequence[tuple[Row, list[Row]]], metric: str) -> Estimate | None:
+    """Average a metric of a baseline over all cells of the sets."""
+    values = [(row, fmean(table.everywhere(row, metric, each) for each in others)) for row, others in scored]
+    return estimate([sample_of(row, value) for row, value in values])
+
+
+def _baseline(
+    name: str,
+    held_in: Sequence[Sample],
+    unseen: Sequence[Sample],
+    more: Mapping[str, Estimate | None],
+    rows: Sequence[Row],
+) -> Place:
     return Place(
         name=name,
         kind="baseline",
@@ -127,6 +148,7 @@ def _baseline(name: str, held_in: Sequence[Sample], unseen: Sequence[Sample], ro
         retained=None,
         gained=None,
         worst=None,
+        more=more,
         merge_seconds=0.0,
         tuning_seconds=0.0,
         num_settings=1,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from cuvee.studies.registry import find_suite
 from cuvee.studies.rows import Row, mean, unseen
-from cuvee.studies.suite import Cell
+from cuvee.studies.suite import Cell, Metric
 from cuvee.studies.verdict import Sample
 
 __all__ = ["LEAST_ABOVE_CHANCE", "Table", "sample_of"]
@@ -80,6 +80,15 @@ class Table:
     def unseen(self, row: Row, of: Row | None = None) -> float:
         """Return the mean main score on the unseen combinations of a row's set."""
         return mean((of or row).scores, self.cells(row)[1], self.metric(row))
+
+    def everywhere(self, row: Row, metric: str, of: Row | None = None) -> float:
+        """Return the mean of a metric over the held-in and unseen cells of a row's set; of another row's scores."""
+        held_in, others = self.cells(row)
+        return mean((of or row).scores, [*held_in, *others], metric)
+
+    def others(self, row: Row) -> Sequence[Metric]:
+        """Return the metrics of a row's suite besides the main one."""
+        return find_suite(row.suite).about.metrics[1:]
 
     def worst(self, row: Row) -> float:
         """Return the lowest main score over a row's cells, held-in and unseen."""

@@ -6,6 +6,7 @@ from cuvee.report.content import Card, Cell, Column, Figure, Item, Line, Number,
 from cuvee.report.numbers import shown
 from cuvee.studies.curves import curves
 from cuvee.studies.leaderboard import Board, Place, boards
+from cuvee.studies.registry import find_suite
 from cuvee.studies.requirements import requirements
 from cuvee.studies.results import Finding, Results
 from cuvee.studies.study import Study
@@ -173,6 +174,7 @@ _GROUPS = {"merge": "Merges", "baseline": "Baselines", "oracle": "Settings chose
 
 def _table(board: Board) -> Table:
     """Make a leaderboard."""
+    metrics = find_suite(board.arm[0]).about.metrics[1:]
     columns = (
         Column(title="method"),
         Column(title="held-in", unit="percent", is_better_high=True),
@@ -180,6 +182,10 @@ def _table(board: Board) -> Table:
         Column(title="worst cell", unit="percent", is_better_high=True),
         Column(title="of constituents", is_better_high=True),
         Column(title="of base, unseen", is_better_high=True),
+        *(
+            Column(title=metric.name, unit="percent" if metric.is_share else "", is_better_high=metric.is_better_high)
+            for metric in metrics
+        ),
         Column(title="merge", unit="seconds", is_better_high=False),
         Column(title="tuning", unit="seconds", is_better_high=False),
         Column(title="settings"),
@@ -187,7 +193,8 @@ def _table(board: Board) -> Table:
     rows = []
     for place in board.places:
         origin = _origin(place)
-        scores = [number(e, origin) for e in (place.held_in, place.unseen, place.worst, place.retained, place.gained)]
+        estimates = (place.held_in, place.unseen, place.worst, place.retained, place.gained)
+        scores = [number(e, origin) for e in (*estimates, *(place.more[metric.name] for metric in metrics))]
         is_merge = place.kind != "baseline"
         tuning = Number(value=place.tuning_seconds) if place.num_settings > 1 else "none"
         costs = [Number(value=place.merge_seconds), tuning] if is_merge else [None, None]
