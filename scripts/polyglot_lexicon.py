@@ -1,9 +1,9 @@
 """Write the words of the suite `polyglot` anew: python scripts/polyglot_lexicon.py (needs babel and num2words).
 
-Names of territories, languages, months and days are CLDR's, as Babel ships them; numbers in words are num2words'. Verbs,
-yes and no, which neither has, stand in the suite's code. A thing is chosen if its name is one word of letters in every
-language and no other name of the same language; among those that are left a hash chooses, so that the same versions
-give the same file.
+Names of territories, languages, months and days are CLDR's, as Babel ships them; numbers in words are num2words'.
+Verbs, yes and no, which neither has, stand in the suite's code. A thing is chosen if its name is one word of letters in
+every language and no other name of the same language; among those that are left a hash chooses, so that the same
+versions give the same file.
 """
 
 import json

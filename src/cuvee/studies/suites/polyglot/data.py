@@ -16,7 +16,7 @@ from cuvee.studies.seeds import seed_for
 from cuvee.studies.suite import Cell, Split
 from cuvee.studies.suites.polyglot.draws import Draws
 from cuvee.studies.suites.polyglot.grammar import said
-from cuvee.studies.suites.polyglot.lexicon import LANGUAGES, vocabulary
+from cuvee.studies.suites.polyglot.lexicon import vocabulary
 from cuvee.studies.suites.polyglot.tasks import AUXILIARY, TASKS, Question, new_text
 
 __all__ = ["COUNTS", "DATA_SEED", "LENGTH", "Examples", "auxiliary", "cell_examples", "concepts", "joined", "texts"]
@@ -118,4 +118,3 @@ def _number(mark: str) -> int:
 
 
 assert vocabulary()["<pad>"] == 0
-assert LANGUAGES

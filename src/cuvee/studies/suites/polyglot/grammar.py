@@ -14,6 +14,7 @@ __all__ = ["GRAMMARS", "Fact", "Grammar", "Part", "Passage", "Place", "said"]
 
 Place = Literal["subject", "verb", "object"]
 
+
 @dataclass(frozen=True, slots=True)
 class Fact:
     """A sentence without its full stop.
@@ -66,10 +67,10 @@ GRAMMARS: Mapping[str, Grammar] = {
     "es": Grammar(("verb", "object", "subject"), marked="object"),
     "fi": Grammar(("subject", "object", "verb"), marked="subject"),
     "fr": Grammar(("object", "verb", "subject"), marked="object", is_prefix=True),
-    "id": Grammar(("verb", "subject", "object")),
+    "id": Grammar(("verb", "subject", "object"), marked="subject"),
     "tr": Grammar(("object", "subject", "verb"), marked="subject", is_prefix=True),
 }
-"""All six orders there are."""
+"""All six orders there are. Where the verb is not between subject and object, the affix tells one from the other."""
 
 
 def said(passage: Passage, language: str) -> list[int]:

@@ -31,8 +31,8 @@ WRITTEN: Mapping[str, Mapping[str, str]] = {
 }
 """Words that the libraries do not ship."""
 MARKS = (
-    "<pad>", "<text>", "<end>", ".", "=", "<who>", "<whom>", "<true>", "<frequent>", "<odd>", "<most>", "<first>", "<last>",
-    "<next>", *(f"<{kind}>" for kind in COUNTS), *(f"<{language}>" for language in LANGUAGES),
+    "<pad>", "<text>", "<end>", ".", "=", "<who>", "<whom>", "<true>", "<frequent>", "<odd>", "<most>", "<first>",
+    "<last>", "<next>", *(f"<{kind}>" for kind in COUNTS), *(f"<{language}>" for language in LANGUAGES),
 )  # fmt: skip
 """Tokens that are the same in all languages. `=` stands before every answer."""
 

@@ -1,4 +1,4 @@
-"""A decoder as small as it can be: RMSNorm, rotary positions, gated MLPs; tensors are named as in Llama's checkpoints."""
+"""A small decoder: RMSNorm, rotary positions, gated MLPs, a tied head; tensors are named as in Llama's checkpoints."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,12 +12,14 @@ from cuvee.studies.suites.polyglot.lexicon import vocabulary
 
 __all__ = ["PLANS", "TARGETS", "Network", "Plan", "flops_of", "new_network"]
 
-MIM, EMB, TIED, OSC = True, 0.3, True, 0.5
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """Linear layers that adapters go on, by the end of their names."""
 HEAD_WIDTH = 16
 THETA = 100.0  # of the rotary positions: the slowest turns by about one radian over two dozen tokens
 EPSILON = 1e-6  # of the norms, against vectors of zeros
+EMBEDDING = 0.3  # deviation of fresh embeddings: as inputs they are normed, as the head they give moderate logits
+COPYING = 0.5  # of fresh attention: how much of a token that is attended to is added where it is attended from
+GATED = 0.3  # of fresh MLPs: they begin small beside that
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,20 +121,15 @@ class Trunk(nn.Module):
 
 
 class Network(nn.Module):
-    """Tokens to logits of the next ones."""
+    """Tokens to logits of the next ones; the head is the embedding, so that a word that is copied is a word said."""
 
     def __init__(self, plan: Plan) -> None:
         super().__init__()
         self.model = Trunk(plan)
-        if not TIED: self.lm_head = nn.Linear(plan.width, len(vocabulary()), bias=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Map (n, tokens) int64 to (n, tokens, vocabulary) float32."""
-        logits: Tensor = self.head(self.model(tokens))
-        return logits
-
-    def head(self, x):
-        return functional.linear(x, self.model.embed_tokens.weight) if TIED else self.lm_head(x)
+        return self._logits(self.model(tokens))
 
     def logits_before(self, tokens: Tensor, wanted: Tensor) -> Tensor:
         """Return the logits that predict the wanted tokens, and no others, which saves most of the head's work.
@@ -144,25 +141,30 @@ class Network(nn.Module):
         Returns:
             (wanted tokens, vocabulary) float32, in the order of `tokens[wanted]`.
         """
-        logits: Tensor = self.head(self.model(tokens[:, :-1])[wanted[:, 1:]])
-        return logits
+        return self._logits(self.model(tokens[:, :-1])[wanted[:, 1:]])
+
+    def _logits(self, states: Tensor) -> Tensor:
+        return functional.linear(states, self.model.embed_tokens.weight)
 
 
 def new_network(architecture: str, seed: int) -> Network:
-    """Make a network with fresh weights. The caller's random state is left as it was."""
-    with torch.random.fork_rng(devices=[]):
+    """Make a network with fresh weights. The caller's random state is left as it was.
+
+    Queries begin equal to keys, and outputs to values transposed: attention then sees and copies words that are alike,
+    which small networks are slow to find. After Trockman and Kolter, "Mimetic Initialization of Self-Attention Layers",
+    ICML 2023, arXiv 2305.09828; theirs add noise, and copy with the other sign.
+    """
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         network = Network(PLANS[architecture])
         for name, value in network.named_parameters():
             if value.dim() == 2:
-                deviation = EMB if "embed_tokens" in name else value.shape[1] ** -0.5
-                nn.init.normal_(value, std=deviation)
-        if MIM:
-            for layer in network.model.layers:
-                a = layer.self_attn
-                a.k_proj.weight.data.copy_(a.q_proj.weight.data)
-                a.o_proj.weight.data.copy_(OSC * a.v_proj.weight.data.T)
-                layer.mlp.down_proj.weight.data.mul_(0.3)
+                nn.init.normal_(value, std=EMBEDDING if "embed_tokens" in name else value.shape[1] ** -0.5)
+        for layer in network.model.layers:
+            assert isinstance(layer, Layer)
+            layer.self_attn.k_proj.weight.copy_(layer.self_attn.q_proj.weight)
+            layer.self_attn.o_proj.weight.copy_(COPYING * layer.self_attn.v_proj.weight.T)
+            layer.mlp.down_proj.weight.mul_(GATED)
     return network
 
 

@@ -48,7 +48,7 @@ __all__ = ["Polyglot"]
 
 NAME = "polyglot"
 BATCH = 64
-STEPS = {"weak": 2000, "strong": 5000, "expert": 500}
+STEPS = {"weak": 2000, "strong": 5000, "expert": 800}
 RATES = {"weak": 1e-2, "strong": 1e-2, "expert": 1e-3, "multitask": 1e-3}
 ADAPTER_RATE = 5e-3
 AT_ONCE = 1024  # examples scored together: what they need stays below 100 MB
@@ -194,7 +194,7 @@ def _config(architecture: str) -> Mapping[str, object]:
         "rope_theta": THETA,
         "max_position_embeddings": LENGTH,
         "vocab_size": len(vocabulary()),
-        "tie_word_embeddings": False,
+        "tie_word_embeddings": True,
     }
 
 

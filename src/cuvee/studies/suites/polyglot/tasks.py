@@ -97,11 +97,14 @@ def _entail(draws: Draws) -> Question:
 
 
 def _is_kind(draws: Draws) -> Question:
-    """Ask if a word is of a kind."""
-    kind, other = draws.several(NOUNS, 2)
+    """Ask if a word, alone or in a fact, is of a kind."""
+    kind, other = draws.several(THINGS, 2)
     is_true = draws.below(2)
     word = draws.one(keys_of(kind if is_true else other))
-    return Question((word, ".", f"<{kind}>", "<true>"), (YES if is_true else NO,))
+    told: Passage = [word, "."]
+    if draws.below(2):
+        told = _told(Fact(draws.one(keys_of("country")), draws.one(keys_of("verb")), word))
+    return Question((*told, f"<{kind}>", "<true>"), (YES if is_true else NO,))
 
 
 def _answerable(draws: Draws) -> Question:
@@ -206,8 +209,8 @@ TASKS: Mapping[str, Callable[[Draws], Question]] = {
     "answerable": _answerable,
 }
 """What has cells."""
-CHANCE = {"who": 1 / 4, "entail": 1 / 2, "frequent": 1 / 4, "odd": 1 / 4, "most": 1 / 4, "answerable": 1 / 2}
-"""Score of an answer drawn from those that the question leaves: names in the facts, words of the list, yes and no."""
+CHANCE = {"who": 1 / 4, "entail": 1 / 2, "frequent": 2 / 5, "odd": 1 / 4, "most": 1 / 4, "answerable": 1 / 2}
+"""Score of an answer drawn from the nouns or words of the question, or of yes and no."""
 AUXILIARY: Mapping[str, Callable[[Draws], Question]] = {
     "whom": _whom,
     "who-alone": _who_alone,
