@@ -108,24 +108,24 @@ def _is_kind(draws: Draws) -> Question:
 
 
 def _answerable(draws: Draws) -> Question:
-    """Ask if a fact says who: it says that and no more, or whom alone, or neither; a fact of numbers says nothing."""
+    """Ask if a fact says who: it says that and no more, or whom alone, or neither. A fact of numbers does not count."""
     fact = _between(draws, draws.one(BEINGS))
     is_true = draws.below(2)
     whom = fact.object if draws.below(2) else ""
     said = Fact(fact.subject, fact.verb, "") if is_true else Fact("", fact.verb, whom)
-    return _is_said(draws, said, bool(is_true))
+    return _is_said(said, _between(draws, "number"), bool(is_true))
 
 
 def _anyone(draws: Draws) -> Question:
-    """Ask what `answerable` asks, where a fact says all or nothing."""
+    """Ask what `answerable` asks, where a fact says all or nothing, and one of days does not count."""
     fact = _between(draws, draws.one(BEINGS))
     is_true = draws.below(2)
-    return _is_said(draws, fact if is_true else Fact("", fact.verb, ""), bool(is_true))
+    return _is_said(fact if is_true else Fact("", fact.verb, ""), _between(draws, "day"), bool(is_true))
 
 
-def _is_said(draws: Draws, fact: Fact, is_true: bool) -> Question:
-    """Ask if a fact says who."""
-    return Question((*_told(fact, _between(draws, "number")), "<who>", "<true>"), (YES if is_true else NO,))
+def _is_said(fact: Fact, other: Fact, is_true: bool) -> Question:
+    """Ask if a fact says who, after telling one more."""
+    return Question((*_told(fact, other), "<who>", "<true>"), (YES if is_true else NO,))
 
 
 def _frequent(draws: Draws) -> Question:
