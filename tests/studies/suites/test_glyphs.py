@@ -139,6 +139,21 @@ def test_a_multitask_model_chooses_within_the_group_of_each_example() -> None:
     assert [allowed[label].nonzero().flatten().tolist() for label in (9, 2)] == [[8, 9, 10, 11], [0, 1, 2, 3]]
 
 
+def test_a_model_is_trained_on_what_the_suite_says_and_nothing_else() -> None:
+    """Bases on whole styles, of which the scored ones are plain alone; constituents on the train split of their cells."""
+    cells = (CELL, Cell("g0", "plain"))
+    expected = {
+        replace(BASE, role="weak"): [style_images("plain", "train")],
+        BASE: [style_images(style, "train") for style in ("plain", "faint", "thick", "halved", "checked")],
+        EXPERT: [cell_images(CELL, "train")],
+        replace(EXPERT, role="multitask", cells=cells): [cell_images(cell, "train") for cell in cells],
+    }
+    for training, parts in expected.items():
+        images, labels = module._examples(training)
+        assert torch.equal(images, torch.cat([part for part, _ in parts]))
+        assert torch.equal(labels, torch.cat([part for _, part in parts]))
+
+
 def test_few_examples_are_spread_over_the_classes() -> None:
     _, labels = module._examples(replace(EXPERT, shots=32))
     assert torch.bincount(labels, minlength=32)[8:12].tolist() == [8, 8, 8, 8]
