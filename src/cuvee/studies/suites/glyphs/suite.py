@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from cuvee.errors import StudyError
 from cuvee.studies.adapters import Adapted
 from cuvee.studies.digests import checked, digest_of
 from cuvee.studies.learning import fit
@@ -43,6 +44,7 @@ from cuvee.studies.suites.glyphs.data import (
     style_images,
 )  # fmt: skip
 from cuvee.studies.suites.glyphs.networks import FEATURES, PLANS, Network, Plan, new_network
+from cuvee.tensors.framework import single_threaded
 
 __all__ = ["Glyphs"]
 
@@ -51,7 +53,8 @@ BATCH = 128
 STEPS = {"weak": 1000, "strong": 2500, "expert": 300}
 RATES = {"weak": 2e-3, "strong": 2e-3, "expert": 5e-4, "multitask": 5e-4}
 ADAPTER_RATES = {"lora": 5e-3, "ia3": 3e-2}
-SHARPNESS = 0.05  # label smoothing: an expert that grows ever surer drowns the others
+SMOOTHING = 0.05  # of a base's labels, so that it stays open to change; a restricted loss has none: see `loss_of`
+RULED_OUT = -1e4  # a logit whose probability is 0 in float32
 
 
 class Glyphs:
@@ -93,28 +96,37 @@ class Glyphs:
         return BATCH * _steps(training)
 
     def train(self, training: Training, start: Weights | None) -> Trained:
-        """See `Suite.train`."""
+        """See `Suite.train`.
+
+        Raises:
+            StudyError: an adapter was asked for on a network that has none.
+            MissingLibraryError: an adapter was asked for, and peft is not installed.
+        """
+        plan = PLANS[training.architecture]
+        if training.tuning != "full" and not plan.targets:
+            able = ", ".join(name for name, each in PLANS.items() if each.targets)
+            raise StudyError(
+                f"{NAME}: '{training.architecture}' is trained as a whole alone, without adapters such as "
+                f"{training.tuning}; these networks have them: {able}."
+            )
         network = new_network(training.architecture, seed_for(training.seed, f"glyphs {training.architecture}"))
         if start is not None:
             network.load_state_dict(dict(start))
         images, labels = _examples(training)
         generator = generator_for(training.seed, f"glyphs {training.role} {[cell.name for cell in training.cells]}")
-        plan = PLANS[training.architecture]
         adapted = None
         if training.tuning != "full":
             adapted = Adapted(network, training.tuning, plan.targets, plan.inputs, seed_for(training.seed, "adapter"))
         allowed = _allowed(training)
 
-        def loss_of(_: int) -> Tensor:
+        def loss_of_step(_: int) -> Tensor:
             rows = torch.randint(len(labels), (BATCH,), generator=generator)
-            logits = network(images[rows])
-            if allowed is not None:
-                logits = logits.masked_fill(~allowed[labels[rows]], -1e4)
-                return functional.cross_entropy(logits, labels[rows])
-            return functional.cross_entropy(logits, labels[rows], label_smoothing=SHARPNESS)
+            return loss_of(network(images[rows]), labels[rows], allowed)
 
         rate = RATES[training.role] if adapted is None else ADAPTER_RATES[training.tuning]
-        fit(adapted.parameters if adapted else network.parameters(), loss_of, num_steps=_steps(training), rate=rate)
+        fit(
+            adapted.parameters if adapted else network.parameters(), loss_of_step, num_steps=_steps(training), rate=rate
+        )
         if adapted:
             return adapted.trained()
         config = {"model_type": f"cuvee-{NAME}", "architecture": training.architecture, "num_labels": NUM_CLASSES}
@@ -125,7 +137,7 @@ class Glyphs:
         """See `Suite.score`; outputs are probabilities."""
         parts = [cell_images(cell, split) for cell in cells]
         images = torch.cat([part for part, _ in parts])
-        with torch.inference_mode():
+        with torch.inference_mode(), single_threaded():
             outputs = [_loaded(architecture, model)(images).softmax(1) for model in models]
             named = torch.stack(outputs).mean(0).argmax(1)
         right = (named == torch.cat([labels for _, labels in parts])).double()
@@ -133,8 +145,26 @@ class Glyphs:
         return {cell: {"accuracy": value} for cell, value in zip(cells, means, strict=True)}
 
     def draw(self, weights: Weights, architecture: str, cells: Sequence[Cell], count: int) -> Pictures:  # noqa: ARG002
-        """Return images of cells: these models draw none."""
-        return {cell: cell_images(cell, "train")[0][:: COUNTS["train"] + 1][:count].float() / 255 for cell in cells}
+        """Return images of cells, by turns of each class: these models draw none. At most all that a cell has."""
+        each = COUNTS["train"]
+        turn = torch.arange(min(count, PER_GROUP * each))
+        rows = turn % PER_GROUP * each + (turn + turn // each) % each  # another image each time, not only another class
+        return {cell: cell_images(cell, "train")[0][rows].float() / 255 for cell in cells}
+
+
+def loss_of(logits: Tensor, labels: Tensor, allowed: Tensor | None) -> Tensor:
+    """Return the mean loss of a batch.
+
+    Labels are not smoothed where classes are ruled out: a share of each label would be on those, too.
+
+    Args:
+        logits: (n, 32) float32.
+        labels: (n,) int64.
+        allowed: for each class those that its loss may choose from, (32, 32) bool; None for all, with smoothed labels.
+    """
+    if allowed is None:
+        return functional.cross_entropy(logits, labels, label_smoothing=SMOOTHING)
+    return functional.cross_entropy(logits.masked_fill(~allowed[labels], RULED_OUT), labels)
 
 
 def _steps(training: Training) -> int:
