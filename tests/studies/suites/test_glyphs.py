@@ -140,7 +140,7 @@ def test_a_multitask_model_chooses_within_the_group_of_each_example() -> None:
 
 
 def test_a_model_is_trained_on_what_the_suite_says_and_nothing_else() -> None:
-    """Bases on whole styles, of which the scored ones are plain alone; constituents on the train split of their cells."""
+    """Bases on whole styles, of which the scored one is plain alone; constituents on the train split of their cells."""
     cells = (CELL, Cell("g0", "plain"))
     expected = {
         replace(BASE, role="weak"): [style_images("plain", "train")],

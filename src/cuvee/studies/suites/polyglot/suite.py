@@ -74,7 +74,7 @@ class Polyglot:
             tunings=("full", "lora"),
             bases={
                 "weak": "Texts in each of the languages.",
-                "strong": f"Those, and {len(AUXILIARY)} other tasks in all languages, six of them like the cells' but smaller.",
+                "strong": f"Those, and {len(AUXILIARY)} other tasks in all languages, six like the cells' but smaller.",
             },
             chance={cell.name: CHANCE[cell.a] for cell in cells},
             examples={split: count for split, count in COUNTS.items() if split != "train"},
