@@ -4,12 +4,13 @@ from collections.abc import Callable, Mapping
 
 from cuvee.errors import StudyError
 from cuvee.studies.external.adapters.adapter import Adapter
+from cuvee.studies.external.adapters.images import ImageAdapter
 from cuvee.studies.external.declaration import Declaration
-from cuvee.studies.external.scoring import Nothing, Scoring
+from cuvee.studies.external.scoring import Images, Nothing, Scoring
 
 __all__ = ["open_adapter"]
 
-ADAPTERS: Mapping[type[Scoring], Callable[[Declaration], Adapter]] = {}
+ADAPTERS: Mapping[type[Scoring], Callable[[Declaration], Adapter]] = {Images: ImageAdapter}
 
 
 def open_adapter(declaration: Declaration) -> Adapter:
