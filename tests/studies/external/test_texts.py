@@ -34,12 +34,12 @@ def base_of(which: str) -> Training:
     return Training(role="strong", architecture=which, seed=0)
 
 
-def likelihood(model: PreTrainedModel, which: str, prompt: str, answer: str) -> float:
+def likelihood(model: PreTrainedModel, which: str, prompt: str, answer: str, *, with_end: bool = True) -> float:
     """The logarithm of an answer's likelihood, token by token, without padding."""
-    tokens = make_tokenizer(WORDS)
+    tokens = make_tokenizer(WORDS, with_end=which == "t5")
     end = WORDS.index("<eos>")
     asked = tokens(prompt)["input_ids"]
-    right = [*tokens(answer, add_special_tokens=False)["input_ids"], end]
+    right = [*tokens(answer, add_special_tokens=False)["input_ids"], *([end] if with_end else [])]
     total = 0.0
     for i, token in enumerate(right):
         with torch.inference_mode():
@@ -48,7 +48,7 @@ def likelihood(model: PreTrainedModel, which: str, prompt: str, answer: str) -> 
                     input_ids=torch.tensor([asked]), decoder_input_ids=torch.tensor([[0, *right[:i]]])
                 ).logits
             else:
-                logits = model(input_ids=torch.tensor([[*asked[:-1], *right[:i]]])).logits
+                logits = model(input_ids=torch.tensor([[*asked, *right[:i]]])).logits
         total += logits[0, -1].log_softmax(0)[token].item()
     return total
 
@@ -69,7 +69,7 @@ def test_choices_are_ranked_by_the_likelihood_of_the_whole_answer(which: str, tm
 @each_kind
 def test_losses_do_not_depend_on_what_else_is_in_the_batch(which: str, tmp_path: Path) -> None:
     model = make_model(tmp_path / "model", which)
-    language: Any = suite_in(tmp_path, which)._adapter._language(which)  # type: ignore[attr-defined]
+    language: Any = suite_in(tmp_path, which)._adapter._speakers.language(which)  # type: ignore[attr-defined]
     pairs = [("x is big ?", "yes"), ("y", "no no no"), ("x is small . y is big ?", "x is big")]
     with torch.inference_mode():
         together = language.losses(model, pairs)
@@ -81,15 +81,15 @@ def test_losses_do_not_depend_on_what_else_is_in_the_batch(which: str, tmp_path:
 def test_the_likeliest_tokens_are_written_until_the_end(which: str, tmp_path: Path) -> None:
     model = make_model(tmp_path / "model", which)
     suite = suite_in(tmp_path, which)
-    language: Any = suite._adapter._language(which)  # type: ignore[attr-defined]
-    tokens, said = make_tokenizer(WORDS), list[int]()
+    language: Any = suite._adapter._speakers.language(which)  # type: ignore[attr-defined]
+    tokens, said = make_tokenizer(WORDS, with_end=which == "t5"), list[int]()
     asked = tokens("x is klein ?")["input_ids"]
     with torch.inference_mode():
         for _ in range(3):
             if which == "t5":
                 logits = model(input_ids=torch.tensor([asked]), decoder_input_ids=torch.tensor([[0, *said]])).logits
             else:
-                logits = model(input_ids=torch.tensor([[*asked[:-1], *said]])).logits
+                logits = model(input_ids=torch.tensor([[*asked, *said]])).logits
             said.append(int(logits[0, -1].argmax()))
             if said[-1] == WORDS.index("<eos>"):
                 break

@@ -21,13 +21,15 @@ DOMAINS = ("bright", "dark")
 WORDS = ["<pad>", "<unk>", "a", "photo", "of", "the", *COLOURS, *DOMAINS, "warm", "cold", "<bos>", "<eos>"]
 
 
-def make_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
-    """Make a tokenizer that knows words; the end has the largest number, as in CLIP."""
+def make_tokenizer(words: Sequence[str], *, with_end: bool = True) -> PreTrainedTokenizerFast:
+    """Make a tokenizer that knows words; the end has the largest number, as in CLIP, and stands after each text."""
     tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = Whitespace()
     end = ("<eos>", list(words).index("<eos>"))
     begin = ("<bos>", list(words).index("<bos>"))
-    tokenizer.post_processor = TemplateProcessing(single="<bos> $A <eos>", special_tokens=[begin, end])
+    tokenizer.post_processor = TemplateProcessing(
+        single="<bos> $A <eos>" if with_end else "<bos> $A", special_tokens=[begin, end]
+    )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>", bos_token="<bos>", eos_token="<eos>"
     )

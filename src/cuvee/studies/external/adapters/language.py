@@ -40,12 +40,15 @@ class Language:
         kind: class of the models, one of `KINDS`.
         length: tokens of an input, at most.
         generate: tokens that are written, at most.
+
+    Attributes:
+        tokenizer: of transformers.
     """
 
     def __init__(self, folder: Path, kind: str, length: int, generate: int) -> None:
         from transformers import AutoTokenizer
 
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         self._has_encoder = kind == KINDS[1]
         self._length, self._generate = length, generate
 
@@ -78,26 +81,26 @@ class Language:
             do_sample=False,
             pad_token_id=self._pad,
         )[0]
-        text: str = self._tokenizer.decode(found if self._has_encoder else found[len(ids) :], skip_special_tokens=True)
+        text: str = self.tokenizer.decode(found if self._has_encoder else found[len(ids) :], skip_special_tokens=True)
         return text.strip()
 
     @property
     def _pad(self) -> int:
         """A token to fill up with, which counts for nothing."""
-        pad, end = self._tokenizer.pad_token_id, self._tokenizer.eos_token_id
+        pad, end = self.tokenizer.pad_token_id, self.tokenizer.eos_token_id
         return int(pad if pad is not None else end if end is not None else 0)
 
     def _input(self, text: str) -> list[int]:
         """Return the tokens of a prompt."""
-        ids: list[int] = self._tokenizer(text, truncation=True, max_length=self._length)["input_ids"]
-        end = self._tokenizer.eos_token_id
+        ids: list[int] = self.tokenizer(text, truncation=True, max_length=self._length)["input_ids"]
+        end = self.tokenizer.eos_token_id
         return ids[:-1] if not self._has_encoder and len(ids) > 1 and ids[-1] == end else ids
 
     def _output(self, text: str) -> list[int]:
         """Return the tokens of an answer, with the end."""
         said = text if self._has_encoder else f" {text}"
-        ids: list[int] = self._tokenizer(said, add_special_tokens=False)["input_ids"]
-        end = self._tokenizer.eos_token_id
+        ids: list[int] = self.tokenizer(said, add_special_tokens=False)["input_ids"]
+        end = self.tokenizer.eos_token_id
         return ids if end is None else [*ids, end]
 
     def _summed(self, network: nn.Module, pairs: Sequence[tuple[str, str]]) -> tuple[Tensor, Tensor]:

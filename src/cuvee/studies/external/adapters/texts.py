@@ -14,11 +14,10 @@ from torch import Tensor, nn
 from cuvee.errors import ScoreError
 from cuvee.studies.external.adapters.agreement import AGREEMENTS
 from cuvee.studies.external.adapters.experts import train_expert
-from cuvee.studies.external.adapters.hosted import Hosted
-from cuvee.studies.external.adapters.language import Language, open_model
 from cuvee.studies.external.adapters.prompts import Question, lines_of, question_of
+from cuvee.studies.external.adapters.speakers import Speakers
 from cuvee.studies.external.declaration import Declaration, Remote
-from cuvee.studies.external.places import data_folder, model_folder
+from cuvee.studies.external.places import data_folder
 from cuvee.studies.external.scoring import Texts
 from cuvee.studies.seeds import generator_for
 from cuvee.studies.suite import Cell, Pictures, Scores, Split, Trained, Training, Weights
@@ -40,8 +39,7 @@ class TextAdapter:
     def __init__(self, declaration: Declaration) -> None:
         assert isinstance(declaration.scoring, Texts)
         self._declaration, self._scoring = declaration, declaration.scoring
-        self._hosted = cache(self._open)
-        self._language = cache(self._speak)
+        self._speakers = Speakers(declaration, declaration.scoring.length, declaration.scoring.generate)
         self._asked = cache(self._questions)
 
     def files(self, cells: Sequence[Cell]) -> Sequence[Path]:
@@ -55,14 +53,16 @@ class TextAdapter:
 
     def read(self, source: Remote, architecture: str) -> Trained:
         """See `Adapter.read`."""
-        network, folder = self._declaration.networks[architecture], model_folder(source)
-        return Hosted(open_model(folder, network.kind), network, folder).trained()
+        return self._speakers.read(source, architecture)
 
     def train(self, training: Training, start: Weights, num_examples: int) -> Trained:
         """See `Adapter.train`; a batch has examples of all cells."""
         recipe = self._declaration.training
         assert recipe is not None
-        hosted, language = self._hosted(training.architecture).copy(), self._language(training.architecture)
+        hosted, language = (
+            self._speakers.hosted(training.architecture).copy(),
+            self._speakers.language(training.architecture),
+        )
         hosted.put(start)
         asked = [each for cell in training.cells for each in self._asked(cell, "train")[: training.shots]]
         generator = generator_for(training.seed, f"texts {[cell.name for cell in training.cells]}")
@@ -85,7 +85,7 @@ class TextAdapter:
         Raises:
             ScoreError: several models should write an answer.
         """
-        hosted = self._hosted(architecture)
+        hosted = self._speakers.hosted(architecture)
         found: dict[Cell, list[Sequence[Tensor | str]]] = {cell: [] for cell in cells}
         for weights in models:
             hosted.put(weights)
@@ -105,22 +105,9 @@ class TextAdapter:
         path, task = self._file(cell, split), self._scoring.tasks[cell.a]
         return [question_of(task, row, f"{path}:{i}") for i, row in enumerate(lines_of(path), 1)]
 
-    def _folder(self, architecture: str) -> Path:
-        """Return the folder whose tokenizer is taken: the strong base's, where there is one."""
-        bases = self._declaration.networks[architecture].bases
-        return model_folder(bases.get("strong") or bases["weak"])
-
-    def _open(self, architecture: str) -> Hosted:
-        network, folder = self._declaration.networks[architecture], self._folder(architecture)
-        return Hosted(open_model(folder, network.kind), network, folder)
-
-    def _speak(self, architecture: str) -> Language:
-        kind = self._declaration.networks[architecture].kind
-        return Language(self._folder(architecture), kind, self._scoring.length, self._scoring.generate)
-
     def _outputs(self, network: nn.Module, architecture: str, cell: Cell, split: Split) -> Sequence[Tensor | str]:
         """Return a model's answer to each question: probabilities of the choices, or a text."""
-        language, asked = self._language(architecture), self._asked(cell, split)
+        language, asked = self._speakers.language(architecture), self._asked(cell, split)
         with torch.inference_mode():
             if not self._scoring.tasks[cell.a].choices:
                 return [language.written(network, each.prompt) for each in asked]
