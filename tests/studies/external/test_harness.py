@@ -48,10 +48,10 @@ def suite_in(folder: Path, **scoring: object) -> ExternalSuite:
         (folder / "texts" / f"sizes-{language}.jsonl").write_text("".join(lines))
     said = declared("llama")
     said["training"] = {
-        "rate": [1e-2, "ours"],
-        "batch": [8, "ours"],
-        "steps": [200, "ours"],
-        "every": 100,
+        "rate": [5e-3, "ours"],
+        "batch": [10, "ours"],
+        "steps": [300, "ours"],
+        "every": 150,
         "patience": 2,
     }
     said["cells"] = {"grid": {"a": ["sizes"], "b": list(WORDS)}, "held_in": [["sizes", "english"]]}

@@ -16,8 +16,9 @@ from torch.nn import functional
 
 from cuvee.errors import StudyError
 from cuvee.studies.external.adapters.experts import train_expert
-from cuvee.studies.external.adapters.hosted import Hosted, device_here
+from cuvee.studies.external.adapters.hosted import Hosted
 from cuvee.studies.external.adapters.pictures import Eye, listed
+from cuvee.studies.external.adapters.zero_shot import directions, open_clip, seen
 from cuvee.studies.external.declaration import Declaration, Remote
 from cuvee.studies.external.places import data_folder, model_folder
 from cuvee.studies.external.scoring import Images
@@ -59,7 +60,7 @@ class ImageAdapter:
     def read(self, source: Remote, architecture: str) -> Trained:
         """See `Adapter.read`."""
         network, folder = self._declaration.networks[architecture], model_folder(source)
-        return Hosted(_clip(folder), network, folder, TOWER).trained()
+        return Hosted(open_clip(folder), network, folder, TOWER).trained()
 
     def train(self, training: Training, start: Weights, num_examples: int) -> Trained:
         """See `Adapter.train`."""
@@ -146,7 +147,7 @@ class ImageAdapter:
     def _open(self, architecture: str) -> Hosted:
         network = self._declaration.networks[architecture]
         folder = self._folder(architecture)
-        return Hosted(_clip(folder), network, folder, TOWER)
+        return Hosted(open_clip(folder), network, folder, TOWER)
 
     def _folder(self, architecture: str) -> Path:
         """Return the folder of the base whose text tower makes the head: the strong one, where there is one."""
@@ -158,26 +159,13 @@ class ImageAdapter:
         return Eye(self._folder(architecture), int(module.config.vision_config.image_size))
 
     def _directions(self, architecture: str, names: tuple[str, ...]) -> Tensor:
-        """Return what the text tower makes of the classes, times the sharpness: (classes, width) float32."""
-        from transformers import AutoTokenizer
-
-        module: Any = self._hosted(architecture).module
-        tokenizer = AutoTokenizer.from_pretrained(self._folder(architecture), local_files_only=True)
+        """Return what the text tower makes of the classes: (classes, width) float32."""
         texts = [self._scoring.prompt.replace("{class}", name.replace("_", " ")) for name in names]
-        with torch.inference_mode():
-            tokens = tokenizer(texts, padding=True, truncation=True, return_tensors="pt").to(device_here())
-            pooled = module.text_model(**tokens).pooler_output
-            head = functional.normalize(module.text_projection(pooled), dim=1) * module.logit_scale.exp()
-        made: Tensor = head.clone()
-        return made
+        return directions(self._hosted(architecture).module, self._folder(architecture), texts)
 
     def _logits(self, network: nn.Module, architecture: str, images: Sequence[Path], names: tuple[str, ...]) -> Tensor:
         """Compare images with classes: (images, classes)."""
-        module: Any = network
-        pixels = self._eye(architecture)(images).to(device_here())
-        seen = module.visual_projection(module.vision_model(pixel_values=pixels).pooler_output)
-        logits: Tensor = functional.normalize(seen, dim=1) @ self._head(architecture, names).T
-        return logits
+        return seen(network, self._eye(architecture)(images)) @ self._head(architecture, names).T
 
     def _probabilities(
         self, hosted: Hosted, architecture: str, cell: Cell, split: Split, names: tuple[str, ...]
@@ -195,14 +183,6 @@ class ImageAdapter:
         """Count how often the likeliest class is right."""
         answers = torch.tensor([names.index(name) for _, name in self._shown(cell, split)])
         return (outputs.argmax(1) == answers).double().mean().item()
-
-
-def _clip(folder: Path) -> nn.Module:
-    """Read a CLIP."""
-    from transformers import CLIPModel
-
-    module: nn.Module = CLIPModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
-    return module
 
 
 def _lines(path: Path) -> tuple[str, ...]:
