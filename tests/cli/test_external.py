@@ -3,9 +3,16 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from cuvee.cli.external import runs_of
 from cuvee.studies.catalogue import find_study
 from cuvee.studies.external.shipped import shipped_names
+from cuvee.studies.results import Results
+from studies.external import tiny_clip, tiny_text
 from studies.external.declarations import written
+from studies.external.tiny_clip import make_clip, make_images
+from studies.external.tiny_text import make_model, make_questions
 
 SCALES = 8  # that task arithmetic tries
 
@@ -32,3 +39,79 @@ def test_the_command_plans_a_file_of_one_s_own(cuvee: Any, tmp_path: Path) -> No
         assert "some/words" in out
     (plan,) = cuvee("study", "compositional", "--suite", path, "--plan", "--json").json
     assert plan["merges"]["settings"] == SCALES
+
+
+def test_a_declared_suite_is_run_from_one_end_to_the_other(
+    cuvee: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_images(tmp_path / "images")
+    make_clip(tmp_path / "clip")
+    written(tmp_path, **tiny_clip.declared())
+    monkeypatch.chdir(tmp_path)
+    words = ("study", "compositional", "--suite", "tiny.yaml", "--cache", tmp_path / "cache", "--out", tmp_path / "out")
+    answer = cuvee(*words)
+    assert answer.code == 0, answer.err
+    assert (tmp_path / "out" / "index.html").is_file()
+    results = Results.load(tmp_path / "out" / "results.json")
+    assert results.preset == "paper"
+    kinds = {(row.kind, row.name) for row in results.rows}
+    assert {("base", "base"), ("constituent", "warm-bright"), ("constituent", "cold-dark")} <= kinds
+    assert {("multitask", "multitask"), ("merge", "linear"), ("merge", "task_arithmetic")} <= kinds
+    (constituent,) = [row for row in results.rows if row.name == "warm-bright"]
+    (base,) = [row for row in results.rows if row.kind == "base"]
+    own = "warm-bright"
+    assert constituent.scores[own]["accuracy"] > base.scores[own]["accuracy"]
+    assert cuvee(*words).code == 0
+    assert Results.load(tmp_path / "out" / "results.json").cpu_seconds == 0  # nothing is done twice
+
+
+@pytest.mark.parametrize("tuning", ["lora", "ia3"])
+def test_adapters_of_a_declared_suite_are_merged_as_models(
+    cuvee: Any, tmp_path: Path, tuning: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_model(tmp_path / "model", "t5")
+    make_questions(tmp_path / "texts")
+    said: Any = tiny_text.declared("t5")
+    said["studies"]["compositional"]["tunings"] = [tuning]
+    said["training"].update(steps=[20, "ours"])
+    written(tmp_path, **said)
+    monkeypatch.chdir(tmp_path)
+    words = ("--suite", "tiny.yaml", "--cache", tmp_path / "cache", "--out", tmp_path / "out", "--methods", "linear")
+    answer = cuvee("study", "compositional", *words)
+    assert answer.code == 0, answer.err
+    rows = Results.load(tmp_path / "out" / "results.json").rows
+    assert {row.tuning for row in rows if row.kind == "merge"} == {tuning}
+
+
+def test_suites_that_cannot_be_run_are_left_out_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CUVEE_SUITES", str(tmp_path / "nothing"))
+    make_images(tmp_path / "images")
+    make_clip(tmp_path / "clip")
+    path = written(tmp_path, **tiny_clip.declared())
+    study = find_study("compositional")
+    ((preset, out),) = runs_of(study, [str(path), "glue-pairs", "domainnet-clip"], (), None, tmp_path / "out")
+    assert {arm.suite for arm in preset.arms} == {str(path)}
+    assert out == tmp_path / "out" / "tiny"
+    err = capsys.readouterr().err
+    assert "left out: glue-pairs: the suite cannot be run here." in err
+    folder = tmp_path / "nothing"
+    model = folder / "laion" / "CLIP-ViT-B-32-laion2B-s34B-b79K"
+    assert f"run: hf download laion/CLIP-ViT-B-32-laion2B-s34B-b79K --local-dir {model}." in err
+    assert (
+        f"18 of 18 files of data are missing in {folder / 'data' / 'domainnet-clip'}, first clipart_validation" in err
+    )
+
+
+def test_programs_of_models_and_too_little_memory_are_told(
+    cuvee: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUVEE_SUITES", str(tmp_path))
+    monkeypatch.setattr("os.sysconf", {"SC_PAGE_SIZE": 1000, "SC_PHYS_PAGES": 10_000_000}.__getitem__)  # 10 GB
+    answer = cuvee("study", "compositional", "--suite", "sens-llama2", "--cache", tmp_path / "cache")
+    assert answer.code == 2
+    assert "The tasks mbpp, humaneval run programs that a model wrote" in answer.err
+    # three models of 6,738,415,616 weights, their base and the merge, four bytes each
+    assert "3 models of llama-2-7b with their base take 135 GB, and this machine has 10 GB." in answer.err
+    assert not (tmp_path / "cache").exists()

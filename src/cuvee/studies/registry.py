@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 
 import cuvee.studies.suites
 from cuvee.errors import StudyError, nearest
-from cuvee.studies.external.shipped import find_declaration, is_file_name, shipped_names
+from cuvee.studies.external.shipped import find_declaration, is_file_name, shipped_names, state_of
 from cuvee.studies.external.suite import ExternalSuite
 from cuvee.studies.suite import Suite
 
@@ -20,7 +21,6 @@ def suite_names() -> Sequence[str]:
     return sorted(found.name.replace("_", "-") for found in pkgutil.iter_modules(cuvee.studies.suites.__path__))
 
 
-@cache
 def find_suite(name: str) -> Suite:
     """Return a suite, which keeps the data that it draws for the life of the process.
 
@@ -32,9 +32,19 @@ def find_suite(name: str) -> Suite:
         StudyError: there is none of that name, or its declaration is wrong.
         MissingLibraryError: a library that its data come with is not installed.
     """
-    known = suite_names()
     if name in shipped_names() or is_file_name(name):
-        return ExternalSuite(find_declaration(name))
+        return _declared(name, *state_of(name))
+    return _built_in(name)
+
+
+@cache
+def _declared(name: str, path: Path, changed: int) -> Suite:  # noqa: ARG001 - what it is cached by
+    return ExternalSuite(find_declaration(name))
+
+
+@cache
+def _built_in(name: str) -> Suite:
+    known = suite_names()
     if name in known:
         module = f"cuvee.studies.suites.{name.replace('-', '_')}"
     elif "." in name and _exists(name):

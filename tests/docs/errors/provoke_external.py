@@ -1,12 +1,20 @@
 """Errors of declared suites."""
 
+import sys
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import yaml
 
 from cuvee.studies.external.adapters.opening import open_adapter
+from cuvee.studies.external.adapters.pictures import Eye, listed
+from cuvee.studies.external.adapters.prompts import lines_of, question_of
 from cuvee.studies.external.reading import load
+from cuvee.studies.external.scoring import Task
+from cuvee.studies.external.suite import ExternalSuite
+from cuvee.studies.suite import Cell, Training
 from docs.errors.scenarios import Place, provokes
+from studies.external import tiny_clip, tiny_pipeline, tiny_text
 from studies.external.declarations import TINY, written
 
 
@@ -117,3 +125,185 @@ def sets_larger_than_the_suite(place: Place) -> None:
 def weak_base_that_is_not_declared(place: Place) -> None:
     factors = yaml.safe_load(TINY)["studies"]["compositional"]
     declared(place, studies={"compositional": {**factors, "bases": ["weak"]}})
+
+
+@provokes("{suite}: the suite cannot be run here.…")
+def suite_without_models_and_data(place: Place) -> None:
+    place.patch.setenv("CUVEE_SUITES", str(place.folder))
+    place.command("study", "compositional", "--suite", "domainnet-clip", "--cache", "cache")
+
+
+@provokes("{suite}: the suite cannot be run here.…")
+def study_none_of_whose_suites_can_be_run(place: Place) -> None:
+    place.patch.setenv("CUVEE_SUITES", str(place.folder))
+    place.command("study", "scale", "--preset", "paper", "--cache", "cache")
+
+
+@provokes("{suite}: the suite needs {library}, which is not installed; run: pip install 'cuvee[{extra}]'")
+def suite_without_transformers(place: Place) -> None:
+    place.patch.setitem(sys.modules, "transformers", None)  # as if it were not there
+    ExternalSuite(load(written(place.folder, **tiny_text.declared("t5")))).digests()
+
+
+@provokes("the kind of a network for text is one of {kinds}; found '{kind}'.")
+def text_of_a_network_for_images(place: Place) -> None:
+    said: Any = tiny_text.declared("t5")
+    said["networks"]["t5"]["kind"] = "CLIPModel"
+    ExternalSuite(load(written(place.folder, **said))).train(Training(role="strong", architecture="t5", seed=0), None)
+
+
+@provokes("{path}: the list of images cannot be read: {cause}.")
+def list_of_images_that_is_not_there(place: Place) -> None:
+    listed(place.folder / "real_test_fold.txt")
+
+
+@provokes("{place}: expected an image and the number of its class, such as 'real/cat/1.jpg 64'.")
+def list_of_images_without_numbers(place: Place) -> None:
+    (place.folder / "list.txt").write_text("real/cat/1.jpg\n")
+    listed(place.folder / "list.txt")
+
+
+@provokes("{image}: the image cannot be read. Fetch it again, or take it off the list.")
+def image_that_is_none(place: Place) -> None:
+    (place.folder / "1.jpg").write_text("no image")
+    Eye(place.folder, 16)([place.folder / "1.jpg"])
+
+
+def images(place: Place, lines: str, **scoring: Any) -> None:
+    """Score images that are listed in a way."""
+    tiny_clip.make_clip(place.folder / "clip")
+    (place.folder / "images").mkdir()
+    (place.folder / "images" / "dark_test_fold.txt").write_text(lines)
+    said: Any = tiny_clip.declared(**scoring)
+    if "class_file" in scoring:
+        del said["scoring"]["classes"]
+    suite = ExternalSuite(load(written(place.folder, **said)))
+    base = suite.train(Training(role="strong", architecture="clip", seed=0), None)
+    suite.score([base.tensors], "clip", [Cell("warm", "dark")], "test")
+
+
+@provokes("{path}: there is no class of number {number}; '{cell}' has {count}.")
+def class_beyond_the_last(place: Place) -> None:
+    images(place, "dark/red/1.png 3\n", label="number")
+
+
+@provokes("{path}: there is no image of a class of '{cell}'.")
+def list_of_other_classes(place: Place) -> None:
+    images(place, "dark/grey/1.png 0\n")
+
+
+@provokes("{path}: there is no image of a class of '{cell}'.")
+def drawings_of_other_classes(place: Place) -> None:
+    suite, base = pipeline(place)
+    (place.folder / "images").mkdir()
+    (place.folder / "images" / "dark_train_fold.txt").write_text("dark/grey/1.png 0\n")
+    cells = (Cell("warm", "dark"),)
+    suite.train(Training(role="expert", architecture="net", seed=0, cells=cells), base)
+
+
+@provokes("{path}: the names of classes cannot be read: {cause}.")
+def classes_without_names(place: Place) -> None:
+    images(place, "dark/red/1.png 0\n", label="number", head="cell", class_file="{a}_classes.txt")
+
+
+@provokes("{path}: the examples cannot be read: {cause}.")
+def examples_that_are_not_there(place: Place) -> None:
+    lines_of(place.folder / "test.jsonl")
+
+
+@provokes('{place}: expected one example in JSON, such as {"text": "…", "label": 1}.')
+def examples_that_are_no_json(place: Place) -> None:
+    (place.folder / "test.jsonl").write_text("text,label\n")
+    lines_of(place.folder / "test.jsonl")
+
+
+@provokes("{path}: there is no example in the file.")
+def empty_file_of_examples(place: Place) -> None:
+    (place.folder / "test.jsonl").touch()
+    lines_of(place.folder / "test.jsonl")
+
+
+@provokes("{place}: the example has no '{column}'; it has {columns}.")
+def example_without_a_column(_: Place) -> None:
+    question_of(Task(prompt="{title}", target="{text}"), {"text": "x"}, "test.jsonl:1")
+
+
+@provokes("{place}: '{column}' is {value}; expected a number below {number}, or a choice.")
+def answer_that_is_no_choice(_: Place) -> None:
+    question_of(Task(prompt="{text}", choices=("no", "yes"), answer="label"), {"text": "x", "label": 2}, "test.jsonl:1")
+
+
+@provokes(
+    "{suite}: answers of '{task}' are written, and texts of several models have no mean. Score the models one by one."
+)
+def mixture_that_writes(place: Place) -> None:
+    tiny_text.make_model(place.folder / "model", "t5")
+    tiny_text.make_questions(place.folder / "texts", (1, 1, 1))
+    suite = ExternalSuite(load(written(place.folder, **tiny_text.declared("t5"))))
+    base = suite.train(Training(role="strong", architecture="t5", seed=0), None).tensors
+    suite.score([base, base], "t5", [Cell("write", "german")], "test")
+
+
+def pipeline(place: Place) -> tuple[ExternalSuite, Any]:
+    """Return a suite of drawings and the weights of its base."""
+    place.patch.setenv("CUVEE_SUITES", str(place.folder))
+    tiny_pipeline.make_pipeline(place.folder / "pipeline")
+    suite = ExternalSuite(load(written(place.folder, **tiny_pipeline.declared())))
+    return suite, suite.train(Training(role="strong", architecture="net", seed=0), None).tensors
+
+
+@provokes("{suite}: images of several models have no mean. Score the models one by one.")
+def mixture_that_draws(place: Place) -> None:
+    suite, base = pipeline(place)
+    suite.score([base, base], "net", [Cell("warm", "dark")], "test")
+
+
+def harnessed(place: Place, count: int = 10, mixed: bool = False, error: Exception | None = None) -> None:
+    """Score with something that looks like the harness, for it takes seconds to load and may be missing."""
+
+    def tasks_of(names: Any, manager: Any) -> dict[str, Any]:
+        if error is not None:
+            raise error
+        return {"group": {name: SimpleNamespace(eval_docs=range(count)) for name in names}}
+
+    theirs, tasks, models = ModuleType("lm_eval"), ModuleType("lm_eval.tasks"), ModuleType("lm_eval.models.huggingface")
+    theirs.__spec__ = SimpleNamespace(name="lm_eval")  # type: ignore[assignment]
+    theirs.simple_evaluate = lambda **_: {"results": {"tiny": {"alias": "tiny", "acc,none": 1.0}}}  # type: ignore[attr-defined]
+    tasks.TaskManager, tasks.get_task_dict = SimpleNamespace, tasks_of  # type: ignore[attr-defined]
+    models.HFLM = SimpleNamespace  # type: ignore[attr-defined]
+    for name, module in (("lm_eval", theirs), ("lm_eval.tasks", tasks), ("lm_eval.models.huggingface", models)):
+        place.patch.setitem(sys.modules, name, module)
+    place.patch.setitem(sys.modules, "lm_eval.models", ModuleType("lm_eval.models"))
+    tiny_text.make_model(place.folder / "model", "llama")
+    said: Any = tiny_text.declared("llama")
+    said["cells"] = {"list": [["x", "y"]], "held_in": [["x", "y"]]}
+    said["scoring"] = {"kind": "lm-eval", "metrics": ["f1"], "validation": 4, "tasks": {"x-y": ["tiny"]}}
+    said["studies"]["compositional"]["counts"] = [1]
+    suite = ExternalSuite(load(written(place.folder, **said)))
+    base = suite.train(Training(role="strong", architecture="llama", seed=0), None).tensors
+    suite.score([base, base] if mixed else [base], "llama", [Cell("x", "y")], "test")
+
+
+@provokes("{suite}: lm-evaluation-harness scores one model, and no mean of several. Score the models one by one.")
+def mixture_in_the_harness(place: Place) -> None:
+    harnessed(place, mixed=True)
+
+
+@provokes(
+    "lm-evaluation-harness failed with {tasks}: {cause}. A task whose data are not on this machine needs the network."
+)
+def harness_that_fails(place: Place) -> None:
+    harnessed(place, error=ConnectionError("no route to the hub"))
+
+
+@provokes(
+    "{suite}: the task {task} has {number} documents, and the first {number} of them choose settings; none is left for "
+    "the test.…"
+)
+def harness_with_few_documents(place: Place) -> None:
+    harnessed(place, count=4)
+
+
+@provokes("{suite}: the task {task} has no metric {names}; it has {metrics}. Change 'metrics'.")
+def harness_without_the_metric(place: Place) -> None:
+    harnessed(place)

@@ -14,6 +14,7 @@ from studies.external.declarations import written
 from studies.external.test_texts import likelihood
 from studies.external.tiny_text import declared, make_model
 
+pytest.importorskip("lm_eval")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # the harness's own, and its time to load
 CELL, OTHER = Cell("sizes", "english"), Cell("sizes", "german")
 BASE = Training(role="strong", architecture="llama", seed=0)

@@ -11,7 +11,6 @@ from cuvee.studies.external.facts import Amount
 from cuvee.studies.external.plan import SPEED, Plan, planned
 from cuvee.studies.external.reading import load
 from cuvee.studies.external.shipped import find_declaration, shipped_names
-from cuvee.studies.registry import find_suite
 from studies.external.declarations import TINY, written
 
 STUDY = find_study("compositional")
@@ -20,8 +19,6 @@ SCALES = 8  # that task arithmetic tries
 
 def plan_of(folder: Path, **changes: object) -> Plan:
     path = written(folder, **changes)
-    find_declaration.cache_clear()
-    find_suite.cache_clear()
     return planned(STUDY, find_declaration(str(path)))
 
 

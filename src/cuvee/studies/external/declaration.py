@@ -212,9 +212,9 @@ class Declaration:
 
     @property
     def digest(self) -> str:
-        """A digest of all that decides a trained model's bytes, or a score: not of words, sizes, and studies."""
+        """A digest of all that decides a trained model's bytes, or a score: not of words, and what is for plans."""
         networks = [(name, each.kind, each.dtype, each.bases) for name, each in self.networks.items()]
-        said = (self.name, self.cells, self.training, self.experts, self.scoring, networks)
+        said = (self.name, self.cells, self.training, self.experts, self.scoring, self.folder, networks)
         return hashlib.sha256(repr(said).encode()).hexdigest()[:12]
 
     def factors_for(self, study: str) -> tuple[str, Factors]:

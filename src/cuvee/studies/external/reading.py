@@ -43,10 +43,10 @@ def load(path: Path, reference: str = "") -> Declaration:
         content, origin = read(path)
     except RecipeError as error:
         raise StudyError(f"the declaration of a suite cannot be read: {error}") from error
-    return _declaration(Part(content, origin), path, reference or str(path.resolve()))
+    return _declaration(Part(content, origin), path.resolve().parent, reference or str(path))
 
 
-def _declaration(top: Part, path: Path, reference: str) -> Declaration:
+def _declaration(top: Part, folder: Path, reference: str) -> Declaration:
     """Read the whole."""
     if top.whole("suite") != FORMAT:
         raise top.error("suite", f"this release reads declarations of format {FORMAT} ('suite: {FORMAT}').")
@@ -54,10 +54,10 @@ def _declaration(top: Part, path: Path, reference: str) -> Declaration:
     if len(axes) != 2:
         raise top.error("axes", f"a suite has two axes, such as [task, language]; found {len(axes)}.")
     cells, held_in = _cells(top.part("cells"))
-    networks = top.each("networks", lambda part: _network(part, path.parent))
+    networks = top.each("networks", lambda part: _network(part, folder))
     if not networks:
         raise top.error("", "the key 'networks' is missing; name one at least, from small to large.")
-    experts = tuple(_expert(part, cells, list(networks), path.parent) for part in top.parts("experts"))
+    experts = tuple(_expert(part, cells, list(networks), folder) for part in top.parts("experts"))
     training = _training(top.part("training")) if top.has("training") else None
     if training is None and {expert.cell for expert in experts} != set(held_in):
         raise top.error("", "there is no 'training', and not every held-in cell has its published expert in 'experts'.")
@@ -74,7 +74,7 @@ def _declaration(top: Part, path: Path, reference: str) -> Declaration:
         metric=metric,
         chance=chance,
         examples=_examples(top.part("examples")),
-        data=tuple(_data(part, path.parent) for part in top.parts("data")),
+        data=tuple(_data(part, folder) for part in top.parts("data")),
         networks=networks,
         training=training,
         experts=experts,
@@ -82,7 +82,7 @@ def _declaration(top: Part, path: Path, reference: str) -> Declaration:
         memory=top.fact("memory", UNKNOWN),
         factors=_all_factors(top, networks, held_in, training),
         notes=top.texts("notes", ()),
-        folder=path.parent / top.text("folder") if top.has("folder") else None,
+        folder=folder / top.text("folder") if top.has("folder") else None,
     )
     top.done(("experts", "folder", "training"))
     return found

@@ -9,11 +9,12 @@ from cuvee.errors import StudyError, nearest
 from cuvee.studies.external.declaration import Declaration
 from cuvee.studies.external.reading import load
 
-__all__ = ["find_declaration", "is_file_name", "shipped_names"]
+__all__ = ["find_declaration", "is_file_name", "shipped_names", "state_of"]
 
 SUFFIXES = (".yaml", ".yml")
 
 
+@cache
 def shipped_names() -> Sequence[str]:
     """List the declared suites that come with cuvee."""
     return sorted(path.stem for path in _folder().glob("*.yaml"))
@@ -24,7 +25,6 @@ def is_file_name(name: str) -> bool:
     return name.endswith(SUFFIXES)
 
 
-@cache
 def find_declaration(name: str) -> Declaration:
     """Return a declared suite.
 
@@ -34,15 +34,31 @@ def find_declaration(name: str) -> Declaration:
     Raises:
         StudyError: there is none of that name, or its file cannot be read.
     """
-    if is_file_name(name):
-        return load(Path(name))
+    return _loaded(name, *state_of(name))
+
+
+def state_of(name: str) -> tuple[Path, int]:
+    """Return the file of a declared suite, and when it was changed: a file may be another one the next time.
+
+    Raises:
+        StudyError: there is no declared suite of that name.
+    """
     known = shipped_names()
-    if name not in known:
+    if is_file_name(name):
+        path = Path(name).resolve()
+    elif name in known:
+        path = _folder() / f"{name}.yaml"
+    else:
         raise StudyError(
             f"there is no declared suite '{name}'; there are {', '.join(known)}.{nearest(name, known)} One of your own "
             "is named by its file: 'suite.yaml'."
         )
-    return load(_folder() / f"{name}.yaml", name)
+    return path, path.stat().st_mtime_ns if path.is_file() else 0
+
+
+@cache
+def _loaded(name: str, path: Path, changed: int) -> Declaration:  # noqa: ARG001 - what it is cached by
+    return load(path, name)
 
 
 def _folder() -> Path:

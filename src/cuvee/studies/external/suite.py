@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from importlib.util import find_spec
 
 from cuvee.digest import digest_of_bytes
+from cuvee.errors import MissingLibraryError
 from cuvee.studies.external.adapters.adapter import Adapter
 from cuvee.studies.external.adapters.opening import open_adapter
 from cuvee.studies.external.declaration import Declaration
@@ -103,4 +105,11 @@ class ExternalSuite:
 
     @cached_property
     def _adapter(self) -> Adapter:
-        return open_adapter(self.declaration)
+        adapter = open_adapter(self.declaration)
+        for name, extra in adapter.libraries:
+            if find_spec(name) is None:
+                raise MissingLibraryError(
+                    f"{self.declaration.name}: the suite needs {name}, which is not installed; run: "
+                    f"pip install 'cuvee[{extra}]'"
+                )
+        return adapter

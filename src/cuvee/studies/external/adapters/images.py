@@ -38,7 +38,7 @@ class ImageAdapter:
         declaration: of the suite.
     """
 
-    libraries: tuple[tuple[str, str], ...] = (("transformers", "hf"), ("PIL", "hf"))
+    libraries: tuple[tuple[str, str], ...] = (("transformers", "hf"), ("PIL", "image"))
 
     def __init__(self, declaration: Declaration) -> None:
         assert isinstance(declaration.scoring, Images)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cuvee.errors import MissingLibraryError, StudyError
+from cuvee.errors import StudyError
 
 __all__ = ["Eye", "Picture", "listed"]
 
@@ -76,7 +76,6 @@ class Eye:
 
         Raises:
             StudyError: a file is no image.
-            MissingLibraryError: Pillow is not installed.
         """
         return (self.plain(images) - self._mean) / self._spread
 
@@ -86,12 +85,13 @@ class Eye:
 
     def _seen(self, image: Path | Tensor) -> Tensor:
         """Return an image whose shorter edge is resized and whose middle is cut out, (3, crop, crop) in [0, 1]."""
-        pillow = _pillow()
+        from PIL import Image  # here, for it may be missing where no images are looked at
+
         if isinstance(image, Tensor):
-            opened = pillow.fromarray((image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy())
+            opened = Image.fromarray((image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy())
         else:
             try:
-                with pillow.open(image) as file:
+                with Image.open(image) as file:
                     opened = file.convert("RGB")
             except OSError as error:
                 raise StudyError(
@@ -111,18 +111,3 @@ def _edge(said: object, default: int) -> int:
     if isinstance(said, Mapping):
         return int(said.get("shortest_edge") or said.get("height") or default)
     return int(said) if isinstance(said, int) else default
-
-
-def _pillow() -> Any:
-    """Import Pillow, which reads images.
-
-    Raises:
-        MissingLibraryError: it is not installed.
-    """
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise MissingLibraryError(
-            "images are read with Pillow, which is not installed; run: pip install pillow"
-        ) from error
-    return Image
