@@ -51,6 +51,9 @@ INTERFACE: dict[str, set[str]] = {
         "--workers",
     },
     "demo": {"--out", "--seed"},
+    # What a model is measured with, and where: no recipe says that, as it decides nothing of the merge.
+    "evaluate": {"models", "--score", "--limit", "--device", "--dtype", "--json", "--memory", "--workers"},
+    "scores": {"[name]", "--json"},
     "study": {
         "[name]",
         "--preset",

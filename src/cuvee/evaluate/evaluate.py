@@ -202,6 +202,7 @@ def _score(
             yield Result(
                 model=subject.label,
                 score=score.name,
+                asked=each.asked.given,
                 settings=_plain(each.asked.settings),
                 data={name: v.digest for name, v in each.settings.items() if isinstance(v, Text | Table)},
                 measure=measure,

@@ -51,6 +51,7 @@ class Result:
     Attributes:
         model: label of the model.
         score: the score.
+        asked: the score as the user asked for it.
         settings: of the score, defaults included; files as paths.
         data: digests of the files, by name of the setting.
         measure: the value, its interval, the number of examples.
@@ -62,6 +63,7 @@ class Result:
 
     model: str
     score: str
+    asked: str
     settings: Mapping[str, object]
     data: Mapping[str, str]
     measure: Measure
