@@ -87,9 +87,7 @@ def test_a_merge_in_memory_is_the_model_that_is_loaded_from_disk(
     assert len(ties) == len({id(p) for p in loaded.parameters()})
 
 
-def test_what_runs_in_another_type_is_that_model_in_that_type(
-    tmp_path: Path, opened: Callable[..., Subject]
-) -> None:
+def test_what_runs_in_another_type_is_that_model_in_that_type(tmp_path: Path, opened: Callable[..., Subject]) -> None:
     models.save(models.build("llama", tied=True, dtype=torch.bfloat16), tmp_path / "a")
     recipe = Recipe(method="copy", models=[str(tmp_path / "a")])
     as_stored, widened = opened(recipe), opened(recipe, "float32")
@@ -130,9 +128,7 @@ def test_tensors_that_do_not_fit_are_named_before_any_is_read(
         subject.prepare(["causal"])
 
 
-def test_a_buffer_that_the_network_computes_itself_is_noted(
-    tmp_path: Path, opened: Callable[..., Subject]
-) -> None:
+def test_a_buffer_that_the_network_computes_itself_is_noted(tmp_path: Path, opened: Callable[..., Subject]) -> None:
     name = "h.0.attn.masked_bias"
     models.save(models.build("gpt2", tied=True), tmp_path / "a")
     file = tmp_path / "a" / "model.safetensors"
@@ -146,9 +142,7 @@ def test_a_buffer_that_the_network_computes_itself_is_noted(
         assert any(name in note for note in subject.notes)
 
 
-def test_code_that_comes_with_a_model_is_not_even_copied(
-    tmp_path: Path, opened: Callable[..., Subject]
-) -> None:
+def test_code_that_comes_with_a_model_is_not_even_copied(tmp_path: Path, opened: Callable[..., Subject]) -> None:
     folder = models.save(models.build("llama", tied=True), tmp_path / "a")
     mark = tmp_path / "ran"
     (folder / "modeling_own.py").write_text(f"open({str(mark)!r}, 'w')\n")

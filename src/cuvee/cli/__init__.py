@@ -270,7 +270,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for the models and merges.")] = Path("demo-output"),
     seed: Annotated[int, typer.Option(help="Decides the data split, the training and the random merges.")] = 0,
 ) -> None:
-    """Train small models, merge them by several methods, and score all."""
+    """Train small models, merge them by several methods, score all."""
     from cuvee.cli.demo import run
 
     run(out, seed)

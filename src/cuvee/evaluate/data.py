@@ -191,7 +191,7 @@ def _separated(path: Path, text: str, separator: str) -> Iterator[Row]:
         for values in reader:
             yield Row(reader.line_num, {key: value for key, value in values.items() if value is not None}, path)
     except csv.Error as error:
-        raise ScoreError(f"{path}:{reader.line_num} cannot be read as a table: {error}.") from error
+        raise ScoreError(f"{path}:{reader.line_num + 1} cannot be read as a table: {error}.") from error
 
 
 def _check(row: Row, columns: Sequence[str]) -> None:

@@ -204,16 +204,16 @@ class Subject(AbstractContextManager["Subject"]):
         pairs: Sequence[str] | None = None,
         *,
         side: Literal["left", "right"] = "right",
+        cuts: bool = True,
         special_tokens: bool = True,
     ) -> "dict[str, torch.Tensor]":
         """Return texts as the network's input, filled up to one length, on its device.
-
-        On the right, texts that are longer than the model was made for are cut, and a note says so.
 
         Args:
             texts: the texts.
             pairs: second texts, if each example is two.
             side: where rows are filled up: on the left for a model that goes on after them.
+            cuts: cut texts that are longer than the model was made for, and note it.
             special_tokens: put the tokenizer's special tokens where it puts them.
         """
         tokenizer = self.tokenizer
@@ -221,7 +221,7 @@ class Subject(AbstractContextManager["Subject"]):
             tokenizer.pad_token = tokenizer.convert_ids_to_tokens(self.padding)
         if self.network.config.pad_token_id is None:  # by which classifiers find the end of a text
             self.network.config.pad_token_id = self.padding
-        most = self._longest if side == "right" else None
+        most = self._longest if cuts else None
         whole = tokenizer(texts, pairs, add_special_tokens=special_tokens, verbose=False)["input_ids"]
         if most is not None and any(len(each) > most for each in whole):
             self._note(f"Texts of more than {most} tokens were cut: the model was made for no more.")

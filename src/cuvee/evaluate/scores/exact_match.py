@@ -101,7 +101,8 @@ def _generated(subject: Subject, prompts: Sequence[str], max_new_tokens: int, *,
     if chat:
         talks = [[{"role": "user", "content": prompt}] for prompt in prompts]
         prompts = [tokenizer.apply_chat_template(talk, tokenize=False, add_generation_prompt=True) for talk in talks]
-    inputs = subject.encode(prompts, side="left", special_tokens=not chat)
+    goes_on = not network.config.is_encoder_decoder
+    inputs = subject.encode(prompts, side="left" if goes_on else "right", cuts=False, special_tokens=not chat)
     own, settings = network.generation_config, cast("Any", GenerationConfig)
     greedy = settings(
         do_sample=False,
@@ -115,7 +116,6 @@ def _generated(subject: Subject, prompts: Sequence[str], max_new_tokens: int, *,
     inputs.pop("token_type_ids", None)
     with torch.inference_mode():
         tokens = network.generate(**inputs, generation_config=greedy)
-    if not network.config.is_encoder_decoder:
-        tokens = tokens[:, inputs["input_ids"].shape[1] :]
+    tokens = tokens[:, inputs["input_ids"].shape[1] if goes_on else 1 :]  # without the prompt, or what begins an answer
     found: list[str] = tokenizer.batch_decode(tokens, skip_special_tokens=True)
     return found

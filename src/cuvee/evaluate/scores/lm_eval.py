@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
+from cuvee.digest import digest_of_bytes
 from cuvee.errors import MissingLibraryError, ScoreError, nearest
 from cuvee.evaluate.declare import Count, Limit, score
 from cuvee.evaluate.measure import Measure, with_error
@@ -91,6 +92,7 @@ def _measures(task: str, found: Mapping[str, Any]) -> Iterator[Measure]:
     values = found["results"][task]
     better = found.get("higher_is_better", {}).get(task, {})
     counted = found.get("n-samples", {}).get(task, {}).get("effective", values.get("sample_count", 0))
+    data = _digest(found.get("samples", {}).get(task, ()))
     for key, value in values.items():
         name, comma, choice = key.partition(",")
         if not comma or name.endswith(STDERR) or not isinstance(value, int | float):
@@ -102,8 +104,14 @@ def _measures(task: str, found: Mapping[str, Any]) -> Iterator[Measure]:
             float(error) if isinstance(error, int | float) else None,
             int(counted) if isinstance(counted, int) else 0,
             is_better_high=better.get(name) is not False,
-            data=str(found.get("task_hashes", {}).get(task, "")),
+            data=data,
         )
+
+
+def _digest(samples: Sequence[Mapping[str, Any]]) -> str:
+    """Return a digest of what was asked and of the right answers, example by example; empty for a group of tasks."""
+    hashes = [str(each.get(f"{part}_hash", "")) for each in samples for part in ("doc", "prompt", "target")]
+    return digest_of_bytes("".join(hashes).encode()) if samples else ""
 
 
 def _manager(settings: Mapping[str, Any]) -> Any:
