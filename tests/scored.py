@@ -8,7 +8,14 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from tokenizers.processors import TemplateProcessing
-from transformers import BertConfig, BertForSequenceClassification, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    ViTConfig,
+    ViTForImageClassification,
+)
 
 import models
 
@@ -59,3 +66,20 @@ def text(path: Path, count: int, seed: int = 0) -> Path:
     drawn = torch.randint(4, models.VOCABULARY, (count,), generator=torch.Generator().manual_seed(seed))
     path.write_text(" ".join(f"w{i}" for i in drawn.tolist()))
     return path
+
+
+def image_classifier(folder: Path) -> Path:
+    """Save a tiny ViT that tells cats from dogs, and its image processor."""
+    torch.manual_seed(0)
+    config = ViTConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=8, patch_size=4,
+        id2label={0: "cat", 1: "dog"}, initializer_range=0.5,
+    )  # fmt: skip
+    models.save(ViTForImageClassification(config), folder)
+    settings = {
+        "image_processor_type": "ViTImageProcessor", "size": {"height": 8, "width": 8}, "do_resize": False,
+        "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True, "image_mean": [0.5] * 3,
+        "image_std": [0.5] * 3,
+    }  # fmt: skip
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    return folder

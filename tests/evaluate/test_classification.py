@@ -1,6 +1,5 @@
 """Accuracy of classifiers of texts and images, against the model asked example by example."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +10,10 @@ from transformers import (
     BertForSequenceClassification,
     LlamaConfig,
     LlamaForSequenceClassification,
-    ViTConfig,
     ViTForImageClassification,
 )
 
 import cuvee
-import models
 import scored
 from cuvee.errors import ScoreError
 
@@ -93,21 +90,8 @@ def test_long_texts_are_cut_and_noted(tmp_path: Path) -> None:
     assert found.models[0].notes == ("Texts of more than 32 tokens were cut: the model was made for no more.",)
 
 
-def images(folder: Path) -> Path:
-    """Save a classifier of images and its processor."""
-    torch.manual_seed(0)
-    config = ViTConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=8,
-                       patch_size=4, id2label={0: "cat", 1: "dog"}, initializer_range=0.5)  # fmt: skip
-    models.save(ViTForImageClassification(config), folder)
-    settings = {"image_processor_type": "ViTImageProcessor", "size": {"height": 8, "width": 8}, "do_resize": False,
-                "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True, "image_mean": [0.5] * 3,
-                "image_std": [0.5] * 3}  # fmt: skip
-    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
-    return folder
-
-
 def test_accuracy_on_images(tmp_path: Path) -> None:
-    folder = images(tmp_path / "m")
+    folder = scored.image_classifier(tmp_path / "m")
     model = ViTForImageClassification.from_pretrained(folder).eval()
     rows: list[dict[str, object]] = []
     for i in range(6):

@@ -106,7 +106,7 @@ def test_everything_wrong_is_said_before_a_weight_is_read(monkeypatch: pytest.Mo
     monkeypatch.setattr(room, "execute", None)
     wrong: list[tuple[Any, Any, type[CuveeError], str]] = [
         ("a", [], ScoreError, "there is no score"),
-        ("a", [SCORE, "perplexity:text=no.txt"], ScoreError, "no.txt cannot be read"),
+        ("a", [SCORE, "perplexity:text=no.txt"], ScoreError, "no.txt, which a score needs, cannot be read"),
         (["a", "no"], SCORE, SourceError, "'no'"),
         (["a", "no.yaml"], SCORE, RecipeError, "no.yaml"),
         ({"model.w": torch.ones(2)}, SCORE, ScoreError, "a dict is no model"),

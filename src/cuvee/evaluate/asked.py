@@ -21,6 +21,7 @@ __all__ = ["Asked", "asked", "read"]
 SETTING = re.compile(r"\s*(?P<name>[\w.-]+)\s*=(?:\"(?P<quoted>(?:[^\"\\]|\\.)*)\"|(?P<plain>[^,\"]*))\s*(?:,|$)")
 TRUE, FALSE = ("true", "yes"), ("false", "no")
 LIST = "+"
+ENDLESS = 1_000_000  # a bound from here on is there to refuse slips of the hand, and is not worth telling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +178,8 @@ def _wrong(score: str, parameter: Parameter, value: object) -> ScoreError:
     }
     said = " or ".join(parameter.choices) or kinds[parameter.kind]
     if parameter.bounds is not None:
-        said += f" from {parameter.bounds.low:g} to {parameter.bounds.high:g}"
+        said += f" from {parameter.bounds.low:g} on"
+        if parameter.bounds.high < ENDLESS:
+            said = f"{said.removesuffix(' on')} to {parameter.bounds.high:g}"
     close = nearest(str(value), parameter.choices)
     return ScoreError(f"score '{score}': '{parameter.name}' is {shown(value)}; it can be {said}.{close}")

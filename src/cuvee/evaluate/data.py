@@ -160,7 +160,7 @@ def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ScoreError(f"{path} cannot be read: {error.strerror}.") from error
+        raise ScoreError(f"{path}, which a score needs, cannot be read: {error.strerror}.") from error
 
 
 def _decoded(path: Path, raw: bytes) -> str:

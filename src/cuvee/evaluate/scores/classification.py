@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cuvee.errors import ScoreError
+from cuvee.errors import MissingLibraryError, ScoreError
 from cuvee.evaluate.data import Row, Table, word_in
 from cuvee.evaluate.declare import Count, column_of, score
 from cuvee.evaluate.measure import Measure, share
@@ -19,7 +19,14 @@ Name = Annotated[str, column_of("data")]
 
 
 def _named_once(settings: Mapping[str, Any]) -> str:
-    """Verify that the examples are texts or images."""
+    """Verify that the examples are texts or images, and that images can be read."""
+    if settings["image"]:
+        try:
+            import PIL  # noqa: F401
+        except ImportError as error:
+            raise MissingLibraryError(
+                "images are read with Pillow, which is not installed; run: pip install pillow"
+            ) from error
     if bool(settings["text"]) == bool(settings["image"]):
         return "the examples are texts or images: name one column, text=COLUMN or image=COLUMN."
     if settings["image"] and settings["pair"]:
