@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -187,7 +188,8 @@ def state_dict_to_score(place: Place) -> None:
 
 
 @provokes(
-    "{model} makes an adapter, which is no model by itself. Merge it, and score BASE+FOLDER with the folder that it makes."
+    "{model} makes an adapter, which is no model by itself. Merge it, and score BASE+FOLDER with the folder that it "
+    "makes."
 )
 def recipe_of_an_adapter_to_score(place: Place) -> None:
     scored.text(place.folder / "t.txt", 20)
@@ -234,11 +236,11 @@ def configuration_of_an_impossible_network(place: Place) -> None:
 
 
 @provokes(
-    "{model} cannot be scored as a {architecture}, as its configuration calls it: {problems}. Name the class it was saved "
-    "from in its config.json, or the right models."
+    "{model} cannot be scored as a {architecture}, as its configuration calls it: {problems}. Name the class it was "
+    "saved from in its config.json, or the right models."
 )
 def network_with_another_head(place: Place) -> None:
-    cuvee.evaluate(model(place, architectures=["LlamaModel"]), TEXT)
+    cuvee.evaluate(model(place, architectures=["LlamaForSequenceClassification"]), TEXT)
 
 
 @provokes("{model} has no tokenizer beside its weights. Copy the files of its tokenizer there.")
@@ -269,4 +271,18 @@ def images_without_pillow(place: Place) -> None:
 def tasks_without_the_harness(place: Place) -> None:
     place.patch.setitem(sys.modules, "lm_eval.tasks", None)  # as if it were not there
     place.patch.setitem(sys.modules, "lm_eval", None)
+    cuvee.evaluate("m", "lm_eval:tasks=arc_easy")
+
+
+@provokes(
+    "lm-evaluation-harness failed with {tasks}: {cause}. A task whose data are not on this machine needs the network; "
+    "run with --debug for the whole story."
+)
+def harness_that_fails(place: Place) -> None:
+    def manager(**_: object) -> None:
+        raise ValueError("a task's file is broken")
+
+    theirs = SimpleNamespace(tasks=SimpleNamespace(TaskManager=manager))  # whether it is installed or not
+    place.patch.setitem(sys.modules, "lm_eval", theirs)
+    place.patch.setitem(sys.modules, "lm_eval.tasks", theirs.tasks)
     cuvee.evaluate("m", "lm_eval:tasks=arc_easy")
