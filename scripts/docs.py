@@ -3,8 +3,9 @@
     make docs, or .venv/bin/python scripts/docs.py [--check]
 
 In some documents everything between ``<!-- begin: WHAT -->`` and ``<!-- end -->`` is replaced; WHAT is ``methods``,
-``suites`` or ``scores`` for a table of these, ``score-pages`` for a section of each score, ``study:NAME`` for the results of a study, or the path of a file. docs/methods.md is
-written as a whole. With ``--check`` nothing is written, and the exit status is 1 if something would change.
+``suites`` or ``scores`` for a table of these, ``score-pages`` for a section of each score, ``study:NAME`` for the
+results of a study, or the path of a file. docs/methods.md is written as a whole. With ``--check`` nothing is written,
+and the exit status is 1 if something would change.
 """
 
 import re

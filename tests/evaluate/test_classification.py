@@ -110,6 +110,9 @@ def test_accuracy_on_images(tmp_path: Path) -> None:
     (tmp_path / "pictures" / "3.png").write_text("no image")
     with pytest.raises(ScoreError, match=r"d.jsonl:4: the image .*3.png cannot be read"):
         cuvee.evaluate(folder, f"classification:data={data},image=image")
+    (tmp_path / "pictures" / "3.png").unlink()
+    with pytest.raises(ScoreError, match=r"d.jsonl:4: there is no image .*3.png"):
+        cuvee.evaluate(folder, f"classification:data={data},image=image")
 
 
 @pytest.mark.parametrize(
@@ -128,5 +131,6 @@ def test_accuracy_on_images(tmp_path: Path) -> None:
 def test_what_does_not_fit_is_said(tmp_path: Path, setting: str, row: dict[str, object], said: str) -> None:
     folder = scored.classifier(tmp_path / "m")
     data = scored.lines(tmp_path / "d.jsonl", [row])
+    (tmp_path / "w5").touch()  # as if it were an image
     with pytest.raises(ScoreError, match=said):
         cuvee.evaluate(folder, f"classification:data={data},{setting}")

@@ -76,7 +76,7 @@ def test_results_are_plain_values_with_all_that_they_come_from() -> None:
     assert merge["recipe"]["method"] == "linear"
     assert (plain["dtype"], plain["device"], plain["architecture"]) == ("float64", "cpu", "LlamaForCausalLM")
     row = found["results"][0]
-    assert row["settings"] == {"text": "t.txt", "window": 0, "stride": 0, "batch": 1}
+    assert row["settings"] == {"text": "t.txt", "window": 32, "stride": 16, "batch": 1}  # what the model was made for
     assert len(row["data"]["text"]) == 32
     assert row["peak_memory"] > 50e6
     assert row["peak_device_memory"] == 0
@@ -202,3 +202,27 @@ def test_a_gpu_says_what_the_cpu_says() -> None:
     on_cpu, on_gpu = (cuvee.evaluate("a", SCORE, device=device) for device in ("cpu", "cuda"))
     assert on_gpu.results[0].measure.value == pytest.approx(on_cpu.results[0].measure.value, rel=1e-4)
     assert on_gpu.results[0].peak_device_memory > 0
+
+
+@pytest.mark.usefixtures("here")
+def test_a_model_that_overflows_has_no_perplexity_and_still_makes_json(here: Path) -> None:
+    model = models.load("llama", here / "a")
+    with torch.no_grad():
+        model.model.norm.weight.fill_(3e38)
+    scored.save(model, here / "broken")
+    found = cuvee.evaluate("broken", SCORE)
+    (row,) = found.to_mapping()["results"]  # type: ignore[misc, union-attr]
+    assert row["value"] is None
+    assert row["low"] is None
+    assert "NaN" not in json.dumps(found.to_mapping(), allow_nan=False)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_perplexity_beyond_all_numbers_is_infinite(here: Path) -> None:
+    model = models.load("llama", here / "a")
+    with torch.no_grad():
+        model.model.norm.weight.fill_(1e6)
+    scored.save(model, here / "sure")
+    (row,) = cuvee.evaluate("sure", SCORE).results
+    assert row.measure.value == float("inf")
+    assert row.measure.doubt == "none"

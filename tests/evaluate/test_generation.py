@@ -113,6 +113,7 @@ def test_a_first_line_is_what_stands_before_the_end_of_a_line(tmp_path: Path, mo
         ({"prompt": ["w5"], "target": "w5"}, "", "text was expected"),
         ({"prompt": "w5"}, "", "has no 'target'"),
         ({"prompt": "w5", "target": "w5"}, ",chat=true", "no chat template"),
+        ({"prompt": " ", "target": "w5"}, "", "'prompt' has no token for the model"),
     ],
 )
 def test_what_does_not_fit_is_said(tmp_path: Path, row: dict[str, object], more: str, said: str) -> None:

@@ -3,16 +3,26 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
+from cuvee.evaluate.data import Row, word_in
 from cuvee.evaluate.subject import Subject
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Pooling", "embed"]
+__all__ = ["Pooling", "embed", "silent"]
 
 Pooling = Literal["mean", "first", "last"]
 """Which hidden state stands for a text: the mean over its tokens (padding left out), that of its first token (``[CLS]``
 of BERT and its like), or of its last."""
+
+
+def silent(subject: Subject, rows: Sequence[Row], *columns: str) -> str:
+    """Say which text has no token, if one has none; no weight is read."""
+    for row in rows:
+        for column in columns:
+            if not subject.tokenizer(word_in(row, column), verbose=False)["input_ids"]:
+                return f"{row.place}: '{column}' has no token for the model."
+    return ""
 
 
 def embed(subject: Subject, texts: Sequence[str], pooling: Pooling, batch: int) -> "torch.Tensor":

@@ -51,11 +51,13 @@ class Losses:
         nats: negative log-likelihood of each window's scored tokens together, float64.
         tokens: how many those are.
         bytes: how many bytes of UTF-8 they stand for.
+        settled: window and stride, as they were.
     """
 
     nats: NDArray[np.float64]
     tokens: NDArray[np.int64]
     bytes: NDArray[np.int64]
+    settled: Mapping[str, object]
 
 
 def windows(length: int, window: int, stride: int) -> Iterator[Window]:
@@ -121,6 +123,7 @@ def losses(subject: Subject, settings: Mapping[str, Any], limit: int | None) -> 
         nats=np.array(found),
         tokens=np.array([each.scored for each in chosen]),
         bytes=np.array([starts[each.end] - starts[each.end - each.scored] for each in chosen]),
+        settled={"window": window, "stride": stride},
     )
 
 
@@ -140,18 +143,13 @@ def _batches(chosen: Sequence[Window], size: int) -> Iterator[Sequence[Window]]:
 
 
 def _tokens(subject: Subject, text: Text) -> tuple[list[int], list[int]]:
-    """Return a text's tokens, and at which byte each begins, and the text ends; what stands before it has no bytes."""
+    """Return a text's tokens, and at which byte each begins, and the text ends; only fast tokenizers know that."""
     tokenizer = subject.tokenizer
     start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     encoded = tokenizer(text.text, add_special_tokens=False, return_offsets_mapping=tokenizer.is_fast, verbose=False)
     tokens: list[int] = list(encoded["input_ids"])
-    whole = len(text.text.encode())
-    if tokenizer.is_fast:
-        places = [0] + [first for first, _ in encoded["offset_mapping"][1:]]
-        starts = _bytes_at(text.text, places)
-    else:  # only the first and the last place matter where no window is left out
-        starts = [0] * bool(tokens) + [len(tokenizer.decode(tokens[:1]).encode())] * (len(tokens) - 1)
-    starts = [*starts[: len(tokens)], whole]
+    places = [first for first, _ in encoded["offset_mapping"][1:]] if tokenizer.is_fast else [0] * (len(tokens) - 1)
+    starts = [0] * bool(tokens) + _bytes_at(text.text, places) + [len(text.text.encode())]
     return ([start, *tokens], [0, *starts]) if start is not None else (tokens, starts)
 
 

@@ -11,9 +11,10 @@ Two kinds of interval, both of 95 %:
 They say how the value would differ with other examples of the same kind, and nothing of other seeds of training.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from math import sqrt
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -44,6 +45,7 @@ class Measure:
         doubt: how error and interval were found.
         is_better_high: larger values are better.
         data: a digest of the examples, where the score has found them itself.
+        settled: settings that the user has left to the model, by name.
     """
 
     metric: str
@@ -56,6 +58,7 @@ class Measure:
     doubt: Doubt = "none"
     is_better_high: bool = True
     data: str = ""
+    settled: Mapping[str, object] = field(default_factory=dict)
 
 
 def share(metric: str, hits: Sequence[bool]) -> Measure:
@@ -93,6 +96,7 @@ def bootstrapped(
     counted: int | None = None,
     unit: str = "examples",
     is_better_high: bool = True,
+    settled: Mapping[str, object] = MappingProxyType({}),
 ) -> Measure:
     """Measure anything that is made of examples, with a bootstrap over them.
 
@@ -103,6 +107,7 @@ def bootstrapped(
         counted: how many `unit` it is of, where that is not `num_examples`.
         unit: what is counted.
         is_better_high: larger values are better.
+        settled: see `Measure`.
 
     Returns:
         The value; below `FEWEST` examples without an error and an interval. Draws that have no value (NaN, such as a
@@ -110,22 +115,22 @@ def bootstrapped(
     """
     whole = np.arange(num_examples)
     value = float(value_of(whole))
-    told = {"metric": metric, "value": value, "num_examples": counted if counted is not None else num_examples}
-    if num_examples < FEWEST:
-        return Measure(**told, unit=unit, is_better_high=is_better_high)  # type: ignore[arg-type]
+    measure = Measure(
+        metric=metric,
+        value=value,
+        num_examples=counted if counted is not None else num_examples,
+        unit=unit,
+        is_better_high=is_better_high,
+        settled=dict(settled),
+    )
     generator = np.random.Generator(np.random.PCG64(SEED))
     drawn = np.array([value_of(generator.integers(0, num_examples, num_examples)) for _ in range(RESAMPLES)])
     drawn = drawn[np.isfinite(drawn)]
+    if num_examples < FEWEST or len(drawn) < 2 or not np.isfinite(value):
+        return measure
     low, high = np.quantile(drawn, [0.025, 0.975])
-    return Measure(
-        **told,  # type: ignore[arg-type]
-        unit=unit,
-        error=float(drawn.std(ddof=1)),
-        low=float(low),
-        high=float(high),
-        doubt="bootstrap",
-        is_better_high=is_better_high,
-    )
+    error = float(drawn.std(ddof=1))
+    return replace(measure, error=error, low=float(low), high=float(high), doubt="bootstrap")
 
 
 def with_error(

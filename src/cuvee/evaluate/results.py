@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import metadata
+from math import isfinite
 
 from cuvee.evaluate.measure import Measure
 from cuvee.execute.versions import versions
@@ -113,11 +114,13 @@ class Evaluation:
 
 
 def _flat(result: Result) -> dict[str, object]:
-    """Return a row as plain values, the measure's among them."""
+    """Return a row as plain values, the measure's among them; numbers that JSON lacks are null."""
     row = asdict(result)
     measure = row.pop("measure")
+    row["settings"] |= measure["settled"]
     row["data"] = {**row["data"], **({"examples": measure["data"]} if measure["data"] else {})}
-    return row | {key: value for key, value in measure.items() if key != "data"}
+    told = {key: value for key, value in measure.items() if key not in ("data", "settled")}
+    return row | {key: None if isinstance(v, float) and not isfinite(v) else v for key, v in told.items()}
 
 
 def all_versions() -> dict[str, str]:

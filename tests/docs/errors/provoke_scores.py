@@ -175,8 +175,9 @@ def gold_score_that_is_a_word(place: Place) -> None:
 
 
 @provokes("{path}:{line}: the image {image} cannot be read: {cause}.")
-def image_that_is_not_there(place: Place) -> None:
+def image_that_is_none(place: Place) -> None:
     folder = scored.image_classifier(place.folder / "m")
+    (place.folder / "none.png").touch()
     (place.folder / "d.jsonl").write_text('{"image": "none.png", "label": 0}\n')
     cuvee.evaluate(folder, "classification:data=d.jsonl,image=image")
 

@@ -1,8 +1,8 @@
 """Bits per byte of a text."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import log
-from typing import Annotated
+from typing import Annotated, Any
 
 from cuvee.evaluate.data import Text
 from cuvee.evaluate.declare import Count, Limit, score
@@ -23,7 +23,14 @@ PAPER = Paper(
 )
 
 
-@score(models=("causal",), suits=too_short, paper=PAPER)
+def _suits(subject: Subject, settings: Mapping[str, Any]) -> str:
+    """Verify that it is known which bytes a token stands for."""
+    if not subject.tokenizer.is_fast:
+        return "the model's tokenizer does not tell which bytes a token stands for; it needs a tokenizer.json."
+    return too_short(subject, settings)
+
+
+@score(models=("causal",), suits=_suits, paper=PAPER)
 def bits_per_byte(
     subject: Subject,
     limit: Limit,
@@ -55,5 +62,6 @@ def bits_per_byte(
             counted=int(found.bytes.sum()),
             unit="bytes",
             is_better_high=False,
+            settled=found.settled,
         )
     ]

@@ -18,7 +18,7 @@ __all__ = ["classification"]
 Name = Annotated[str, column_of("data")]
 
 
-def _named_once(settings: Mapping[str, Any]) -> str:
+def _readable(settings: Mapping[str, Any]) -> str:
     """Verify that the examples are texts or images, and that images can be read."""
     if settings["image"]:
         try:
@@ -31,6 +31,11 @@ def _named_once(settings: Mapping[str, Any]) -> str:
         return "the examples are texts or images: name one column, text=COLUMN or image=COLUMN."
     if settings["image"] and settings["pair"]:
         return "an image has no second text: leave 'pair' out."
+    for row in settings["data"].rows:
+        for column in filter(None, (settings["text"], settings["pair"], settings["image"])):
+            value = word_in(row, column)
+            if settings["image"] and not (row.path.parent / value).is_file():
+                return f"{row.place}: there is no image {row.path.parent / value}."
     return ""
 
 
@@ -48,7 +53,7 @@ def _suits(subject: Subject, settings: Mapping[str, Any]) -> str:
     return ""
 
 
-@score(models=("text_classifier", "image_classifier"), check=_named_once, suits=_suits)
+@score(models=("text_classifier", "image_classifier"), check=_readable, suits=_suits)
 def classification(
     subject: Subject,
     *,
@@ -80,7 +85,8 @@ def classification(
         for first in range(0, len(data.rows), batch):
             rows = data.rows[first : first + batch]
             inputs = _images(subject, rows, image) if image else _texts(subject, rows, text, pair)
-            answers = subject.network(**inputs).logits.argmax(-1).tolist()
+            logits = subject.network(**inputs).logits
+            answers = torch.where(logits.isfinite().all(-1), logits.argmax(-1), -1).tolist()  # what is NaN is no answer
             hits += [answer == _number(row.values[label], numbers) for row, answer in zip(rows, answers, strict=True)]
     return [share("accuracy", hits)]
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, cast
 
 from cuvee.evaluate.data import Table, word_in, words_in
 from cuvee.evaluate.declare import Count, column_of, score
+from cuvee.evaluate.embedding import silent
 from cuvee.evaluate.measure import Measure, share
 from cuvee.evaluate.subject import Subject
 from cuvee.methods.declare import Paper
@@ -47,10 +48,10 @@ def _readable(settings: Mapping[str, Any]) -> str:
 
 
 def _suits(subject: Subject, settings: Mapping[str, Any]) -> str:
-    """Verify that the tokenizer has a template where one is asked for."""
+    """Verify that the tokenizer has a template where one is asked for, and that every prompt has tokens."""
     if settings["chat"] and not subject.tokenizer.chat_template:
         return "the model's tokenizer has no chat template; leave 'chat' out."
-    return ""
+    return "" if settings["chat"] else silent(subject, settings["data"].rows, settings["prompt"])
 
 
 @score(models=("causal", "seq2seq"), check=_readable, suits=_suits, paper=PAPER)

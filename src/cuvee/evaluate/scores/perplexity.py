@@ -1,7 +1,7 @@
 """Perplexity of a text."""
 
 from collections.abc import Sequence
-from math import exp
+from math import exp, inf
 from typing import Annotated
 
 from cuvee.evaluate.data import Text
@@ -53,9 +53,18 @@ def perplexity(
         bootstrapped(
             "perplexity",
             len(found.nats),
-            lambda chosen: exp(found.nats[chosen].sum() / found.tokens[chosen].sum()),
+            lambda chosen: _exp(found.nats[chosen].sum() / found.tokens[chosen].sum()),
             counted=int(found.tokens.sum()),
             unit="tokens",
             is_better_high=False,
+            settled=found.settled,
         )
     ]
+
+
+def _exp(nats: float) -> float:
+    """Return e to some nats; infinite where that is beyond all numbers, as of a model that is broken."""
+    try:
+        return exp(nats)
+    except OverflowError:
+        return inf

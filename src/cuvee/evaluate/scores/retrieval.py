@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from cuvee.evaluate.data import Table, word_in, words_in
 from cuvee.evaluate.declare import Count, column_of, score
-from cuvee.evaluate.embedding import Pooling, embed
+from cuvee.evaluate.embedding import Pooling, embed, silent
 from cuvee.evaluate.measure import Measure, bootstrapped
 from cuvee.evaluate.subject import Subject
 from cuvee.methods.declare import Paper, Range
@@ -46,7 +46,13 @@ def _known(settings: Mapping[str, Any]) -> str:
     return ""
 
 
-@score(models=("encoder",), check=_known, paper=PAPER)
+def _suits(subject: Subject, settings: Mapping[str, Any]) -> str:
+    """Verify that every text has tokens, by itself if there is a prefix."""
+    queries, documents = settings["queries"].rows, settings["documents"].rows
+    return silent(subject, queries, settings["query"]) or silent(subject, documents, settings["document"])
+
+
+@score(models=("encoder",), check=_known, suits=_suits, paper=PAPER)
 def retrieval(
     subject: Subject,
     *,

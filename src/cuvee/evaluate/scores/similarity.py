@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from cuvee.evaluate.data import Table, number_in, word_in
 from cuvee.evaluate.declare import Count, column_of, score
-from cuvee.evaluate.embedding import Pooling, embed
+from cuvee.evaluate.embedding import Pooling, embed, silent
 from cuvee.evaluate.measure import Measure, bootstrapped
 from cuvee.evaluate.subject import Subject
 from cuvee.methods.declare import Paper
@@ -36,7 +36,12 @@ def _readable(settings: Mapping[str, Any]) -> str:
     return "" if len(gold) > 1 else f"all pairs of {settings['data'].path} have one score; there is no order to find."
 
 
-@score(models=("encoder",), check=_readable, paper=PAPER)
+def _suits(subject: Subject, settings: Mapping[str, Any]) -> str:
+    """Verify that every text has tokens."""
+    return silent(subject, settings["data"].rows, settings["first"], settings["second"])
+
+
+@score(models=("encoder",), check=_readable, suits=_suits, paper=PAPER)
 def similarity(
     subject: Subject,
     *,
