@@ -109,5 +109,5 @@ def test_a_score_has_a_page(cuvee: Any, name: str) -> None:
 
 def test_misspelt_score_gets_the_nearest(cuvee: Any) -> None:
     answer = cuvee("scores", "perplexty")
-    assert (answer.code, answer.out) == (1, "")
+    assert (answer.code, answer.out) == (2, "")
     assert "Did you mean 'perplexity'?" in answer.err

@@ -255,9 +255,21 @@ def evaluate(
     run(models, score, limit=limit, device=device, dtype=dtype, limits=asked, as_json=as_json)
 
 
+def _score(name: str | None) -> str | None:
+    """Look whether there is a score of the name; what is wrong if not is the command."""
+    from cuvee.errors import ScoreError
+    from cuvee.evaluate.registry import find_score
+
+    try:
+        return name and find_score(name).name
+    except ScoreError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
 @app.command()
 def scores(
-    name: Annotated[str | None, typer.Argument(help="A score, for its page.")] = None, as_json: Json = False
+    name: Annotated[str | None, typer.Argument(callback=_score, help="A score, for its page.")] = None,
+    as_json: Json = False,
 ) -> None:
     """List the scores, or show one in full."""
     from cuvee.cli.scores import run
