@@ -157,7 +157,15 @@ def test_help_loads_nothing_heavy(arguments: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("methods",), ("methods", "ties"), ("plan", "recipe.yaml"), ("plan", "recipe.yaml", "--json"), ("inspect", "a")],
+    [
+        ("methods",),
+        ("methods", "ties"),
+        ("plan", "recipe.yaml"),
+        ("plan", "recipe.yaml", "--json"),
+        ("inspect", "a"),
+        ("scores",),
+        ("scores", "perplexity"),
+    ],
 )
 @pytest.mark.usefixtures("models")
 def test_what_reads_no_weight_loads_no_torch(arguments: tuple[str, ...]) -> None:

@@ -129,17 +129,22 @@ def test_tensors_that_do_not_fit_are_named_before_any_is_read(
 
 
 def test_a_buffer_that_the_network_computes_itself_is_noted(tmp_path: Path, opened: Callable[..., Subject]) -> None:
-    name = "h.0.attn.masked_bias"
-    models.save(models.build("gpt2", tied=True), tmp_path / "a")
-    file = tmp_path / "a" / "model.safetensors"
-    safetensors.torch.save_file({**safetensors.torch.load_file(file), f"transformer.{name}": torch.ones(1)}, file)
-    subject = opened(Recipe(method="copy", models=[str(tmp_path / "a")]))
-    try:
-        subject.prepare(["causal"])
-    except ScoreError as error:  # a release of transformers that no longer knows the name refuses it
-        assert name in str(error)  # noqa: PT017
-    else:
-        assert any(name in note for note in subject.notes)
+    name = "model.rotary_emb.inv_freq"
+    folder = edited(tmp_path / "a", lambda tensors: tensors.update({name: torch.ones(2)}))
+    subject = opened(Recipe(method="copy", models=[str(folder)]))
+    subject.prepare(["causal"])
+    assert subject.notes == [f"Not used, as the network computes it itself: {name}."]
+
+
+def test_weights_that_the_class_lets_be_missing_are_an_error_all_the_same(
+    tmp_path: Path, opened: Callable[..., Subject], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transformers.LlamaForCausalLM, "_keys_to_ignore_on_load_missing", [r"norm\.weight"])
+    whole = models.save(models.build("llama", tied=True), tmp_path / "whole")
+    opened(Recipe(method="copy", models=[str(whole)])).prepare(["causal"])
+    folder = edited(tmp_path / "a", lambda tensors: tensors.pop(NORM))
+    with pytest.raises(ScoreError, match=f"the network lacks {NORM}"):
+        opened(Recipe(method="copy", models=[str(folder)])).prepare(["causal"])
 
 
 def test_code_that_comes_with_a_model_is_not_even_copied(tmp_path: Path, opened: Callable[..., Subject]) -> None:

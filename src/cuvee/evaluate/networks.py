@@ -25,7 +25,6 @@ __all__ = [
     "configuration",
     "first_line",
     "fits",
-    "left_out",
     "quiet",
     "rehearse",
 ]
@@ -47,6 +46,8 @@ MAPPINGS: Mapping[Need, tuple[str, ...]] = {
     ),
 }
 MOST_NAMED = 4
+# Buffers that old checkpoints hold and networks compute; transformers leaves them out of every network that has them.
+BUFFERS = r"rotary_emb\.inv_freq", r"(^|\.)position_ids$"
 
 
 def check_library() -> None:
@@ -112,7 +113,7 @@ def configuration(architecture: str, folder: Path, name: str) -> Any:
         ) from error
 
 
-def rehearse(architecture: str, folder: Path, header: Header, name: str) -> None:
+def rehearse(architecture: str, folder: Path, header: Header, name: str) -> Sequence[str]:
     """Load tensors that have shapes and no values, to find out what does not fit before weights are read.
 
     Args:
@@ -120,6 +121,9 @@ def rehearse(architecture: str, folder: Path, header: Header, name: str) -> None
         folder: holds the configuration.
         header: of the tensors.
         name: what to call the model in messages.
+
+    Returns:
+        Tensors that the network leaves out, as it says itself: buffers that it computes.
 
     Raises:
         ScoreError: the network lacks a tensor, or does not take one, or its shape is another one.
@@ -130,7 +134,10 @@ def rehearse(architecture: str, folder: Path, header: Header, name: str) -> None
         tensor: torch.empty(spec.shape, dtype=getattr(torch, spec.dtype.torch_name), device="meta")
         for tensor, spec in header.items()
     }
-    _load(architecture, folder, tensors, name, dtype="auto", device_map="meta")
+    network = _load(architecture, folder, tensors, name, dtype="auto", device_map="meta")
+    patterns = {*BUFFERS, *(network._keys_to_ignore_on_load_unexpected or ())}
+    own = network.state_dict()
+    return [each for each in header if each not in own and any(re.search(pattern, each) for pattern in patterns)]
 
 
 def build(architecture: str, folder: Path, tensors: "Mapping[str, torch.Tensor]", name: str, dtype: str) -> Any:
@@ -155,14 +162,6 @@ def build(architecture: str, folder: Path, tensors: "Mapping[str, torch.Tensor]"
     if (folder / "generation_config.json").exists() and network.can_generate():
         network.generation_config = GenerationConfig.from_pretrained(folder)
     return network.eval()
-
-
-def left_out(architecture: str, header: Header) -> list[str]:
-    """Return the tensors that the network leaves out as its class says it may: buffers that it computes itself."""
-    import transformers
-
-    patterns = getattr(transformers, architecture)._keys_to_ignore_on_load_unexpected or ()
-    return [name for name in header if any(re.search(pattern, name) for pattern in patterns)]
 
 
 @contextmanager
@@ -213,7 +212,7 @@ def _load(architecture: str, folder: Path, tensors: "Mapping[str, torch.Tensor]"
     except Exception as error:  # whatever a configuration that was changed by hand makes of it
         raise ScoreError(f"{name}: transformers cannot make a {architecture} of it: {first_line(error)}.") from error
     problems = [
-        *_listed("lacks", told["missing_keys"]),
+        *_listed("lacks", {*told["missing_keys"], *_made_up(network, tensors)}),
         *_listed("does not take", told["unexpected_keys"]),
         *_listed("has another shape for", [each[0] for each in told["mismatched_keys"]]),
     ]
@@ -223,6 +222,15 @@ def _load(architecture: str, folder: Path, tensors: "Mapping[str, torch.Tensor]"
             f"{'; it '.join(problems)}. Name the class it was saved from in its config.json, or the right models."
         )
     return network
+
+
+def _made_up(network: Any, tensors: "Mapping[str, torch.Tensor]") -> Iterator[str]:
+    """Yield weights that transformers would fill with random numbers and not tell, as their class allows it."""
+    patterns = network._keys_to_ignore_on_load_missing or ()
+    for name, _ in network.named_parameters():  # of tied weights the first
+        is_there = any(name.endswith(each) or each.endswith(name) for each in tensors)  # with or without a prefix
+        if not is_there and any(re.search(pattern, name) for pattern in patterns):
+            yield name
 
 
 def _listed(what: str, names: "list[str] | set[str]") -> list[str]:

@@ -20,7 +20,6 @@ from cuvee.evaluate.networks import (
     configuration,
     first_line,
     fits,
-    left_out,
     quiet,
     rehearse,
 )
@@ -128,8 +127,7 @@ class Subject(AbstractContextManager["Subject"]):
             ScoreError: there is none, or the tensors do not fit.
         """
         self._architecture = architecture_of(self.config, needs, self.label)
-        rehearse(self._architecture, self.folder, self._plan.outputs[0], self.label)
-        if left := left_out(self._architecture, self._plan.outputs[0]):
+        if left := rehearse(self._architecture, self.folder, self._plan.outputs[0], self.label):
             self.notes.append(f"Not used, as the network computes it itself: {some(left, MOST_NAMED)}.")
 
     @property
