@@ -8,6 +8,8 @@ from cuvee.studies.table import Table, sample_of
 from cuvee.studies.verdict import Sample
 
 __all__ = [
+    "Part",
+    "Statistic",
     "against_base",
     "against_multitask",
     "between_counts",
