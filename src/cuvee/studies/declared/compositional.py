@@ -25,10 +25,14 @@ from cuvee.studies.tendencies import over_counts, sensitivity
 __all__ = ["STUDY"]
 
 PAPER = "Tam et al. (2024), section 1.8 of our protocol"
+IMAGES = {"suite": "glyphs", "architecture": "mlp-m", "base": "strong"}
 GLYPHS = Arm(suite="glyphs", architecture="mlp-m", base="strong", has_mixture=True, has_oracle=True, pictures=3)
-GLYPHS_WEAK = replace(GLYPHS, base="weak", counts=(2, 8), draws=2, pictures=0)
 FEW = ("linear", "mlerp", "model_stock", "task_arithmetic", "ties", "dare_ties")
 """Where scoring is dear; `--methods` names any others."""
+GLYPHS_WEAK = replace(GLYPHS, base="weak", counts=(2, 8), draws=2, pictures=0)
+GLYPHS_OTHERS = tuple(
+    replace(GLYPHS, architecture=name, counts=(8,), draws=1, methods=FEW, pictures=0) for name in ("cnn", "vit")
+)
 DRAWN = Arm(
     suite="glyph-gen",
     architecture="flow-m",
@@ -54,7 +58,7 @@ WORDS = Arm(
 WORDS_WEAK = replace(WORDS, base="weak", counts=(6,), draws=1)
 ANSWERS = replace(WORDS, suite="polyglot", architecture="m", counts=(2, 4, 8))
 ANSWERS_WEAK = replace(ANSWERS, base="weak", counts=(8,), draws=1)
-ARMS = (GLYPHS, GLYPHS_WEAK, DRAWN, DRAWN_LORA, WORDS, WORDS_WEAK, ANSWERS, ANSWERS_WEAK)
+ARMS = (GLYPHS, GLYPHS_WEAK, *GLYPHS_OTHERS, DRAWN, DRAWN_LORA, WORDS, WORDS_WEAK, ANSWERS, ANSWERS_WEAK)
 SMOKE = replace(GLYPHS, architecture="mlp-s", effort=0.1, counts=(2, 4), draws=1, has_oracle=False)
 
 
@@ -140,7 +144,7 @@ HYPOTHESES = (
         statement="Held-in scores fall from two to eight models.",
         source=f"{PAPER}, 8",
         statistic="mean share of the constituents' scores that merges keep, two models less eight",
-        sample=between_counts(Table.retained, 8, 2, suite="glyphs", base="strong"),
+        sample=between_counts(Table.retained, 8, 2, **IMAGES),
         unit="ratio",
     ),
     Hypothesis(
@@ -148,7 +152,7 @@ HYPOTHESES = (
         statement="Unseen scores, as multiples of the base's, rise from two to eight models.",
         source=f"{PAPER}, 8",
         statistic="mean ratio of merges to their base on unseen cells, eight models less two",
-        sample=between_counts(Table.gained, 2, 8, suite="glyphs", base="strong"),
+        sample=between_counts(Table.gained, 2, 8, **IMAGES),
         unit="ratio",
     ),
     Hypothesis(
@@ -156,9 +160,7 @@ HYPOTHESES = (
         statement="Merges keep more of their constituents' scores if these were trained from a stronger base.",
         source="Yadav et al. (2024), finding 1",
         statistic="mean share kept with eight models, strong base less weak",
-        sample=between_parts(
-            Table.retained, {"suite": "glyphs", "base": "weak"}, {"suite": "glyphs", "base": "strong"}, num_models=8
-        ),
+        sample=between_parts(Table.retained, {**IMAGES, "base": "weak"}, IMAGES, num_models=8),
         unit="ratio",
     ),
     Hypothesis(

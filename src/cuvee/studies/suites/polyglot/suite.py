@@ -74,7 +74,6 @@ class Polyglot:
             held_in=tuple(cell for cell in cells if cell in HELD_IN),
             architectures={name: _architecture(plan) for name, plan in PLANS.items()},
             sizes=tuple(PLANS),
-            tunings=("full", "lora"),
             bases={
                 "weak": "Texts in each of the languages.",
                 "strong": f"Those, and {len(AUXILIARY)} other tasks in all languages, six like the cells' but smaller.",
@@ -209,4 +208,5 @@ def _architecture(plan: Plan) -> Architecture:
         what=f"decoder LM, {plan.depth} layers, width {plan.width}",
         num_parameters=sum(each.numel() for each in network.parameters()),
         flops=float(flops_of(plan)),
+        tunings=("full", "lora"),
     )
