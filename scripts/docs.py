@@ -3,9 +3,9 @@
     make docs, or .venv/bin/python scripts/docs.py [--check]
 
 In some documents everything between ``<!-- begin: WHAT -->`` and ``<!-- end -->`` is replaced; WHAT is ``methods``,
-``suites`` or ``scores`` for a table of these, ``score-pages`` for a section of each score, ``study:NAME`` for the
-results of a study, or the path of a file. docs/methods.md is written as a whole. With ``--check`` nothing is written,
-and the exit status is 1 if something would change.
+``suites``, ``external-suites`` or ``scores`` for a table of these, ``score-pages`` for a section of each score,
+``study:NAME`` for the results of a study, or the path of a file. docs/methods.md is written as a whole. With
+``--check`` nothing is written, and the exit status is 1 if something would change.
 """
 
 import re
@@ -22,6 +22,8 @@ from cuvee.methods.page import section, table
 from cuvee.methods.registry import methods
 from cuvee.report.markdown import as_document
 from cuvee.studies.catalogue import find_study
+from cuvee.studies.external.page import external_table
+from cuvee.studies.external.shipped import find_declaration, shipped_names
 from cuvee.studies.pages import suites_table
 from cuvee.studies.registry import find_suite, suite_names
 from cuvee.studies.results import FILE, Results
@@ -55,7 +57,8 @@ def generated() -> dict[Path, str]:
     known = own_methods()
     documents = {ROOT / PAGE: "\n".join([HEAD, *map(section, known.values())])}
     studies = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs/studies").glob("*.md"))
-    for name in ("README.md", "CONTRIBUTING.md", "docs/evaluation.md", "docs/studies.md", *studies):
+    pages = ("README.md", "CONTRIBUTING.md", "docs/evaluation.md", "docs/external-suites.md", "docs/studies.md")
+    for name in (*pages, *studies):
         text = (ROOT / name).read_text()
         documents[ROOT / name] = re.sub(
             r"(<!-- begin: (\S+) -->\n).*?(<!-- end -->)",
@@ -87,6 +90,8 @@ def _part(what: str, known: Mapping[str, Method]) -> str:
         return "\n".join(map(score_page, own_scores().values()))
     if what == "suites":
         return suites_table(find_suite(name).about for name in suite_names())
+    if what == "external-suites":
+        return external_table(find_declaration(name) for name in shipped_names())
     if what.startswith("study:"):
         results = Results.load(ROOT / "docs/studies" / what.removeprefix("study:") / FILE)
         return as_document(report_of(find_study(results.study), results), results.study)

@@ -57,6 +57,7 @@ INTERFACE: dict[str, set[str]] = {
     "study": {
         "[name]",
         "--preset",
+        "--suite",
         "--out",
         "--methods",
         "--seeds",

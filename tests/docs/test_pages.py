@@ -21,6 +21,7 @@ import yaml
 import cuvee
 from cuvee.cli import main
 from cuvee.recipe.several import recipes_of
+from cuvee.studies.external.reading import load
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
@@ -97,6 +98,10 @@ class Run:
         name = FILE_NAME.match(block.text)
         path = self.folder / (name[1] if name else "part.yaml")
         content = yaml.safe_load(block.text)
+        if "suite" in content:  # a declared suite
+            path.write_text(block.text)
+            load(path)
+            return
         whole = "cuvee" in content or "merge_method" in content
         path.write_text(block.text if whole else yaml.safe_dump(WHOLE | content))
         if block.comment == "wrong on purpose":

@@ -187,7 +187,15 @@ def extract(
 @app.command()
 def study(
     name: Annotated[str | None, typer.Argument(help="Which study; none lists them.")] = None,
-    preset: Annotated[str, typer.Option(help="Its size: smoke, small, record or full.")] = "smoke",
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="Its size: smoke (default), small, record, full, or paper (declared suites).", show_default=False
+        ),
+    ] = None,
+    suite: Annotated[
+        str | None, typer.Option(help="With preset paper: only this declared suite, by name or YAML file.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the results; by default NAME-PRESET.")] = None,
     methods: Annotated[
         str | None, typer.Option(help="Methods to compare, with commas; by default the preset's.")
@@ -206,6 +214,7 @@ def study(
     run(
         name,
         preset=preset,
+        suite=suite,
         out=out,
         methods=methods,
         seeds=seeds,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from cuvee.cli.external import list_suites, show_external_plans, suites_of
 from cuvee.cli.leaderboard import bars, show_boards
 from cuvee.cli.lines import say
 from cuvee.cli.tables import print_unfolded, table_of
@@ -15,6 +16,7 @@ from cuvee.cli.units import duration, size
 from cuvee.report.figures import check_libraries
 from cuvee.report.write import PAGE, write
 from cuvee.studies.catalogue import find_study, preset_of, studies
+from cuvee.studies.external.paper import PAPER
 from cuvee.studies.forecast import Forecast, forecast
 from cuvee.studies.perform import perform, prepare
 from cuvee.studies.results import Results
@@ -24,6 +26,7 @@ from cuvee.studies.verdict import Estimate
 
 __all__ = ["run"]
 
+SMOKE = "smoke"
 CACHE = "CUVEE_STUDIES"
 """Environment variable: where trained models and results are kept."""
 
@@ -31,7 +34,8 @@ CACHE = "CUVEE_STUDIES"
 def run(
     name: str | None,
     *,
-    preset: str,
+    preset: str | None,
+    suite: str | None,
     out: Path | None,
     methods: str | None,
     seeds: int | None,
@@ -46,6 +50,10 @@ def run(
         return
     study = find_study(name)
     named = tuple(part.strip() for part in (methods or "").split(",") if part.strip())
+    preset = preset or (SMOKE if suite is None else PAPER)
+    if preset == PAPER and plans:
+        show_external_plans(study, suites_of(study, suite), named, seeds, as_json=as_json)
+        return
     chosen = preset_of(study, preset, named, seeds)
     store = Store(cache or _cache())
     if plans:
@@ -84,6 +92,7 @@ def _list(*, as_json: bool) -> None:
                 "question": study.question,
                 "paper": study.paper,
                 "presets": {name: preset.what for name, preset in study.presets.items()},
+                "external": list(study.external),
             }
             for study in known.values()
         ]
@@ -95,8 +104,10 @@ def _list(*, as_json: bool) -> None:
         say(console, f"  {study.paper}")
         for name, preset in study.presets.items():
             say(console, f"  --preset {name:8} {preset.what}")
+        say(console, f"  --preset {PAPER:8} {', '.join(study.external)}; for machines with GPUs")
         say(console, "")
-    say(console, "cuvee study NAME --preset smoke --plan shows what a study would do.")
+    list_suites(console)
+    say(console, "\ncuvee study NAME --preset smoke --plan shows what a study would do.")
 
 
 def _show_plan(found: Forecast, *, as_json: bool) -> None:

@@ -11,7 +11,7 @@ from cuvee.errors import StudyError, nearest
 from cuvee.methods.registry import find_method
 from cuvee.studies.study import Preset, Study
 
-__all__ = ["find_study", "preset_of", "studies"]
+__all__ = ["checked_seeds", "find_study", "preset_of", "studies"]
 
 
 @cache
@@ -60,7 +60,16 @@ def preset_of(study: Study, name: str, methods: tuple[str, ...] = (), num_seeds:
             find_method(method)
         preset = replace(preset, methods=methods, arms=tuple(replace(arm, methods=None) for arm in preset.arms))
     if num_seeds is not None:
-        if num_seeds < 1:
-            raise StudyError(f"--seeds is {num_seeds}; a study needs one seed at least, and three for a verdict.")
-        preset = replace(preset, seeds=tuple(range(num_seeds)))
+        preset = replace(preset, seeds=tuple(range(checked_seeds(num_seeds))))
     return preset
+
+
+def checked_seeds(num_seeds: int) -> int:
+    """Return a number of seeds as it is.
+
+    Raises:
+        StudyError: it is not positive.
+    """
+    if num_seeds < 1:
+        raise StudyError(f"--seeds is {num_seeds}; a study needs one seed at least, and three for a verdict.")
+    return num_seeds

@@ -6,18 +6,18 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cuvee.studies.choice import cells_of, validation_of
-from cuvee.studies.expand import trainings_of_arm, units_of
+from cuvee.studies.expand import merges_of, trainings_of_arm, units_of
 from cuvee.studies.flops import training_flops
 from cuvee.studies.gather import baselines_of, score_of
 from cuvee.studies.registry import find_suite
 from cuvee.studies.runner.jobs import Score, is_done
-from cuvee.studies.runner.statements import Mixture
+from cuvee.studies.runner.statements import Merge, Mixture
 from cuvee.studies.runner.store import Store
 from cuvee.studies.study import Preset
 from cuvee.studies.suite import Training
 from cuvee.studies.trials import trials_of
 
-__all__ = ["Forecast", "Part", "forecast"]
+__all__ = ["Forecast", "Part", "Work", "forecast", "work_of"]
 
 BYTES = 4  # of a parameter: everything is float32
 
@@ -64,6 +64,22 @@ class Forecast:
         return asdict(self)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What there is to do in one suite, listed.
+
+    Attributes:
+        trainings: models to train, without what is trained twice.
+        validation: scores of settings to choose from.
+        tests: scores that are reported: of baselines, each once, and of a merge for each choice. Which settings are
+            chosen is not known; the first stand for them.
+    """
+
+    trainings: Sequence[Training]
+    validation: Sequence[Score]
+    tests: Sequence[Score]
+
+
 def forecast(study: str, name: str, preset: Preset, store: Store) -> Forecast:
     """Count what a preset would do, and what of it is kept already.
 
@@ -74,9 +90,14 @@ def forecast(study: str, name: str, preset: Preset, store: Store) -> Forecast:
     return Forecast(study=study, preset=name, parts=[_part(suite, preset, store) for suite in suites])
 
 
-def _part(suite: str, preset: Preset, store: Store) -> Part:
-    """Count the work in a suite."""
-    about, trained, validation, tests = find_suite(suite).about, dict[Training, None](), list[Score](), list[Score]()
+def work_of(suite: str, preset: Preset) -> Work:
+    """List what a preset does in a suite.
+
+    Raises:
+        StudyError: it asks for what the suite does not have.
+    """
+    trained, validation, merges = dict[Training, None](), list[Score](), list[Score]()
+    baselines: dict[tuple[object, ...], Score] = {}
     for arm in preset.arms:
         trials = trials_of(arm, preset)
         for seed in preset.seeds if arm.suite == suite else ():
@@ -85,19 +106,29 @@ def _part(suite: str, preset: Preset, store: Store) -> Part:
             for unit in units_of(arm, seed, trials):
                 held_in, others = cells_of(unit)
                 for trial in unit.trials:
-                    jobs = validation_of(unit, trial)
-                    validation += jobs
-                    tests += [score_of(unit, job.model, [*held_in, *others], "") for job in jobs[:1]]
-                tests += [score_of(unit, model, cells, "") for _, _, model, cells in baselines_of(unit)]
+                    validation += validation_of(unit, trial)
+                    merges.append(score_of(unit, merges_of(unit, trial)[0], [*held_in, *others], ""))
+                for _, _, model, cells in baselines_of(unit):
+                    assert not isinstance(model, Merge)
+                    baselines.setdefault((model, tuple(cells)), score_of(unit, model, cells, ""))
+    return Work(trainings=list(trained), validation=validation, tests=[*baselines.values(), *merges])
+
+
+def _part(suite: str, preset: Preset, store: Store) -> Part:
+    """Count the work in a suite."""
+    about, work = find_suite(suite).about, work_of(suite, preset)
     return Part(
         suite=suite,
-        trainings=dict(Counter(training.role for training in trained)),
-        merges=len(validation),
-        tests=len(tests),
-        training_flops=sum(training_flops(suite, training) for training in trained),
-        scoring_flops=_flops(suite, [*validation, *tests]),
-        stored_bytes=sum(BYTES * about.architectures[each.architecture].num_parameters for each in trained),
-        done=(sum(store.has(suite, each) for each in trained), sum(is_done(job, store) for job in validation)),
+        trainings=dict(Counter(training.role for training in work.trainings)),
+        merges=len(work.validation),
+        tests=len(work.tests),
+        training_flops=sum(training_flops(suite, training) for training in work.trainings),
+        scoring_flops=_flops(suite, [*work.validation, *work.tests]),
+        stored_bytes=sum(BYTES * about.architectures[each.architecture].num_parameters for each in work.trainings),
+        done=(
+            sum(store.has(suite, each) for each in work.trainings),
+            sum(is_done(job, store) for job in work.validation),
+        ),
     )
 
 

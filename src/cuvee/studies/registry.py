@@ -8,6 +8,8 @@ from importlib.util import find_spec
 
 import cuvee.studies.suites
 from cuvee.errors import StudyError, nearest
+from cuvee.studies.external.shipped import find_declaration, is_file_name, shipped_names
+from cuvee.studies.external.suite import ExternalSuite
 from cuvee.studies.suite import Suite
 
 __all__ = ["find_suite", "suite_names"]
@@ -23,13 +25,16 @@ def find_suite(name: str) -> Suite:
     """Return a suite, which keeps the data that it draws for the life of the process.
 
     Args:
-        name: of a built-in suite, or the dotted name of a module of one's own with a function ``open_suite``.
+        name: of a built-in or declared suite, the path of a declaration of one's own (``suite.yaml``), or the dotted
+            name of a module of one's own with a function ``open_suite``.
 
     Raises:
-        StudyError: there is none of that name.
+        StudyError: there is none of that name, or its declaration is wrong.
         MissingLibraryError: a library that its data come with is not installed.
     """
     known = suite_names()
+    if name in shipped_names() or is_file_name(name):
+        return ExternalSuite(find_declaration(name))
     if name in known:
         module = f"cuvee.studies.suites.{name.replace('-', '_')}"
     elif "." in name and _exists(name):

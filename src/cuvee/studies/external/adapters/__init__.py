@@ -1,0 +1,1 @@
+"""What runs declared suites: one adapter for each kind of scoring."""
