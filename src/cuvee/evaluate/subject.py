@@ -219,8 +219,7 @@ class Subject(AbstractContextManager["Subject"]):
         tokenizer = self.tokenizer
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.convert_ids_to_tokens(self.padding)
-        if self.network.config.pad_token_id is None:  # by which classifiers find the end of a text
-            self.network.config.pad_token_id = self.padding
+        self.network.config.pad_token_id = tokenizer.pad_token_id  # by which classifiers find the end of a text
         most = self._longest if cuts else None
         whole = tokenizer(texts, pairs, add_special_tokens=special_tokens, verbose=False)["input_ids"]
         if most is not None and any(len(each) > most for each in whole):
