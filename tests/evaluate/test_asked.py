@@ -66,7 +66,9 @@ def test_plain_values_are_taken_as_text_is() -> None:
         ("retrieval:queries=q,documents=d,k=0+1", r"whole numbers with '\+' between them from 1"),
         ({"perplexity": {"text": "t", "stride": 1.5}}, r"'stride' is 1.5"),
         ({"perplexity": {"text": "t", "stride": True}}, r"'stride' is True"),
-        ({"exact_match": {"data": "d", "prompt": True}}, r"'prompt' is True; it can be text"),
+        ({"exact_match": {"data": "d", "prompt": True}}, r"'prompt' is True; it can be the name of a column"),
+        ("exact_match:data=d,prompt=", r"'prompt' is ''; it can be the name of a column"),
+        ("retrieval:queries=q,documents=d,id=", r"'id' is ''; it can be the name of a column"),
         (5, r"5 is no score"),
     ],
 )

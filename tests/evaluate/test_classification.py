@@ -66,13 +66,16 @@ def test_labels_may_be_numbers_and_tables_may_be_separated(tmp_path: Path) -> No
     assert cuvee.evaluate(folder, f"classification:data={data},text=text").results[0].measure.value == 1
 
 
-def test_a_decoder_without_padding_classifies_in_batches(tmp_path: Path) -> None:
+@pytest.mark.parametrize("theirs", [None, 50])
+def test_a_decoder_with_other_padding_than_its_tokenizer_classifies_in_batches(
+    tmp_path: Path, theirs: int | None
+) -> None:
     torch.manual_seed(0)
     model = LlamaForSequenceClassification(
         LlamaConfig(vocab_size=96, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
-                    max_position_embeddings=32, num_labels=2, initializer_range=0.5, pad_token_id=None)
+                    max_position_embeddings=32, num_labels=2, initializer_range=0.5, pad_token_id=theirs)
     ).eval()  # fmt: skip
-    folder = scored.save(model, tmp_path / "m")
+    folder = scored.save(model, tmp_path / "m", scored.tokenizer(**{"pad_token": "<pad>"} if theirs else {}))
     with torch.no_grad():
         each = [scored.tokenizer()(text, return_tensors="pt")["input_ids"] for text in TEXTS]
         right = [int(model(input_ids=ids).logits.argmax()) for ids in each]

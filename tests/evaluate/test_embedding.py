@@ -1,5 +1,6 @@
 """Retrieval and similarity, against vectors made by hand."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,25 @@ def test_recall_and_reciprocal_ranks_are_those_of_ranking_by_hand(tmp_path: Path
     assert limited[-1].measure.num_examples == 1
 
 
+@pytest.mark.parametrize(("fill", "recall"), [(float("nan"), 0.0), (0.0, 0.0), (1.0, None)])
+def test_a_model_that_cannot_tell_documents_apart_finds_none(tmp_path: Path, fill: float, recall: float | None) -> None:
+    """The relevant document is the first of the file: a rank by the order of the file would find it."""
+    torch.manual_seed(0)
+    model = BertModel(CONFIG)
+    with torch.no_grad():
+        model.encoder.layer[0].output.LayerNorm.weight.fill_(fill)
+        model.encoder.layer[0].output.LayerNorm.bias.fill_(1.0)
+    folder = scored.save(model, tmp_path / "m", scored.tokenizer(**SPOKEN))
+    queries = scored.lines(tmp_path / "q.jsonl", [{"text": q, "relevant": "0"} for q in QUERIES])
+    documents = scored.lines(tmp_path / "d.jsonl", [{"id": f"{i}", "text": t} for i, t in enumerate(DOCUMENTS)])
+    found = cuvee.evaluate(folder, f"retrieval:queries={queries},documents={documents},k=3").results
+    if recall is None:
+        assert found[0].measure.value > 0  # a model that does tell them apart
+    else:
+        assert found[0].measure.value == recall
+        assert found[1].measure.value == pytest.approx(0.0 if math.isnan(fill) else 1 / len(DOCUMENTS))
+
+
 def test_a_prefix_is_put_before_texts(tmp_path: Path) -> None:
     folder = encoder(tmp_path / "m")
     plain = scored.lines(tmp_path / "q.jsonl", [{"text": q, "relevant": f"{i}"} for i, q in enumerate(QUERIES)])
@@ -113,6 +133,7 @@ def test_models_of_other_kinds_embed_too(tmp_path: Path) -> None:
         ([1, 2, 3], [3, 2, 1], -1.0),
         ([1, 2, 2, 4], [1, 3, 2, 4], 0.9486832980505138),
         ([1, 1, 1], [1, 2, 3], float("nan")),
+        ([1, float("nan"), 3], [1, 2, 3], float("nan")),
     ],
 )
 def test_spearman_is_as_computed_by_hand(one: list[float], other: list[float], value: float) -> None:

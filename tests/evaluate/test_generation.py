@@ -121,3 +121,12 @@ def test_what_does_not_fit_is_said(tmp_path: Path, row: dict[str, object], more:
     data = scored.lines(tmp_path / "d.jsonl", [row])
     with pytest.raises(ScoreError, match=said):
         cuvee.evaluate(folder, f"exact_match:data={data}{more}")
+
+
+@pytest.mark.parametrize(("count", "new"), [(31, 3), (1, 33)])
+def test_an_answer_beyond_the_last_position_is_refused(tmp_path: Path, count: int, new: int) -> None:
+    """GPT-2's positions are a table of 32."""
+    folder = scored.language_model(tmp_path / "m", "gpt2")
+    data = scored.lines(tmp_path / "d.jsonl", [{"prompt": " ".join(["w5"] * count), "target": "w5"}])
+    with pytest.raises(ScoreError, match=r"d.jsonl:1: \d+ tokens of the prompt .* more than the 32 positions"):
+        cuvee.evaluate(folder, f"exact_match:data={data},max_new_tokens={new}")

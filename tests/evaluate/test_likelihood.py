@@ -94,3 +94,14 @@ def test_what_cannot_be_is_refused(tmp_path: Path, setting: str, said: str) -> N
     (tmp_path / "t.txt").write_text("w5" if not setting else "w5 w6 w7")
     with pytest.raises(ScoreError, match=said):
         cuvee.evaluate(folder, f"perplexity:text={tmp_path / 't.txt'}{',' if setting else ''}{setting}")
+
+
+def test_a_window_beyond_the_last_position_is_refused_and_beyond_what_was_trained_is_noted(tmp_path: Path) -> None:
+    """GPT-2's positions are a table of 32; LLaMA's are computed."""
+    text = scored.text(tmp_path / "t.txt", 70)
+    with pytest.raises(ScoreError, match="window=33 is more than the 32 positions that the model has"):
+        cuvee.evaluate(scored.language_model(tmp_path / "gpt2", "gpt2"), f"perplexity:text={text},window=33")
+    found = cuvee.evaluate(scored.language_model(tmp_path / "llama"), f"perplexity:text={text},window=33")
+    assert found.models[0].notes == ("Shown 33 tokens at a time: the model was made for no more than 32.",)
+    with pytest.raises(ScoreError, match="window=1 leaves nothing"):
+        cuvee.evaluate(tmp_path / "llama", f"perplexity:text={text},window=1")

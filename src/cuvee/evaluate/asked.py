@@ -153,6 +153,8 @@ def _converted(parameter: Parameter, value: Any) -> Any:
         return _whole(value)
     if isinstance(value, bool):
         raise TypeError
+    if parameter.column and not value and parameter.default:
+        raise ValueError  # only a column that need not be there can be none
     return float(value) if kind == "float" else str(value)
 
 
@@ -176,7 +178,7 @@ def _wrong(score: str, parameter: Parameter, value: object) -> ScoreError:
         "words": f"words with '{LIST}' between them",
         "ints": f"whole numbers with '{LIST}' between them",
     }
-    said = " or ".join(parameter.choices) or kinds[parameter.kind]
+    said = " or ".join(parameter.choices) or ("the name of a column" if parameter.column else kinds[parameter.kind])
     if parameter.bounds is not None:
         said += f" from {parameter.bounds.low:g} on"
         if parameter.bounds.high < ENDLESS:

@@ -21,7 +21,7 @@ from cuvee.evaluate.subject import Subject
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Losses", "Window", "context_of", "losses", "too_short", "windows"]
+__all__ = ["Losses", "Window", "context_of", "losses", "made_for", "too_short", "windows"]
 
 LONGEST = 1024
 """Tokens in a window by default: fewer where the model was made for fewer."""
@@ -81,17 +81,28 @@ def windows(length: int, window: int, stride: int) -> Iterator[Window]:
 
 def context_of(subject: Subject, settings: Mapping[str, Any]) -> tuple[int, int]:
     """Return window and stride: as asked, or for 0 as long as the model was made for, and half of that."""
+    window = settings["window"] or min(LONGEST, made_for(subject) or LONGEST)
+    return window, settings["stride"] or max(window // 2, 1)
+
+
+def made_for(subject: Subject) -> int | None:
+    """Return how many tokens a model was made for, as its configuration says; None where it does not say."""
     config = subject.config
     inner = config.get("text_config")
     known = [each for part in (config, inner if isinstance(inner, dict) else {}) for each in map(part.get, LENGTHS)]
-    most = min([LONGEST, *(each for each in known if isinstance(each, int) and each > 1)])
-    window = settings["window"] or most
-    return window, settings["stride"] or max(window // 2, 1)
+    return min((each for each in known if isinstance(each, int) and each > 1), default=None)
 
 
 def too_short(subject: Subject, settings: Mapping[str, Any]) -> str:
     """Say what is wrong with window, stride and text for a model whose weights are not read yet, if anything is."""
     window, stride = context_of(subject, settings)
+    most = made_for(subject)
+    if most is not None and window > most:
+        if subject.has_position_table:
+            return f"window={window} is more than the {most} positions that the model has; give {most} at most."
+        subject.note(f"Shown {window} tokens at a time: the model was made for no more than {most}.")
+    if window < 2:
+        return f"window={window} leaves nothing to predict a token from; give 2 at least."
     if stride >= window:
         return f"stride={stride} leaves no context in a window of {window} tokens; give a smaller one."
     if len(_tokens(subject, settings["text"])[0]) < 2:

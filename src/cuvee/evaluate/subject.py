@@ -3,6 +3,7 @@
 Headers, configuration and tokenizer are there from the beginning; weights are read, or merged, when they are asked for.
 """
 
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -43,6 +44,7 @@ __all__ = ["Need", "Subject"]
 
 MOST_NAMED = 4
 UNLIMITED = 1_000_000  # what tokenizers say that know no limit is far beyond
+POSITIONS = re.compile(r"(^|\.)(wpe|embed_positions|position_embeddings?)\.weight$")
 PREFIXES = ("tokenizer", "vocab", "merges", "spiece", "sentencepiece", "source.spm", "tekken")
 
 
@@ -159,7 +161,7 @@ class Subject(AbstractContextManager["Subject"]):
             tensors |= {other.name: tensors[first.name] for other in others}
         self.digest = digest_of_set(self._plan.outputs[0], report.outputs[0])
         for note in report.notes:
-            self._note(note)
+            self.note(note)
         self.report = report
         network = build(self._architecture, self.folder, tensors, self.label, self._dtype)
         return network.to(self.device)
@@ -217,12 +219,11 @@ class Subject(AbstractContextManager["Subject"]):
         tokenizer = self.tokenizer
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.convert_ids_to_tokens(self.padding)
-        if self.network.config.pad_token_id is None:  # by which classifiers find the end of a text
-            self.network.config.pad_token_id = self.padding
+        self.network.config.pad_token_id = tokenizer.pad_token_id  # by which classifiers find the end of a text
         most = self._longest if cuts else None
         whole = tokenizer(texts, pairs, add_special_tokens=special_tokens, verbose=False)["input_ids"]
         if most is not None and any(len(each) > most for each in whole):
-            self._note(f"Texts of more than {most} tokens were cut: the model was made for no more.")
+            self.note(f"Texts of more than {most} tokens were cut: the model was made for no more.")
         inputs = tokenizer(
             texts,
             pairs,
@@ -235,17 +236,23 @@ class Subject(AbstractContextManager["Subject"]):
         )
         return {name: tensor.to(self.device) for name, tensor in inputs.items()}
 
+    @property
+    def has_position_table(self) -> bool:
+        """Its positions are learned one by one, so that beyond the last there is none; others are computed."""
+        header = self._plan.outputs[0]
+        return any(len(spec.shape) == 2 and POSITIONS.search(name) for name, spec in header.items())
+
+    def note(self, text: str) -> None:
+        """Note something for the user, once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
     @cached_property
     def _longest(self) -> int | None:
         """How many tokens a text may have; None is any number."""
         limits = (self.tokenizer.model_max_length, getattr(self.settings, "max_position_embeddings", None))
         known = [each for each in limits if isinstance(each, int) and 1 < each < UNLIMITED]
         return min(known, default=None)
-
-    def _note(self, text: str) -> None:
-        """Note something, once."""
-        if text not in self.notes:
-            self.notes.append(text)
 
     def _read(self, kind: Any, what: str) -> Any:
         """Have transformers read something from the files."""

@@ -5,9 +5,10 @@ import string
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, cast
 
-from cuvee.evaluate.data import Table, word_in, words_in
+from cuvee.evaluate.data import Row, Table, word_in, words_in
 from cuvee.evaluate.declare import Count, column_of, score
 from cuvee.evaluate.embedding import silent
+from cuvee.evaluate.likelihood import made_for
 from cuvee.evaluate.measure import Measure, share
 from cuvee.evaluate.subject import Subject
 from cuvee.methods.declare import Paper
@@ -48,10 +49,36 @@ def _readable(settings: Mapping[str, Any]) -> str:
 
 
 def _suits(subject: Subject, settings: Mapping[str, Any]) -> str:
-    """Verify that the tokenizer has a template where one is asked for, and that every prompt has tokens."""
-    if settings["chat"] and not subject.tokenizer.chat_template:
+    """Verify that there is a template where one is asked for, that every prompt has tokens, and no answer too many."""
+    rows, column, chat = settings["data"].rows, settings["prompt"], settings["chat"]
+    if chat and not subject.tokenizer.chat_template:
         return "the model's tokenizer has no chat template; leave 'chat' out."
-    return "" if settings["chat"] else silent(subject, settings["data"].rows, settings["prompt"])
+    return ("" if chat else silent(subject, rows, column)) or _too_long(
+        subject, rows, column, settings["max_new_tokens"], chat=chat
+    )
+
+
+def _too_long(subject: Subject, rows: Sequence[Row], column: str, max_new_tokens: int, *, chat: bool) -> str:
+    """Say which prompt, with its answer, has more tokens than the model has positions, if one has."""
+    most = made_for(subject)
+    if most is None or not subject.has_position_table:
+        return ""
+    goes_on = subject.can("causal")
+    for row in rows:
+        prompt = _templated(subject, [word_in(row, column)])[0] if chat else word_in(row, column)
+        given = len(subject.tokenizer(prompt, add_special_tokens=not chat, verbose=False)["input_ids"])
+        if max(given, max_new_tokens) > most or (goes_on and given + max_new_tokens > most):
+            return (
+                f"{row.place}: {given} tokens of the prompt and max_new_tokens={max_new_tokens} are more than the "
+                f"{most} positions that the model has. Leave such prompts out, or lower max_new_tokens."
+            )
+    return ""
+
+
+def _templated(subject: Subject, prompts: Sequence[str]) -> list[str]:
+    """Put prompts into the tokenizer's chat template."""
+    talks = [[{"role": "user", "content": prompt}] for prompt in prompts]
+    return [subject.tokenizer.apply_chat_template(t, tokenize=False, add_generation_prompt=True) for t in talks]
 
 
 @score(models=("causal", "seq2seq"), check=_readable, suits=_suits, paper=PAPER)
@@ -100,8 +127,7 @@ def _generated(subject: Subject, prompts: Sequence[str], max_new_tokens: int, *,
 
     tokenizer, network = subject.tokenizer, subject.network
     if chat:
-        talks = [[{"role": "user", "content": prompt}] for prompt in prompts]
-        prompts = [tokenizer.apply_chat_template(talk, tokenize=False, add_generation_prompt=True) for talk in talks]
+        prompts = _templated(subject, prompts)
     goes_on = not network.config.is_encoder_decoder
     inputs = subject.encode(prompts, side="left" if goes_on else "right", cuts=False, special_tokens=not chat)
     own, settings = network.generation_config, cast("Any", GenerationConfig)

@@ -71,7 +71,8 @@ def retrieval(
     """Recall and mean reciprocal rank of relevant documents, ranked by an encoder's cosine similarity.
 
     recall@k is the mean share of a query's relevant documents that are among the first k; mrr the mean of 1 / rank of
-    the first relevant one. Of documents with the same similarity, those that come earlier in the file stand first.
+    the first relevant one. Documents with the same similarity all have the last one's rank, so that a model that takes
+    all for alike finds none; where a similarity is not a number, nothing is found.
 
     Args:
         queries: table of queries (.jsonl, .csv, .tsv).
@@ -90,15 +91,19 @@ def retrieval(
     asked = embed(subject, [query_prefix + word_in(row, query) for row in queries.rows], pooling, batch)
     found = embed(subject, [document_prefix + word_in(row, document) for row in documents.rows], pooling, batch)
     numbers = {str(row.values[id]): i for i, row in enumerate(documents.rows)}
-    ranks: list[NDArray[np.int64]] = []
+    ranks: list[NDArray[np.float64]] = []
     for row, vector in zip(queries.rows, asked, strict=True):
-        order = np.argsort(-(found @ vector).numpy(), kind="stable")
-        places = np.empty(len(order), np.int64)
-        places[order] = np.arange(1, len(order) + 1)
-        ranks.append(places[[numbers[name] for name in dict.fromkeys(words_in(row, relevant))]])
+        wanted = [numbers[name] for name in dict.fromkeys(words_in(row, relevant))]
+        ranks.append(_ranks((found @ vector).numpy(), wanted))
     values = {f"recall@{n}": np.array([float((each <= n).mean()) for each in ranks]) for n in k}
     values["mrr"] = np.array([1 / float(each.min()) for each in ranks])
     return [_mean(metric, each) for metric, each in values.items()]
+
+
+def _ranks(similarities: NDArray[np.float32], wanted: Sequence[int]) -> NDArray[np.float64]:
+    """Return the ranks of some documents, from 1; infinite where a similarity is not a number."""
+    found = [np.count_nonzero(similarities >= similarities[i]) for i in wanted]
+    return np.where(np.isfinite(similarities[list(wanted)]), found, np.inf)
 
 
 def _mean(metric: str, values: NDArray[np.float64]) -> Measure:

@@ -72,12 +72,14 @@ def similarity(
 
 
 def spearman(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """Return Spearman's rank correlation; NaN where one side has equal values only.
+    """Return Spearman's rank correlation; NaN where one side has equal values only, or one that is no number.
 
     Example:
         >>> spearman(np.array([1.0, 2.0, 3.0, 4.0]), np.array([1.0, 3.0, 2.0, 4.0]))
         0.8
     """
+    if not (np.isfinite(one).all() and np.isfinite(other).all()):
+        return float("nan")
     a, b = (rank - rank.mean() for rank in map(_ranks, (one, other)))
     norm = float(np.sqrt((a @ a) * (b @ b)))
     return float(a @ b) / norm if norm else float("nan")

@@ -10,11 +10,10 @@ from typing import Literal
 
 from cuvee.studies.published.tables import scale_by_experts, scale_source
 from cuvee.studies.rows import Row
-from cuvee.studies.statistics import Part, Statistic, between_counts, between_parts, each
+from cuvee.studies.statistics import Part, Statistic, between_counts, between_parts, each, less
 from cuvee.studies.study import Arm, Hypothesis, Preset, Spread, Study
 from cuvee.studies.table import Table
 from cuvee.studies.tendencies import over_counts, over_sizes
-from cuvee.studies.verdict import Sample
 
 __all__ = ["STUDY"]
 
@@ -85,12 +84,6 @@ def _fall(part: Part) -> Statistic:
     return between_counts(Table.retained, 8, 2, **part)
 
 
-def _less(one: Statistic, other: Statistic, rows: Sequence[Row]) -> Sequence[Sample]:
-    """Take one statistic less another, for each seed."""
-    second = {sample.seed: sample.value for sample in other(rows)}
-    return [replace(s, value=s.value - second[s.seed]) for s in one(rows) if s.seed in second]
-
-
 def _gained_by_multitask(table: Table, row: Row) -> float:
     """Return the ratio to the base of the multitask model on a merge's unseen cells."""
     multitask = table.multitask(row)
@@ -122,9 +115,7 @@ def _kept(ladder: Ladder) -> tuple[Hypothesis, ...]:
             statement="Larger models lose less from two experts to eight.",
             source=f"{PAPER}, 5",
             statistic=f"share lost from two to eight experts, {small} less {large}, strong base",
-            sample=lambda rows: _less(
-                _fall({**ladder.strong, **ladder.small}), _fall({**ladder.strong, **ladder.large}), rows
-            ),
+            sample=less(_fall({**ladder.strong, **ladder.small}), _fall({**ladder.strong, **ladder.large})),
             unit="ratio",
         ),
         Hypothesis(
