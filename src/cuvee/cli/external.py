@@ -2,23 +2,53 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 
 from cuvee.cli.lines import say
 from cuvee.cli.tables import print_unfolded, table_of
 from cuvee.cli.units import size
+from cuvee.errors import StudyError
 from cuvee.studies.external.facts import Amount
+from cuvee.studies.external.obstacles import check
+from cuvee.studies.external.paper import paper_preset
 from cuvee.studies.external.plan import SPEED, Passes, Plan, planned
 from cuvee.studies.external.shipped import find_declaration, shipped_names
-from cuvee.studies.study import Study
+from cuvee.studies.study import Preset, Study
 
-__all__ = ["list_suites", "show_external_plans", "suites_of"]
+__all__ = ["list_suites", "runs_of", "show_external_plans", "suites_of"]
 
 
 def suites_of(study: Study, suite: str | None) -> Sequence[str]:
     """Return the declared suites that the preset "paper" is of: the one that is named, or all of the study's."""
     return (suite,) if suite is not None else study.external
+
+
+def runs_of(
+    study: Study, suites: Sequence[str], methods: tuple[str, ...], seeds: int | None, out: Path
+) -> Sequence[tuple[Preset, Path]]:
+    """Return what can be run on this machine of a study on declared suites, and a folder for the results of each.
+
+    What cannot is told with what is missing; where it is all, that is an error.
+
+    Raises:
+        StudyError: no suite can be run here.
+    """
+    runs, refused = list[tuple[Preset, Path]](), list[StudyError]()
+    for name in suites:
+        declaration = find_declaration(name)
+        preset = paper_preset(study, declaration, methods, seeds)
+        try:
+            check(declaration, preset)
+            runs.append((preset, out if len(suites) == 1 else out / declaration.name))
+        except StudyError as error:
+            refused.append(error)
+    if not runs:
+        raise StudyError("\n".join(map(str, refused)))
+    for reason in refused:
+        say(Console(stderr=True, emoji=False), f"cuvee: left out: {reason}")
+    return runs
 
 
 def list_suites(console: Console) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cuvee.cli.external import list_suites, show_external_plans, suites_of
+from cuvee.cli.external import list_suites, runs_of, show_external_plans, suites_of
 from cuvee.cli.leaderboard import bars, show_boards
 from cuvee.cli.lines import say
 from cuvee.cli.tables import print_unfolded, table_of
@@ -54,25 +54,31 @@ def run(
     if preset == PAPER and plans:
         show_external_plans(study, suites_of(study, suite), named, seeds, as_json=as_json)
         return
-    chosen = preset_of(study, preset, named, seeds)
     store = Store(cache or _cache())
     if plans:
+        chosen = preset_of(study, preset, named, seeds)
         _show_plan(forecast(name, preset, chosen, store), as_json=as_json)
         return
-    out = out or Path(f"{name}-{preset}")
     check_libraries()
-    prepare(out)
-    count = processes if processes is not None else os.cpu_count() or 1
-    asked = (("--methods", ",".join(named)), ("--seeds", seeds))
+    out = out or Path(f"{name}-{preset}")
+    if preset == PAPER:
+        runs = runs_of(study, suites_of(study, suite), named, seeds, out)
+    else:
+        runs = [(preset_of(study, preset, named, seeds), out)]
+    count = processes if processes is not None else 0 if preset == PAPER else os.cpu_count() or 1  # a GPU has one user
+    asked = (("--suite", suite), ("--methods", ",".join(named)), ("--seeds", seeds))
     more = [word for flag, value in asked if value for word in (flag, str(value))]
     command = shlex.join(["cuvee", "study", name, "--preset", preset, *more])  # all that decides results
-    with bars() as progress:
-        results = perform(study, chosen, preset, store, out, count, command, progress)
-    write(report_of(study, results), out)
-    if as_json:
-        print(json.dumps({"out": str(out), "findings": [asdict(finding) for finding in results.findings]}, indent=2))
-        return
-    _show(results, out)
+    for chosen, place in runs:
+        prepare(place)
+        with bars() as progress:
+            results = perform(study, chosen, preset, store, place, count, command, progress)
+        write(report_of(study, results), place)
+        if as_json:
+            found = {"out": str(place), "findings": [asdict(finding) for finding in results.findings]}
+            print(json.dumps(found, indent=2))
+        else:
+            _show(results, place)
 
 
 def _cache() -> Path:

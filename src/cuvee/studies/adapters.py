@@ -25,10 +25,12 @@ class Adapted:
     Args:
         network: changed in place.
         tuning: ``"lora"`` (rank 4, alpha 8 unless said otherwise) or ``"ia3"``.
-        targets: linear layers that it goes on, by the end of their names.
+        targets: linear layers that it goes on, by the end of their names; none: as peft knows the architecture.
         inputs: those of them whose inputs (IA)³ scales, instead of outputs.
         seed: of fresh factors.
         rank: of LoRA's factors.
+        alpha: of LoRA; twice the rank where it is not said.
+        dropout: of LoRA's inputs, in [0, 1].
 
     Raises:
         MissingLibraryError: peft is not installed.
@@ -42,6 +44,8 @@ class Adapted:
         inputs: Sequence[str],
         seed: int,
         rank: int = RANK,
+        alpha: int | None = None,
+        dropout: float = 0.0,
     ) -> None:
         try:
             import peft
@@ -50,9 +54,14 @@ class Adapted:
                 "adapters are trained with peft, which is not installed; run: pip install 'cuvee[studies]'"
             ) from error
         self._config: PeftConfig = (
-            peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=list(targets))
+            peft.LoraConfig(
+                r=rank,
+                lora_alpha=2 * rank if alpha is None else alpha,
+                lora_dropout=dropout,
+                target_modules=list(targets) or None,
+            )
             if tuning == "lora"
-            else peft.IA3Config(target_modules=list(targets), feedforward_modules=list(inputs))
+            else peft.IA3Config(target_modules=list(targets) or None, feedforward_modules=list(inputs) or None)
         )
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of peft, about layers that it does not know by their model

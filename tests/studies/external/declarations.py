@@ -45,7 +45,7 @@ studies:
 """
 
 
-def written(folder: Path, text: str = TINY, **changes: object) -> Path:
+def written(folder: Path, text: str = TINY, /, **changes: object) -> Path:
     """Write a declaration, with other values at its top; None leaves a key out."""
     content = {**yaml.safe_load(text), **changes}
     path = folder / "tiny.yaml"
