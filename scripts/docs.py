@@ -3,9 +3,9 @@
     make docs, or .venv/bin/python scripts/docs.py [--check]
 
 In some documents everything between ``<!-- begin: WHAT -->`` and ``<!-- end -->`` is replaced; WHAT is ``methods``,
-``suites`` or ``external-suites`` for a table of these, ``study:NAME`` for the results of a study, or the path of a
-file. docs/methods.md is written as a whole. With ``--check`` nothing is written, and the exit status is 1 if something
-would change.
+``suites``, ``external-suites`` or ``scores`` for a table of these, ``score-pages`` for a section of each score,
+``study:NAME`` for the results of a study, or the path of a file. docs/methods.md is written as a whole. With
+``--check`` nothing is written, and the exit status is 1 if something would change.
 """
 
 import re
@@ -13,6 +13,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from cuvee.evaluate.declare import Score
+from cuvee.evaluate.page import section as score_page
+from cuvee.evaluate.page import table as score_table
+from cuvee.evaluate.registry import scores
 from cuvee.methods.declare import Method
 from cuvee.methods.page import section, table
 from cuvee.methods.registry import methods
@@ -53,7 +57,8 @@ def generated() -> dict[Path, str]:
     known = own_methods()
     documents = {ROOT / PAGE: "\n".join([HEAD, *map(section, known.values())])}
     studies = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs/studies").glob("*.md"))
-    for name in ("README.md", "CONTRIBUTING.md", "docs/studies.md", "docs/external-suites.md", *studies):
+    pages = ("README.md", "CONTRIBUTING.md", "docs/evaluation.md", "docs/external-suites.md", "docs/studies.md")
+    for name in (*pages, *studies):
         text = (ROOT / name).read_text()
         documents[ROOT / name] = re.sub(
             r"(<!-- begin: (\S+) -->\n).*?(<!-- end -->)",
@@ -70,10 +75,19 @@ def own_methods() -> Mapping[str, Method]:
     return {name: each for name, each in methods().items() if each.function.__module__.startswith(f"{package}.")}
 
 
+def own_scores() -> Mapping[str, Score]:
+    """Return the scores that come with cuvee."""
+    return {name: each for name, each in scores().items() if each.function.__module__.startswith("cuvee.")}
+
+
 def _part(what: str, known: Mapping[str, Method]) -> str:
     """Make one generated part."""
     if what == "methods":
         return table(known, PAGE)
+    if what == "scores":
+        return score_table(own_scores())
+    if what == "score-pages":
+        return "\n".join(map(score_page, own_scores().values()))
     if what == "suites":
         return suites_table(find_suite(name).about for name in suite_names())
     if what == "external-suites":

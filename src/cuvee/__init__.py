@@ -13,6 +13,7 @@ from cuvee.version import __version__ as __version__
 if TYPE_CHECKING:
     from cuvee.errors import CuveeError as CuveeError
     from cuvee.errors import CuveeWarning as CuveeWarning
+    from cuvee.evaluate.evaluate import evaluate as evaluate
     from cuvee.execute.adapter.extract import extract as extract
     from cuvee.execute.describe import plan as plan
     from cuvee.execute.merge import merge as merge
@@ -34,6 +35,7 @@ _PLACES = {
     "Output": "cuvee.recipe.rule",
     "Recipe": "cuvee.recipe.recipe",
     "Rule": "cuvee.recipe.rule",
+    "evaluate": "cuvee.evaluate.evaluate",
     "extract": "cuvee.execute.adapter.extract",
     "merge": "cuvee.execute.merge",
     "merge_state_dicts": "cuvee.execute.merge",
@@ -52,6 +54,7 @@ __all__ = [
     "Output",
     "Recipe",
     "Rule",
+    "evaluate",
     "extract",
     "merge",
     "merge_state_dicts",

@@ -51,6 +51,9 @@ INTERFACE: dict[str, set[str]] = {
         "--workers",
     },
     "demo": {"--out", "--seed"},
+    # What a model is measured with, and where: no recipe says that, as it decides nothing of the merge.
+    "evaluate": {"models", "--score", "--limit", "--device", "--dtype", "--json", "--memory", "--workers"},
+    "scores": {"[name]", "--json"},
     "study": {
         "[name]",
         "--preset",
@@ -155,7 +158,15 @@ def test_help_loads_nothing_heavy(arguments: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("methods",), ("methods", "ties"), ("plan", "recipe.yaml"), ("plan", "recipe.yaml", "--json"), ("inspect", "a")],
+    [
+        ("methods",),
+        ("methods", "ties"),
+        ("plan", "recipe.yaml"),
+        ("plan", "recipe.yaml", "--json"),
+        ("inspect", "a"),
+        ("scores",),
+        ("scores", "perplexity"),
+    ],
 )
 @pytest.mark.usefixtures("models")
 def test_what_reads_no_weight_loads_no_torch(arguments: tuple[str, ...]) -> None:

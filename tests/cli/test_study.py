@@ -41,6 +41,8 @@ def test_smoke_works_on_an_empty_cache_and_a_second_time_does_nothing_again(cuve
     assert (answer.code, answer.err) == (0, answer.err)
     for word in ("task_arithmetic", "multitask", "mixture", "no verdict", "index.html"):
         assert word in answer.out
+    assert "choose settings: 0 of 52 after" in answer.err
+    assert "choose settings: 52 of 52 after" in answer.err
     results = Results.load(tmp_path / "out" / "results.json")
     assert results.cpu_seconds > 0
     assert results.provenance.command.startswith("cuvee study compositional")

@@ -1,16 +1,21 @@
 """The runner, on a suite of arithmetic: what is trained, chosen, held back and kept."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cuvee.errors import StudyError
+from cuvee.studies.choice import validation_of
 from cuvee.studies.conduct import Conducted, conduct
-from cuvee.studies.expand import base_of, expert_of
+from cuvee.studies.expand import base_of, expert_of, multitask_of, units_of
 from cuvee.studies.registry import find_suite
 from cuvee.studies.rows import Row, mean, unseen
-from cuvee.studies.runner.jobs import Score, carry_out
+from cuvee.studies.runner import jobs
+from cuvee.studies.runner.cost import Meter
+from cuvee.studies.runner.jobs import Score, carry_out, result_of
 from cuvee.studies.runner.statements import Merge
 from cuvee.studies.runner.store import Store
 from cuvee.studies.study import Arm, Preset, Trial
@@ -181,3 +186,45 @@ def test_arms_that_share_a_base_have_a_row_of_it_each(tmp_path: Path) -> None:
     done = run(tmp_path, arm_of(), arm_of(tuning="lora"))
     assert {row.tuning for row in find(done, kind="base")} == {"full", "lora"}
     assert len(find(done, kind="base")) == 2
+
+
+def test_costs_are_those_of_the_stage_and_nothing_else(tmp_path: Path) -> None:
+    """A choice by held-in cells pays for their scores; given signs for the training of whom they are taken from."""
+    signs = Trial(name="signs", method="linear", agree="multitask")
+    done = run(tmp_path, arm_of(has_oracle=True, trials=(SUM, signs), counts=(3,)))
+    store = Store(tmp_path / "store")
+    own, oracle = find(done, name="sum")
+    (unit,) = units_of(arm_of(has_oracle=True, counts=(3,), trials=(SUM,)), 1, (SUM,))
+    results = [result_of(job, store) for job in validation_of(unit, SUM)]
+    making, scoring = (sum(r[part]["cpu_seconds"] for r in results) for part in ("making", "scoring"))
+    assert own.costs["tuning"] == pytest.approx(making + scoring * 3 / 9)
+    assert oracle.costs["tuning"] == pytest.approx(making + scoring * 6 / 9)
+    given = store.cost(SUITE, multitask_of(arm_of(), 1, HELD_IN)).cpu_seconds
+    assert given > 0
+    assert find(done, name="signs")[0].costs["statistics"] == given
+    assert own.costs["statistics"] == 0
+
+
+def test_all_costs_are_added_up_once(tmp_path: Path) -> None:
+    done = run(tmp_path, arm_of(has_oracle=True, conflicts=(1.0,), pictures=1), arm_of(multitask="all"))
+    assert done.total_cpu_seconds == pytest.approx(done.spent.cpu_seconds)
+    assert run(tmp_path, arm_of()).total_cpu_seconds < done.total_cpu_seconds
+
+
+def test_what_a_process_does_first_is_no_merges_cost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models are read, and a method is used once, before the merge is measured."""
+    told: list[str] = []
+    read, merge = jobs.trained, jobs.merged
+
+    @contextmanager
+    def metered() -> Iterator[Meter]:
+        told.append("begin")
+        yield Meter()
+        told.append("end")
+
+    monkeypatch.setattr(jobs, "metered", metered)
+    monkeypatch.setattr(jobs, "trained", lambda *words: (told.append("read"), read(*words))[1])
+    monkeypatch.setattr(jobs, "merged", lambda *words: (told.append("merge"), merge(*words))[1])
+    run(tmp_path, arm_of(counts=(3,), trials=(MEAN,)))
+    place = told.index("merge")
+    assert told[place - 5 : place + 4] == ["begin", *["read"] * 4, "merge", "begin", "merge", "end"]

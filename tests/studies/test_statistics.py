@@ -11,10 +11,12 @@ from cuvee.studies.statistics import (
     between_counts,
     between_parts,
     between_trials,
+    less,
     rank_correlation,
 )  # fmt: skip
 from cuvee.studies.table import Table
 from cuvee.studies.tendencies import over_counts, sensitivity
+from cuvee.studies.verdict import estimate
 
 NAMES = ("g0-plain", "g1-inverted", "g2-edges")
 UNSEEN = {2: ("g0-inverted", "g1-plain")}
@@ -43,6 +45,12 @@ def rows(seed: int = 0, shift: float = 0.0) -> list[Row]:
         made.append(row("merge", "linear", held - 0.1, others - 0.1, num_models=count, seed=seed))
         made.append(row("multitask", "multitask", 0.9, 0.45, num_models=count, seed=seed))
     return made
+
+
+def mean_of(found: Any) -> float | None:
+    """The estimate of samples that are differences of terms."""
+    made = estimate(found)
+    return made.mean if made else None
 
 
 def values(found: Any) -> list[float]:
@@ -76,10 +84,25 @@ def test_cells_whose_denominator_is_chance_are_left_out_of_ratios_and_told() -> 
 
 def test_means_over_sets_are_compared_seed_by_seed() -> None:
     two = rows(0) + rows(1, shift=0.08)
-    assert values(between_counts(Table.retained, 3, 2, "ties")(two)) == pytest.approx([0.25, 0.25])
+    assert mean_of(between_counts(Table.retained, 3, 2, "ties")(two)) == pytest.approx(0.25)
     weak = [Row(**{**{f: getattr(r, f) for f in r.__slots__}, "base": "weak"}) for r in rows(0, shift=0.04)]
     found = between_parts(Table.held_in, {"base": "strong"}, {"base": "weak"}, "ties")(rows(0) + weak)
-    assert values(found) == pytest.approx([0.04])
+    assert mean_of(found) == pytest.approx(0.04)
+
+
+def test_a_difference_of_differences_is_that_of_the_means() -> None:
+    """Held-in scores fall by 0.2 from two models to three; and where those of two are 0.08 better, by 0.28."""
+    better = [
+        row("base", "base", 0.5, 0.5),
+        row("merge", "ties", 0.68, 0.5),
+        row("merge", "ties", 0.4, 0.5, num_models=3),
+    ]
+    falls = between_counts(Table.held_in, 3, 2, "ties", base="strong")
+    weak = [Row(**{**{f: getattr(r, f) for f in r.__slots__}, "base": "weak"}) for r in better]
+    weaker = between_counts(Table.held_in, 3, 2, "ties", base="weak")
+    assert mean_of(less(weaker, falls)(rows() + weak)) == pytest.approx(0.08)
+    assert less(falls, weaker)(rows()) == less(weaker, falls)(rows()) == []
+    assert between_counts(Table.held_in, 3, 4, "ties")(rows()) == []
 
 
 def test_ranks_are_correlated_over_methods_of_one_set() -> None:

@@ -112,7 +112,14 @@ def test_a_report_answers_first_and_shows_everything(results: Results) -> None:
     items = [item for section in report.sections for item in section.items]
     names = [item.name for item in items]
     assert len(names) == len(set(names))
-    assert {"hypotheses", "requirements", "costs", "by-count", "beside", "samples-0"} <= set(names)
+    assert {
+        "hypotheses",
+        "requirements",
+        "costs-suites_for_tests.toy-vector-weak-3",
+        "by-count",
+        "beside",
+        "samples-0",
+    } <= set(names)
     assert {type(item) for item in items} == {Table, Figure, Sheet}
 
 

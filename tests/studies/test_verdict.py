@@ -3,6 +3,7 @@
 import math
 import random
 import statistics
+from dataclasses import replace
 
 import pytest
 
@@ -30,8 +31,18 @@ def test_one_unit_per_seed_gives_students_interval() -> None:
     assert found.high - found.mean == pytest.approx(half, rel=0.05)
 
 
-def test_units_within_a_seed_add_their_own_spread() -> None:
-    near, far = (estimate(samples([0.5 - d, 0.5 + d], [0.4 - d, 0.4 + d], [0.6 - d, 0.6 + d])) for d in (0.0, 0.3))
+def crossed(values: list[list[float]], trials: int = 1, weight: int = 1) -> list[Sample]:
+    """Values by seed and set, of several trials."""
+    return [
+        Sample(seed=seed, value=value, weight=weight, models=(f"set {i}", "more"))
+        for seed, own in enumerate(values)
+        for i, value in enumerate(own)
+        for _ in range(trials)
+    ]
+
+
+def test_sets_add_their_own_spread() -> None:
+    near, far = (estimate(crossed([[m - d, m + d] for m in (0.4, 0.5, 0.6)])) for d in (0.0, 0.3))
     assert near is not None
     assert far is not None
     assert near.smallest is not None
@@ -51,6 +62,66 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
         assert found.high is not None
         covered += found.low <= 0 <= found.high
     assert 0.89 <= covered / 120 <= 1.0
+
+
+def test_sets_that_are_all_alike_for_every_seed_have_the_standard_error_of_the_textbook() -> None:
+    """Seeds tell nothing apart; five sets make s / sqrt(5), however many seeds and trials share them."""
+    values = [0.1, 0.4, 0.25, 0.9, 0.6]
+    half = STUDENT[4] * statistics.stdev(values) / math.sqrt(5)
+    for seeds, trials in ((3, 1), (6, 1), (3, 4)):
+        found = estimate(crossed([values] * seeds, trials))
+        assert found is not None
+        assert found.high is not None
+        assert found.high - found.mean == pytest.approx(half, rel=0.05)
+
+
+def test_a_set_that_was_drawn_thrice_and_is_all_there_is_does_not_vary() -> None:
+    found = estimate(crossed([[0.5], [0.5], [0.5]], weight=3))
+    assert found is not None
+    assert found.low == found.high == 0.5
+
+
+@pytest.mark.parametrize(("seeds", "sets", "trials"), [(3, 3, 1), (3, 3, 6), (5, 5, 6)])
+def test_the_interval_covers_the_truth_where_seeds_and_trials_share_their_sets(
+    seeds: int, sets: int, trials: int
+) -> None:
+    source = random.Random(2)
+    covered = 0
+    for _ in range(120):
+        a, b = ([source.gauss(0, width) for _ in range(count)] for width, count in ((0.3, seeds), (1.0, sets)))
+        found = estimate(
+            [
+                Sample(seed=i, value=a[i] + b[j] + source.gauss(0, 0.3), models=(str(j),))
+                for i in range(seeds)
+                for j in range(sets)
+                for _ in range(trials)
+            ]
+        )
+        assert found is not None
+        assert found.low is not None
+        assert found.high is not None
+        covered += found.low <= 0 <= found.high
+    assert covered / 120 >= 0.89
+
+
+def test_a_sum_of_terms_has_the_spread_of_all_of_them_and_of_what_they_share() -> None:
+    """The same sets on both sides: what makes a set hard is no part of the difference."""
+    hard = [0.1, 0.4, 0.25, 0.9]
+    terms = [
+        Sample(seed=seed, value=value + shift, models=(f"set {i}",), term=term, sign=sign)
+        for seed in range(3)
+        for i, value in enumerate(hard)
+        for term, shift, sign in (("few", 0.0, -1), ("many", 0.2, 1))
+    ]
+    found = estimate(terms)
+    assert found is not None
+    assert found.low == pytest.approx(0.2)
+    assert (found.mean, found.high) == (pytest.approx(0.2), pytest.approx(0.2))
+    apart = estimate([replace(s, models=(s.term, *s.models)) for s in terms])
+    assert apart is not None
+    assert apart.high is not None
+    assert apart.high > 0.5
+    assert estimate([s for s in terms if s.seed or s.term == "few"]).num_seeds == 2  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(

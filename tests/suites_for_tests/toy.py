@@ -42,9 +42,10 @@ class Toy:
         ),
         cells=CELLS,
         held_in=HELD_IN,
-        architectures={"vector": Architecture(what="a vector", num_parameters=10, flops=10.0)},
+        architectures={
+            "vector": Architecture(what="a vector", num_parameters=10, flops=10.0, tunings=("full", "lora"))
+        },
         sizes=("vector",),
-        tunings=("full", "lora"),
         bases={"weak": "Zeros.", "strong": "Halves."},
         draws=True,
         examples={"validation": 1, "test": 1},

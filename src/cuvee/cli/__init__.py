@@ -225,12 +225,73 @@ def study(
     )
 
 
+def _scores(asked: list[str]) -> list[str]:
+    """Look at what is asked for while the command is read: what is wrong then is the command."""
+    from cuvee.errors import ScoreError
+    from cuvee.evaluate.asked import asked as read
+
+    for each in asked:
+        try:
+            read(each)
+        except ScoreError as error:
+            raise typer.BadParameter(str(error)) from error
+    return asked
+
+
+@app.command()
+def evaluate(
+    models: Annotated[
+        list[str], typer.Argument(metavar="MODEL...", help="What inspect takes, or recipes (.yaml), merged in memory.")
+    ],
+    score: Annotated[
+        list[str],
+        typer.Option(callback=_scores, help="NAME:SETTING=VALUE,…; as often as there are scores. See `cuvee scores`."),
+    ],
+    limit: Annotated[int | None, typer.Option(help="Most examples of each score; by default all.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto: a GPU where there is one.")] = "auto",
+    dtype: Annotated[
+        str, typer.Option(help="What models run in: float32, bfloat16, float16, float64; auto: as they are stored.")
+    ] = "auto",
+    as_json: Json = False,
+    memory: Memory = None,
+    workers: Workers = None,
+) -> None:
+    """Score models, or recipes without writing what they make."""
+    from cuvee.cli.evaluate import run
+    from cuvee.cli.limits import limits
+
+    asked = limits(workers, None, memory)
+    run(models, score, limit=limit, device=device, dtype=dtype, limits=asked, as_json=as_json)
+
+
+def _score(name: str | None) -> str | None:
+    """Look whether there is a score of the name; what is wrong if not is the command."""
+    from cuvee.errors import ScoreError
+    from cuvee.evaluate.registry import find_score
+
+    try:
+        return name and find_score(name).name
+    except ScoreError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+@app.command()
+def scores(
+    name: Annotated[str | None, typer.Argument(callback=_score, help="A score, for its page.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the scores, or show one in full."""
+    from cuvee.cli.scores import run
+
+    run(name, as_json=as_json)
+
+
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the models and merges.")] = Path("demo-output"),
     seed: Annotated[int, typer.Option(help="Decides the data split, the training and the random merges.")] = 0,
 ) -> None:
-    """Train small models, merge them by several methods, and score all."""
+    """Train small models, merge them by several methods, score all."""
     from cuvee.cli.demo import run
 
     run(out, seed)

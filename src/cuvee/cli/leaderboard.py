@@ -1,5 +1,6 @@
 """Leaderboards, and the bars that are shown until there are some, as the terminal shows them."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -15,12 +16,22 @@ from cuvee.studies.verdict import Estimate
 
 __all__ = ["bars", "show_boards"]
 
+SECONDS_BETWEEN_LINES = 60.0
+
 
 @contextmanager
 def bars() -> Iterator[Callable[[str, int, int], None]]:
-    """Show a bar for each stage while the block runs; yields a function to tell (stage, done, in all)."""
+    """Show a bar for each stage while the block runs, or lines where no terminal shows them.
+
+    Yields:
+        A function to tell (stage, done, in all).
+    """
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _lines(console)
+        return
     columns = (TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as shown:
+    with Progress(*columns, console=console) as shown:
         tasks: dict[str, TaskID] = {}
 
         def progress(what: str, done: int, total: int) -> None:
@@ -30,6 +41,20 @@ def bars() -> Iterator[Callable[[str, int, int], None]]:
                 shown.update(tasks[what], completed=done, total=total)
 
         yield progress
+
+
+def _lines(console: Console) -> Callable[[str, int, int], None]:
+    """Return a function that writes a line when a stage begins and ends, and every so often between."""
+    begun = said = time.monotonic()
+
+    def progress(what: str, done: int, total: int) -> None:
+        nonlocal said
+        now = time.monotonic()
+        if total and (done in (0, total) or now - said >= SECONDS_BETWEEN_LINES):
+            said = now
+            say(console, f"{what}: {done} of {total} after {duration(now - begun)}")
+
+    return progress
 
 
 def show_boards(console: Console, rows: Sequence[Row]) -> None:

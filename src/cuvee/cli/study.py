@@ -142,7 +142,7 @@ def _show(results: Results, out: Path) -> None:
     show_boards(console, results.rows)
     say(console, "")
     for finding in results.findings:
-        say(console, f"{finding.verdict:>13}  {finding.statement}{_estimated(finding.estimate)}")
+        say(console, f"{finding.verdict:>13}  {finding.name}: {finding.statement}{_estimated(finding.estimate)}")
     say(
         console,
         f"\n{duration(results.total_cpu_seconds)} of one core in all, {duration(results.cpu_seconds)} of them in this "

@@ -29,7 +29,7 @@ class Pick:
         merge: what was chosen.
         chosen: by what: ``"fixed"`` where there was nothing to choose.
         tried: every setting with its mean on held-in validation.
-        cpu_seconds: of making and scoring all that was tried.
+        cpu_seconds: of making all that was tried, and scoring it on the cells that it was chosen by.
     """
 
     unit: Unit
@@ -72,7 +72,12 @@ def picks_of(unit: Unit, trial: Trial, store: Store) -> Sequence[Pick]:
     metric = find_suite(unit.arm.suite).about.metrics[0].name
     held_in, others = cells_of(unit)
     scores = [scores_of(job, store) for job in jobs]
-    spent = sum(result_of(job, store)["cost"]["cpu_seconds"] for job in jobs)
+    results = [result_of(job, store) for job in jobs]
+
+    def spent(cells: Sequence[Cell]) -> float:
+        """Add up what a choice by some of the scored cells costs; all have the same number of examples."""
+        share = len(cells) / len(jobs[0].cells)
+        return float(sum(r["making"]["cpu_seconds"] + share * r["scoring"]["cpu_seconds"] for r in results))
 
     def best(cells: Sequence[Cell]) -> tuple[Merge, list[float]]:
         means = [sum(each[cell][metric] for cell in cells) / len(cells) for each in scores]
@@ -80,10 +85,12 @@ def picks_of(unit: Unit, trial: Trial, store: Store) -> Sequence[Pick]:
 
     merge, means = best(held_in)
     tried = [(each.settings, value) for each, value in zip(merges, means, strict=True)]
-    picks = [Pick(unit=unit, trial=trial, merge=merge, chosen="validation", tried=tried, cpu_seconds=spent)]
+    picks = [Pick(unit=unit, trial=trial, merge=merge, chosen="validation", tried=tried, cpu_seconds=spent(held_in))]
     if _has_oracle(unit) and others:
         oracle, _ = best(others)
-        picks.append(Pick(unit=unit, trial=trial, merge=oracle, chosen="oracle", tried=tried, cpu_seconds=spent))
+        picks.append(
+            Pick(unit=unit, trial=trial, merge=oracle, chosen="oracle", tried=tried, cpu_seconds=spent(others))
+        )
     return picks
 
 

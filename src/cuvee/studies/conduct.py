@@ -5,7 +5,7 @@ train. Test examples are read after the choice is kept, once, by what is reporte
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from cuvee.studies.choice import Pick, cells_of, picks_of, validation_of
@@ -14,12 +14,12 @@ from cuvee.studies.gather import baselines_of, conflicts_of, row_of_baseline, ro
 from cuvee.studies.registry import find_suite
 from cuvee.studies.rows import Kind, Row
 from cuvee.studies.runner.cost import Cost
-from cuvee.studies.runner.jobs import Draw, Score
+from cuvee.studies.runner.jobs import Draw, Measure, Score, job_key, result_of
 from cuvee.studies.runner.statements import Merge, Single, as_plain, key_of
-from cuvee.studies.runner.store import Store
-from cuvee.studies.runner.work import Progress, do, train_all
+from cuvee.studies.runner.store import Store, training_key
+from cuvee.studies.runner.work import Progress, do, train_all, with_starts
 from cuvee.studies.study import Arm, Preset
-from cuvee.studies.suite import Cell
+from cuvee.studies.suite import Cell, Training
 from cuvee.studies.trials import trials_of
 
 __all__ = ["Conducted", "Sheet", "conduct"]
@@ -48,12 +48,14 @@ class Conducted:
         rows: results.
         sheets: images; where arms ask for them.
         spent: what this run took; what was there before is not counted.
+        total_cpu_seconds: of all trainings and results that the rows are made of, whenever they were made.
         wall_seconds: of the whole run.
     """
 
     rows: Sequence[Row]
     sheets: Sequence[Sheet]
     spent: Cost
+    total_cpu_seconds: float
     wall_seconds: float
 
 
@@ -96,7 +98,24 @@ def conduct(preset: Preset, store: Store, processes: int, progress: Progress) ->
     sheets = _sheets(units, picks, frozen)
     spent += do([job for sheet in sheets for _, job in sheet.jobs], store, processes, "draw", progress)
     rows = [*(test.row() for test in tests), *(row_of_conflict(unit, job, store) for unit, job in measures)]
-    return Conducted(rows=rows, sheets=sheets, spent=spent, wall_seconds=time.perf_counter() - begun)
+    jobs: list[Score | Draw | Measure] = [*validation, *(test.job for test in tests), *(job for _, job in measures)]
+    jobs += [job for sheet in sheets for _, job in sheet.jobs]
+    return Conducted(
+        rows=rows,
+        sheets=sheets,
+        spent=spent,
+        total_cpu_seconds=_total(trainings, jobs, store),
+        wall_seconds=time.perf_counter() - begun,
+    )
+
+
+def _total(trainings: Iterable[tuple[str, Training]], jobs: Sequence[Score | Draw | Measure], store: Store) -> float:
+    """Add up what everything has cost, each once, whenever it was made."""
+    models = {training_key(*each): each for pair in trainings for each in with_starts(*pair)}
+    results = {job_key(job): job for job in jobs}
+    return sum(store.cost(*each).cpu_seconds for each in models.values()) + sum(
+        float(result_of(job, store)["cost"]["cpu_seconds"]) for job in results.values()
+    )
 
 
 def _freeze(units: Sequence[Unit], picks: Sequence[Pick], store: Store) -> str:

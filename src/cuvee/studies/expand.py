@@ -69,13 +69,15 @@ def check_arm(arm: Arm) -> None:
     Raises:
         StudyError: it has no such network, or trains it in other ways.
     """
-    about = find_suite(arm.suite).about
-    for what, name, known in (
-        ("network", arm.architecture, about.architectures),
-        ("tuning", arm.tuning, about.tunings),
-    ):
-        if name not in known:
-            raise StudyError(f"the suite '{arm.suite}' has no {what} '{name}'; it has {', '.join(known)}.")
+    networks = find_suite(arm.suite).about.architectures
+    if arm.architecture not in networks:
+        raise StudyError(f"the suite '{arm.suite}' has no network '{arm.architecture}'; it has {', '.join(networks)}.")
+    tunings = networks[arm.architecture].tunings
+    if arm.tuning not in tunings:
+        raise StudyError(
+            f"the suite '{arm.suite}' does not train its network '{arm.architecture}' by '{arm.tuning}'; it does so by "
+            f"{', '.join(tunings)}."
+        )
 
 
 def units_of(arm: Arm, seed: int, trials: Sequence[Trial]) -> Sequence[Unit]:

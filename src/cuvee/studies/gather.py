@@ -75,6 +75,7 @@ def row_of_baseline(unit: Unit, kind: Kind, name: str, job: Score, store: Store)
 def row_of_pick(pick: Pick, job: Score, store: Store) -> Row:
     """Return the row of a merge that was chosen."""
     unit, result = pick.unit, result_of(job, store)
+    references = pick.merge.treatment.references if pick.merge.treatment else ()  # whose signs it is given
     method = merge_flops(pick.merge.method, len(unit.models), _parameters(unit.arm))
     return _row(
         unit,
@@ -87,7 +88,11 @@ def row_of_pick(pick: Pick, job: Score, store: Store) -> Row:
         weight=unit.weight,
         merge=pick.merge,
         pick=pick,
-        costs={"tuning": pick.cpu_seconds, "merge": result["making"]["cpu_seconds"]},
+        costs={
+            "statistics": sum(store.cost(unit.arm.suite, each).cpu_seconds for each in references),
+            "tuning": pick.cpu_seconds,
+            "merge": result["making"]["cpu_seconds"],
+        },
         flops={"merge": method} if method is not None else {},
     )
 

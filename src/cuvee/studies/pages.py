@@ -26,7 +26,7 @@ def suites_table(suites: Iterable[About]) -> str:
                 Number(value=float(len(about.cells))),
                 Number(value=float(len(about.held_in))),
                 networks,
-                ", ".join(about.tunings),
+                ", ".join(dict.fromkeys(way for each in about.architectures.values() for way in each.tunings)),
                 about.bases["weak"],
                 about.bases["strong"],
             )

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cuvee.errors import OutputError
-from cuvee.studies.conduct import Conducted, Sheet, conduct
-from cuvee.studies.expand import trainings_of_arm
+from cuvee.studies.conduct import Sheet, conduct
 from cuvee.studies.provenance import provenance
 from cuvee.studies.registry import find_suite
 from cuvee.studies.results import FILE, Finding, Results
@@ -16,7 +15,6 @@ from cuvee.studies.runner.jobs import result_of
 from cuvee.studies.runner.store import Store
 from cuvee.studies.runner.work import Progress
 from cuvee.studies.study import Hypothesis, Preset, Study
-from cuvee.studies.trials import trials_of
 from cuvee.studies.verdict import verdict
 
 __all__ = ["MARK", "judged", "perform", "prepare"]
@@ -73,7 +71,7 @@ def perform(
         provenance=provenance(command),
         cpu_seconds=conducted.spent.cpu_seconds,
         wall_seconds=time.perf_counter() - begun,
-        total_cpu_seconds=_total(preset, conducted, store),
+        total_cpu_seconds=conducted.total_cpu_seconds,
     )
     results.save(out / FILE)
     return results
@@ -109,18 +107,3 @@ def _sheet(sheet: Sheet, store: Store) -> Mapping[str, Any]:
     title = f"{unit.arm.suite}, {unit.arm.architecture}, {unit.arm.base} base, {len(unit.models)} models"
     held_in = [cell.name for cell in unit.models]
     return {"title": title, "held_in": held_in, "rows": rows}
-
-
-def _total(preset: Preset, conducted: Conducted, store: Store) -> float:
-    """Add up what all that the results are made of has cost, whenever it was made."""
-    trained = {
-        (arm.suite, training)
-        for arm in preset.arms
-        for seed in preset.seeds
-        for each in trainings_of_arm(arm, seed, trials_of(arm, preset))
-        for training in ((each, each.start) if each.start else (each,))
-    }
-    models = sum(store.cost(suite, training).cpu_seconds for suite, training in trained)
-    tuned = {(row.key, row.name, row.models): row.costs.get("tuning", 0.0) for row in conducted.rows}
-    rest = sum(row.costs.get("merge", 0.0) + row.costs.get("evaluation", 0.0) for row in conducted.rows)
-    return models + sum(tuned.values()) + rest

@@ -2,18 +2,22 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from cuvee.studies.rows import Row
 from cuvee.studies.table import Table, sample_of
 from cuvee.studies.verdict import Sample
 
 __all__ = [
+    "Part",
+    "Statistic",
     "against_base",
     "against_multitask",
     "between_counts",
     "between_parts",
     "between_trials",
     "each",
+    "less",
     "rank_correlation",
 ]
 
@@ -61,34 +65,38 @@ def between_trials(score: Score, one: str, other: str, num_models: int | None = 
 
 
 def between_counts(score: Score, few: int, many: int, *names: str, **part: str) -> Statistic:
-    """Take how much a mean over sets grows from few models to many, one value per seed and arm."""
+    """Take how much a mean over sets grows from few models to many."""
     return _difference(score, names, [({**part}, few), ({**part}, many)])
 
 
 def between_parts(score: Score, one: Part, other: Part, *names: str, num_models: int | None = None) -> Statistic:
-    """Take how much a mean over sets grows from one part of the arms to another, one value per seed."""
+    """Take how much a mean over sets grows from one part of the arms to another."""
     return _difference(score, names, [(one, num_models), (other, num_models)])
 
 
-def _difference(score: Score, names: Sequence[str], sides: Sequence[tuple[Part, int | None]]) -> Statistic:
-    """Take the second side's mean less the first's, for each seed."""
+def less(one: Statistic, other: Statistic) -> Statistic:
+    """Take one statistic less another."""
 
     def found(rows: Sequence[Row]) -> list[Sample]:
-        means = [_by_seed(score, Table(rows).of(**part), names, count) for part, count in sides]
-        return [Sample(seed=seed, value=means[1][seed] - means[0][seed]) for seed in means[0] if seed in means[1]]
+        kept = list(one(rows))
+        taken = [replace(sample, term=f"other {sample.term}", sign=-sample.sign) for sample in other(rows)]
+        return [*kept, *taken] if kept and taken else []
 
     return found
 
 
-def _by_seed(score: Score, table: Table, names: Sequence[str], num_models: int | None) -> dict[int, float]:
-    """Average over merges, each set as often as it was drawn."""
-    sums: dict[int, list[float]] = defaultdict(lambda: [0.0, 0.0])
-    for row in table.merges(*names, num_models=num_models):
-        value = score(table, row)
-        if value == value:  # a value that is not a number says nothing
-            sums[row.seed][0] += value * row.weight
-            sums[row.seed][1] += row.weight
-    return {seed: total / weight for seed, (total, weight) in sums.items()}
+def _difference(score: Score, names: Sequence[str], sides: Sequence[tuple[Part, int | None]]) -> Statistic:
+    """Take the second side's mean less the first's: two terms, each with its sets."""
+
+    def found(rows: Sequence[Row]) -> list[Sample]:
+        terms = []
+        for (part, count), term, sign in zip(sides, ("first", "second"), (-1, 1), strict=True):
+            table = Table(rows).of(**part)
+            merges = table.merges(*names, num_models=count)
+            terms.append([replace(sample_of(row, score(table, row)), term=term, sign=sign) for row in merges])
+        return [*terms[0], *terms[1]] if all(terms) else []
+
+    return found
 
 
 def rank_correlation(**part: str) -> Statistic:

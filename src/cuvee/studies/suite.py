@@ -82,11 +82,13 @@ class Architecture:
         what: a few words: "residual MLP, width 64".
         num_parameters: weights that are trained and merged.
         flops: floating-point operations of a forward pass of one example.
+        tunings: how constituents can be trained.
     """
 
     what: str
     num_parameters: int
     flops: float
+    tunings: tuple[Tuning, ...] = ("full",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +105,6 @@ class About:
         held_in: those with constituents, in order.
         architectures: networks by name.
         sizes: names of networks of one family, from small to large, for studies of size.
-        tunings: how constituents can be trained. Adapters exist for the first architecture of `sizes`, if not for all.
         bases: what the weak and the strong base have been trained on, a sentence each.
         libraries: distributions whose version decides data or weights, besides torch and numpy.
         chance: score of guessing in a cell, of the first metric, by the cell's name; 0 where it is not said.
@@ -120,7 +121,6 @@ class About:
     held_in: tuple[Cell, ...]
     architectures: Mapping[str, Architecture]
     sizes: tuple[str, ...]
-    tunings: tuple[Tuning, ...]
     bases: Mapping[Literal["weak", "strong"], str]
     libraries: tuple[str, ...] = ()
     chance: Mapping[str, float] = field(default_factory=dict)

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 
-from cuvee.report.content import Card, Cell, Column, Figure, Item, Line, Number, Point, Report, Section, Sheet, Table
+from cuvee.report.content import Cell, Column, Figure, Item, Line, Number, Point, Report, Section, Sheet, Table
 from cuvee.report.numbers import shown
+from cuvee.studies.answers import answers
 from cuvee.studies.curves import curves
 from cuvee.studies.leaderboard import Board, Place, boards
 from cuvee.studies.registry import find_suite
 from cuvee.studies.requirements import requirements
 from cuvee.studies.results import Finding, Results
+from cuvee.studies.standings import Standing, standings
 from cuvee.studies.study import Study
 from cuvee.studies.verdict import Estimate
 
@@ -17,30 +19,33 @@ __all__ = ["report_of"]
 
 def report_of(study: Study, results: Results) -> Report:
     """Tell what a study found."""
-    found = _boards(results)
+    overall = standings(results.rows)
     return Report(
         title=study.title,
         lead=study.question,
-        cards=[card for board in found[:1] for card in _cards(board)],
-        sections=list(_sections(study, results, found)),
+        cards=answers(results.rows, overall),
+        sections=list(_sections(study, results, overall)),
         foot=_foot(results),
     )
 
 
-def _boards(results: Results) -> Sequence[Board]:
-    """Return a leaderboard per arm and number of models, the largest number of the first arm first."""
+def _boards(results: Results) -> tuple[Sequence[Board], Sequence[Board]]:
+    """Return the leaderboards of the most models of each arm, and those of other numbers."""
     counts = sorted({len(row.models) for row in results.rows if row.kind == "merge"}, reverse=True)
-    return [
+    found = [
         board
         for count in counts
         for board in boards(results.rows, count)
         if any(p.kind == "merge" for p in board.places)
     ]
+    first = {board.arm: board for board in reversed(found)}
+    return [b for b in found if b is first[b.arm]], [b for b in found if b is not first[b.arm]]
 
 
-def _sections(study: Study, results: Results, found: Sequence[Board]) -> Iterator[Section]:
-    largest = [board for board in found if board.num_models == found[0].num_models]
-    others = [board for board in found if board.num_models != found[0].num_models]
+def _sections(study: Study, results: Results, overall: Sequence[Standing]) -> Iterator[Section]:
+    largest, others = _boards(results)
+    if len(largest) > 1 and overall:
+        yield Section(title="Overall", text=[_ABOUT_OVERALL], items=[_overall(overall)])
     yield Section(
         title="Leaderboards",
         text=[_ABOUT_BOARDS],
@@ -55,7 +60,7 @@ def _sections(study: Study, results: Results, found: Sequence[Board]) -> Iterato
     if others:
         yield Section(title="Other numbers of models", items=[_table(board) for board in others])
     yield Section(title="What each method needs", items=[requirements(results.rows)])
-    yield Section(title="What it costs", text=[_ABOUT_COSTS], items=[_costs(found[0])] if found else [])
+    yield Section(title="What it costs", text=[_ABOUT_COSTS], items=[_costs(board) for board in largest])
     yield Section(title="How this was done", text=[f"After {study.paper}.", *study.differences, _ABOUT_CHOICE])
 
 
@@ -63,6 +68,11 @@ _ABOUT_VERDICTS = (
     "Written down before the study ran. A statement is supported if the 95 % interval of its statistic, and the mean "
     "of every seed, lies on its side; not supported if both lie on the other; undecided otherwise. With fewer than "
     "three seeds there is no verdict. The smallest effect is what would have been found in four of five repetitions."
+)
+_ABOUT_OVERALL = (
+    "Scores of different suites cannot be averaged; ratios can. Methods that were run in every arm (suite, network, "
+    "base, way of training), each with its most models: what a merge keeps of its constituents' held-in scores, what "
+    "it has of its base's unseen ones, and in how many arms it keeps most."
 )
 _ABOUT_BOARDS = (
     "Held-in: the cells that the merged models were trained on. Unseen: other combinations of their attributes. "
@@ -86,65 +96,30 @@ def number(estimate: Estimate | None, origin: str = "") -> Cell:
     return Number(value=estimate.mean, low=estimate.low, high=estimate.high, origin=said)
 
 
-def _cards(board: Board) -> list[Card]:
-    """Answer what a reader asks first, by the largest set of the first arm."""
-    merges = [place for place in board.places if place.kind == "merge" and not place.rows[0].given]
-    if not merges:
-        return []
-    where = f"{board.title}, {board.num_models} models"
-    plain = [place for place in merges if place.num_settings == 1]
-    best = max(merges, key=lambda place: _mean(place.held_in))
-    general = max(merges, key=lambda place: _mean(place.unseen))
-    base = next((place for place in board.places if place.name == "base"), None)
-    cards = [_card("Which method, if I can choose its settings?", best, where)]
-    if plain:
-        cards.append(_card("Which, without choosing anything?", max(plain, key=lambda p: _mean(p.held_in)), where))
-    gain = "" if base is None else f" The base has {_percent(base.unseen)}."
-    cards.append(
-        Card(
-            question="Which generalises best?",
-            answer=general.name,
-            detail=f"{_percent(general.unseen)} on unseen combinations, {_percent(general.held_in)} held-in.{gain}",
+def _overall(found: Sequence[Standing]) -> Table:
+    """Make the table of methods over all arms."""
+    columns = (
+        Column(title="method"),
+        Column(title="of constituents", is_better_high=True),
+        Column(title="of base, unseen", is_better_high=True),
+        Column(title="first", is_better_high=True),
+        Column(title="arms"),
+        Column(title="merge", unit="seconds", is_better_high=False),
+        Column(title="tuning", unit="seconds", is_better_high=False),
+    )
+    rows = [
+        (
+            each.name,
+            number(each.retained),
+            number(each.gained),
+            Number(value=float(each.num_firsts)),
+            Number(value=float(each.num_arms)),
+            Number(value=each.merge_seconds),
+            Number(value=each.tuning_seconds) if each.num_settings > 1 else "none",
         )
-    )
-    cheapest, dearest = (pick(merges, key=lambda p: p.merge_seconds + p.tuning_seconds) for pick in (min, max))
-    cards.append(
-        Card(
-            question="What will it cost me?",
-            answer=f"{_seconds(cheapest)} to {_seconds(dearest)}",
-            detail=f"Of one core, with the choice of settings: {cheapest.name} and {dearest.name}. A merge alone takes "
-            f"{shown(min(p.merge_seconds for p in merges), 'seconds')} to "
-            f"{shown(max(p.merge_seconds for p in merges), 'seconds')}.",
-        )
-    )
-    cards.append(
-        Card(
-            question="What do I need to have?",
-            answer="The models" + (", their base, validation examples" if best.num_settings > 1 else ""),
-            detail="The table below says it for every method: base, statistics, data, settings.",
-        )
-    )
-    return cards
-
-
-def _card(question: str, place: Place, where: str) -> Card:
-    return Card(
-        question=question,
-        answer=place.name,
-        detail=f"{_percent(place.held_in)} held-in, {_percent(place.unseen)} on unseen combinations ({where}).",
-    )
-
-
-def _mean(estimate: Estimate | None) -> float:
-    return estimate.mean if estimate else float("-inf")
-
-
-def _percent(estimate: Estimate | None) -> str:
-    return f"{shown(estimate.mean, 'percent')} %" if estimate else "nothing"
-
-
-def _seconds(place: Place) -> str:
-    return shown(place.merge_seconds + place.tuning_seconds, "seconds")
+        for each in found
+    ]
+    return Table(name="overall", title="All arms together", columns=columns, rows=rows)
 
 
 def _findings(findings: Sequence[Finding]) -> Table:
@@ -306,7 +281,7 @@ def _costs(board: Board) -> Table:
             flops = [Number(value=row.flops[stage]) if stage in row.flops else None for stage in ("training", "merge")]
             rows.append((place.name, *costs, *flops, Number(value=float(place.peak_bytes))))
     title = f"{board.title}, {board.num_models} models"
-    return Table(name="costs", title=title, columns=columns, rows=rows)
+    return Table(name=_name(board, "costs"), title=title, columns=columns, rows=rows)
 
 
 def _foot(results: Results) -> str:

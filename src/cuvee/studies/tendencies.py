@@ -15,12 +15,12 @@ Points = Callable[[Sequence[Row]], Sequence[tuple[str, float, Sample]]]
 """(line, x, sample) for each merge."""
 
 
-def over_counts(score: Score, **part: str) -> Points:
-    """Draw a score of every trial against the number of models; a line per trial and arm."""
+def over_counts(score: Score, *names: str, **part: str) -> Points:
+    """Draw a score of every trial, or of some, against the number of models; a line per trial and arm."""
 
     def found(rows: Sequence[Row]) -> list[tuple[str, float, Sample]]:
         table = Table(rows).of(**part)
-        return [(_line(row), float(len(row.models)), sample_of(row, score(table, row))) for row in table.merges()]
+        return [(_line(row), float(len(row.models)), sample_of(row, score(table, row))) for row in table.merges(*names)]
 
     return found
 

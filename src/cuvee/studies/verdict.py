@@ -1,19 +1,27 @@
 """From samples to a verdict on a hypothesis that was written down beforehand.
 
-A sample is the value of one unit: a set of models, trained from one seed. Units of one seed share their base and their
-experts, so they are not independent; the interval is a bootstrap in two stages: seeds are drawn with replacement, then
-units within each (Davison and Hinkley, 1997, section 3.8). Seeds are few, and a bootstrap over few is too narrow; so
-its standard error is widened by t(0.975, seeds - 1) / 1.96, and a verdict needs that every seed points the same way.
+A sample is the value of one trial for one unit: a set of models, trained from one seed. Samples are not independent:
+units of one seed share their base and their experts, and every seed has the same sets, whose cells are as hard for one
+seed, or one trial, as for the other. So seeds and sets are crossed, and a bootstrap over units would take the sets'
+share of the variance for much smaller than it is. Both are resampled apart, each with all that belongs to what is
+drawn: seeds, then sets of each number of models; the variances are added. (Owen, "The Pigeonhole Bootstrap", Annals of
+Applied Statistics 1, 2007, resamples both at once, which counts the rest of the variance three times, and adding does
+twice: neither is too narrow.) Of k draws k - 1 are drawn, so that the variance has no bias (Rao and Wu, "Resampling
+Inference With Complex Survey Data", JASA 83, 1988). Few draws are too few for the normal distribution: a standard error
+is widened by t(0.975, draws - 1) / 1.96. And a verdict needs that every seed points the same way.
+
+Nested sets of several sizes, which the same draw has made, are resampled as if they were drawn apart.
 """
 
 import math
-import statistics
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from cuvee.tensors.framework import np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["FEWEST_SEEDS", "Estimate", "Sample", "Verdict", "estimate", "verdict"]
 
@@ -29,17 +37,23 @@ Verdict = Literal["supported", "not supported", "undecided", "no verdict"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """The value of one unit.
+    """The value of one trial for one unit.
 
     Attributes:
         seed: units of one seed share what they are made of.
         value: what was measured.
-        weight: how often the unit was drawn.
+        weight: how often the set was drawn.
+        models: the set; () where a value is of no set.
+        term: name of the mean that it belongs to. What is estimated is the sum of the means of all terms.
+        sign: 1, or -1 where the mean is subtracted; the same for all samples of a term.
     """
 
     seed: int
     value: float
     weight: int = 1
+    models: tuple[str, ...] = ()
+    term: str = ""
+    sign: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +64,7 @@ class Estimate:
         mean: over units by weight, then over seeds.
         low, high: ends of the 95 % interval; None with fewer than three seeds.
         smallest: smallest effect that would be told from none in four of five repetitions; None with fewer seeds.
-        num_seeds, num_units: what it is taken over.
+        num_seeds, num_units: what it is taken over: seeds, and samples of all of them.
     """
 
     mean: float
@@ -62,17 +76,21 @@ class Estimate:
 
 
 def estimate(samples: Sequence[Sample]) -> Estimate | None:
-    """Estimate the mean of samples, and its interval; None where there are none."""
-    groups = _by_seed(samples)
-    if not groups:
+    """Estimate the mean of samples, or the sum of their terms' means, and its interval; None where there are none.
+
+    A seed that lacks a term is left out.
+    """
+    found = _Samples(samples)
+    if not len(found.seeds):
         return None
-    mean, low, high, smallest = statistics.fmean(map(_mean, groups)), None, None, None
-    if len(groups) >= FEWEST_SEEDS:
-        error = _standard_error(groups)
+    means = found.means()
+    mean, low, high, smallest = float(means.mean()), None, None, None
+    if len(means) >= FEWEST_SEEDS:
+        error = math.hypot(_over_seeds(means), _over_sets(found))
         low, high = mean - NORMAL * error, mean + NORMAL * error
         smallest = (NORMAL + POWER) * error
     return Estimate(
-        mean=mean, low=low, high=high, smallest=smallest, num_seeds=len(groups), num_units=sum(map(len, groups))
+        mean=mean, low=low, high=high, smallest=smallest, num_seeds=len(means), num_units=int(found.is_there.sum())
     )
 
 
@@ -86,39 +104,87 @@ def verdict(samples: Sequence[Sample], above: float) -> tuple[Verdict, Estimate 
     found = estimate(samples)
     if found is None or found.low is None or found.high is None:
         return "no verdict", found
-    means = [_mean(group) for group in _by_seed(samples)]
-    if found.low > above and min(means) > above:
+    means = _Samples(samples).means()
+    if found.low > above and means.min() > above:
         return "supported", found
-    if found.high < above and max(means) < above:
+    if found.high < above and means.max() < above:
         return "not supported", found
     return "undecided", found
 
 
-def _by_seed(samples: Sequence[Sample]) -> list[list[Sample]]:
-    """Group samples that have a value."""
-    groups: dict[int, list[Sample]] = defaultdict(list)
-    for sample in samples:
-        if math.isfinite(sample.value):
-            groups[sample.seed].append(sample)
-    return [groups[seed] for seed in sorted(groups)]
+class _Samples:
+    """Samples that have a value, as sums by seed, term and set, from which means of any choice of sets are made.
 
-
-def _mean(group: Sequence[Sample]) -> float:
-    """Average by weight."""
-    return sum(s.value * s.weight for s in group) / sum(s.weight for s in group)
-
-
-def _standard_error(groups: Sequence[Sequence[Sample]]) -> float:
-    """Return the widened standard error of the bootstrap over seeds and units.
-
-    Of each seed as many units are drawn as it has; one that was drawn twice is two units.
+    Attributes:
+        seeds: those with a value in every term, in order.
+        sets: in order of appearance.
+        draws: how often each set was drawn, (sets,).
+        is_there: samples that count, by seed, term and set.
     """
-    source, count = np.random.default_rng(0), len(groups)
-    means = np.empty((count, RESAMPLES, count))  # of a seed's redrawn units, for each place that the seed may take
-    for own, group in zip(means, groups, strict=True):
-        values = np.repeat([s.value for s in group], [s.weight for s in group])
-        own[:] = values[source.integers(len(values), size=(RESAMPLES, count, len(values)))].mean(2)
-    drawn = source.integers(count, size=(RESAMPLES, count))
-    resampled = np.take_along_axis(means, drawn[None], axis=0)[0].mean(1)
-    unbiased = math.sqrt(count / (count - 1))  # a bootstrap over k divides by k, not by k - 1
-    return float(resampled.std()) * unbiased * STUDENT.get(count - 1, NORMAL) / NORMAL
+
+    def __init__(self, samples: Sequence[Sample]) -> None:
+        known = [sample for sample in samples if math.isfinite(sample.value)]
+        terms = list(dict.fromkeys(sample.term for sample in known))
+        there = {(sample.seed, sample.term) for sample in known}
+        self.seeds = sorted(seed for seed in {s.seed for s in known} if all((seed, term) in there for term in terms))
+        self.sets = list(dict.fromkeys(sample.models for sample in known))
+        self.draws = np.zeros(len(self.sets), np.int64)
+        shape = (len(self.seeds), len(terms), len(self.sets))
+        self._sums, self._weights, self.is_there = np.zeros(shape), np.zeros(shape), np.zeros(shape, np.int64)
+        self._signs = np.ones(len(terms))
+        for sample in known:
+            if sample.seed in self.seeds:
+                term, models = terms.index(sample.term), self.sets.index(sample.models)
+                place = self.seeds.index(sample.seed), term, models
+                self._sums[place] += sample.value * sample.weight
+                self._weights[place] += sample.weight
+                self.is_there[place] += 1
+                self._signs[term] = sample.sign
+                self.draws[models] = max(self.draws[models], sample.weight)
+
+    def means(self, times: "NDArray[np.float64] | None" = None) -> "NDArray[np.float64]":
+        """Return each seed's mean, or sum of the means of its terms.
+
+        Args:
+            times: how many times as often as it was drawn a set counts, (..., sets); None is once.
+
+        Returns:
+            (..., seeds); not a number where a term has no set left.
+        """
+        times = np.ones(len(self.sets)) if times is None else times
+        sums, weights = (np.einsum("stg,...g->...st", each, times) for each in (self._sums, self._weights))
+        with np.errstate(invalid="ignore"):
+            found: NDArray[np.float64] = (self._signs * sums / weights).sum(-1)
+        return found
+
+
+def _over_seeds(means: "NDArray[np.float64]") -> float:
+    """Return the widened standard error of seeds' mean, by a bootstrap over seeds."""
+    count = len(means)
+    drawn = np.random.default_rng(0).integers(count, size=(RESAMPLES, count - 1))
+    return float(means[drawn].mean(1).std()) * _widening(count - 1)
+
+
+def _over_sets(found: _Samples) -> float:
+    """Return the widened standard error of the mean, by a bootstrap over sets of each number of models.
+
+    A number of models of which all draws are one set, such as all models there are, varies in no draw.
+    """
+    source, times, freedom = np.random.default_rng(1), np.ones((RESAMPLES, len(found.sets))), 0
+    for size in sorted({len(models) for models in found.sets}):
+        places = np.array([i for i, models in enumerate(found.sets) if len(models) == size])
+        draws = found.draws[places]
+        if size and len(places) > 1:
+            total = int(draws.sum())
+            drawn = source.multinomial(total - 1, draws / total, size=RESAMPLES)
+            times[:, places] = drawn / draws
+            freedom += len(places) - 1
+    if not freedom:
+        return 0.0
+    means = found.means(times).mean(1)
+    return float(means[np.isfinite(means)].std()) * _widening(freedom)
+
+
+def _widening(freedom: int) -> float:
+    """Return how many times as far as the normal distribution's Student's t reaches."""
+    return STUDENT.get(freedom, NORMAL) / NORMAL

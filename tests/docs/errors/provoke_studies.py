@@ -61,8 +61,13 @@ def suite_that_is_not_there(_: Place) -> None:
     find_suite("glyps")
 
 
-@provokes("the suite '{suite}' has no {what} '{name}'; it has {known}.")
-def tuning_that_a_suite_lacks(place: Place) -> None:
+@provokes("the suite '{suite}' has no network '{name}'; it has {known}.")
+def network_that_a_suite_lacks(place: Place) -> None:
+    run(place, replace(ARM, architecture="matrix"))
+
+
+@provokes("the suite '{suite}' does not train its network '{network}' by '{tuning}'; it does so by {known}.")
+def tuning_that_a_network_lacks(place: Place) -> None:
     run(place, replace(ARM, tuning="ia3"))
 
 

@@ -15,10 +15,12 @@ from cuvee.architectures.layers import depth_of, layer_of, stacks
 from cuvee.errors import StudyError
 from cuvee.execute.merge import merge_in_memory
 from cuvee.recipe.recipe import Recipe
+from cuvee.studies.expand import check_arm
 from cuvee.studies.registry import find_suite
 from cuvee.studies.runner.cost import Cost
 from cuvee.studies.runner.store import Store
 from cuvee.studies.runner.weights import trained as weights_of
+from cuvee.studies.study import Arm
 from cuvee.studies.suite import Cell, Training, Tuning
 from cuvee.studies.suites.glyphs import suite as module
 from cuvee.studies.suites.glyphs.data import AUXILIARY, GROUPS, STYLES, cell_images, classes_of, style_images
@@ -269,12 +271,11 @@ def test_adapters_are_read_as_what_they_stand_for(tuning: Tuning, architecture: 
             torch.testing.assert_close(module._loaded(architecture, weights)(images), expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("tuning", ["lora", "ia3"])
-def test_a_network_without_adapters_says_which_have_them(tuning: Tuning) -> None:
-    base = replace(BASE, architecture="cnn")
-    expert = replace(EXPERT, architecture="cnn", start=base, tuning=tuning)
-    with pytest.raises(StudyError, match=rf"'cnn' is trained as a whole .* {tuning}; .* mlp-s, .*, vit\.$"):
-        SUITE.train(expert, new_network("cnn", 0).state_dict())
+def test_adapters_are_for_networks_of_linear_layers() -> None:
+    assert {name for name, each in SUITE.about.architectures.items() if "lora" not in each.tunings} == {"cnn"}
+    arm = Arm(suite="glyphs", architecture="cnn", base="weak", tuning="lora")
+    with pytest.raises(StudyError, match=r"does not train its network 'cnn' by 'lora'; it does so by full\.$"):
+        check_arm(arm)
 
 
 @pytest.mark.parametrize("architecture", PLANS)

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from cuvee.studies.rows import Row
 from cuvee.studies.statistics import (
+    Statistic,
     against_base,
     against_multitask,
     between_counts,
@@ -24,10 +25,14 @@ from cuvee.studies.tendencies import over_counts, sensitivity
 __all__ = ["STUDY"]
 
 PAPER = "Tam et al. (2024), section 1.8 of our protocol"
+IMAGES = {"suite": "glyphs", "architecture": "mlp-m", "base": "strong"}
 GLYPHS = Arm(suite="glyphs", architecture="mlp-m", base="strong", has_mixture=True, has_oracle=True, pictures=3)
-GLYPHS_WEAK = replace(GLYPHS, base="weak", counts=(2, 8), draws=2, pictures=0)
 FEW = ("linear", "mlerp", "model_stock", "task_arithmetic", "ties", "dare_ties")
 """Where scoring is dear; `--methods` names any others."""
+GLYPHS_WEAK = replace(GLYPHS, base="weak", counts=(2, 8), draws=2, pictures=0)
+GLYPHS_OTHERS = tuple(
+    replace(GLYPHS, architecture=name, counts=(8,), draws=1, methods=FEW, pictures=0) for name in ("cnn", "vit")
+)
 DRAWN = Arm(
     suite="glyph-gen",
     architecture="flow-m",
@@ -51,7 +56,9 @@ WORDS = Arm(
     methods=FEW,
 )
 WORDS_WEAK = replace(WORDS, base="weak", counts=(6,), draws=1)
-ARMS = (GLYPHS, GLYPHS_WEAK, DRAWN, DRAWN_LORA, WORDS, WORDS_WEAK)
+ANSWERS = replace(WORDS, suite="polyglot", architecture="m", counts=(2, 4, 8))
+ANSWERS_WEAK = replace(ANSWERS, base="weak", counts=(8,), draws=1)
+ARMS = (GLYPHS, GLYPHS_WEAK, *GLYPHS_OTHERS, DRAWN, DRAWN_LORA, WORDS, WORDS_WEAK, ANSWERS, ANSWERS_WEAK)
 SMOKE = replace(GLYPHS, architecture="mlp-s", effort=0.1, counts=(2, 4), draws=1, has_oracle=False)
 
 
@@ -72,6 +79,32 @@ def _on_both_axes(table: Table, row: Row) -> float:
         return float("nan")
     held_in = table.held_in(row) - table.held_in(row, multitask)
     return min(held_in, table.unseen(row) - table.unseen(row, multitask))
+
+
+def _in_language(suite: str, network: str) -> tuple[Hypothesis, ...]:
+    """Say what is expected of language that is not of images."""
+    return (
+        Hypothesis(
+            name=f"Opposed in language ({network})",
+            statement="In language, methods that are better on held-in cells are worse on unseen ones.",
+            source=f"{PAPER}, 2",
+            statistic="rank correlation of held-in and unseen scores over methods, with the sign turned",
+            sample=_turned(rank_correlation(suite=suite, base="strong")),
+            unit="correlation",
+        ),
+        Hypothesis(
+            name=f"Worse than the base in language ({network})",
+            statement="In language, merges are worse on unseen combinations than the base.",
+            source=f"{PAPER}, 4",
+            statistic="unseen score of the base less that of a merge, over all methods and sets",
+            sample=_turned(against_base(suite=suite, base="strong")),
+        ),
+    )
+
+
+def _turned(statistic: Statistic) -> Statistic:
+    """Turn a statistic's sign."""
+    return lambda rows: [replace(sample, value=-sample.value) for sample in statistic(rows)]
 
 
 HYPOTHESES = (
@@ -97,21 +130,8 @@ HYPOTHESES = (
         sample=rank_correlation(suite="glyphs", base="strong"),
         unit="correlation",
     ),
-    Hypothesis(
-        name="Opposed in language",
-        statement="For words, methods that are better on held-in cells are worse on unseen ones.",
-        source=f"{PAPER}, 2",
-        statistic="rank correlation of held-in and unseen scores over methods, with the sign turned",
-        sample=lambda rows: [replace(s, value=-s.value) for s in rank_correlation(suite="minilm", base="strong")(rows)],
-        unit="correlation",
-    ),
-    Hypothesis(
-        name="Worse than the base in language",
-        statement="For words, merges are worse on unseen combinations than the base.",
-        source=f"{PAPER}, 4",
-        statistic="unseen score of the base less that of a merge, over all methods and sets",
-        sample=lambda rows: [replace(s, value=-s.value) for s in against_base(suite="minilm", base="strong")(rows)],
-    ),
+    *_in_language("minilm", "an encoder"),
+    *_in_language("polyglot", "a decoder"),
     Hypothesis(
         name="Better than the multitask model at drawing",
         statement="For images that are drawn, merges of eight beat the multitask model on held-in and unseen cells.",
@@ -124,7 +144,7 @@ HYPOTHESES = (
         statement="Held-in scores fall from two to eight models.",
         source=f"{PAPER}, 8",
         statistic="mean share of the constituents' scores that merges keep, two models less eight",
-        sample=between_counts(Table.retained, 8, 2, suite="glyphs", base="strong"),
+        sample=between_counts(Table.retained, 8, 2, **IMAGES),
         unit="ratio",
     ),
     Hypothesis(
@@ -132,7 +152,7 @@ HYPOTHESES = (
         statement="Unseen scores, as multiples of the base's, rise from two to eight models.",
         source=f"{PAPER}, 8",
         statistic="mean ratio of merges to their base on unseen cells, eight models less two",
-        sample=between_counts(Table.gained, 2, 8, suite="glyphs", base="strong"),
+        sample=between_counts(Table.gained, 2, 8, **IMAGES),
         unit="ratio",
     ),
     Hypothesis(
@@ -140,9 +160,7 @@ HYPOTHESES = (
         statement="Merges keep more of their constituents' scores if these were trained from a stronger base.",
         source="Yadav et al. (2024), finding 1",
         statistic="mean share kept with eight models, strong base less weak",
-        sample=between_parts(
-            Table.retained, {"suite": "glyphs", "base": "weak"}, {"suite": "glyphs", "base": "strong"}, num_models=8
-        ),
+        sample=between_parts(Table.retained, {**IMAGES, "base": "weak"}, IMAGES, num_models=8),
         unit="ratio",
     ),
     Hypothesis(

@@ -4,10 +4,8 @@ Follows Yadav, Tam, Choshen, Raffel and Bansal, "TIES-Merging: Resolving Interfe
 2023, arXiv 2306.01708: sections 3 (interference), 6 (ablation), 7 (signs).
 """
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
-from statistics import fmean
 
 from cuvee.studies.rows import Row
 from cuvee.studies.statistics import Statistic, between_trials
@@ -97,16 +95,19 @@ def _conflict(few: int, many: int) -> Statistic:
     """Take how much the sign conflict of trimmed task vectors grows with the number of models."""
 
     def found(rows: Sequence[Row]) -> list[Sample]:
-        means: dict[tuple[int, int], list[float]] = defaultdict(list)
-        for row in rows:
-            if row.kind == "vectors" and row.tuning == "full" and row.name.endswith(f" {DENSITY:g}"):
-                means[row.seed, len(row.models)] += [row.measures["all"]] * row.weight
-        seeds = sorted({seed for seed, _ in means})
-        return [
-            Sample(seed=seed, value=fmean(means[seed, many]) - fmean(means[seed, few]))
-            for seed in seeds
-            if (seed, few) in means and (seed, many) in means
+        samples = [
+            replace(
+                sample_of(row, row.measures["all"]),
+                term=str(len(row.models)),
+                sign=1 if len(row.models) == many else -1,
+            )
+            for row in rows
+            if row.kind == "vectors"
+            and row.tuning == "full"
+            and row.name.endswith(f" {DENSITY:g}")
+            and len(row.models) in (few, many)
         ]
+        return samples if len({sample.term for sample in samples}) == 2 else []
 
     return found
 

@@ -52,11 +52,15 @@ class ExternalSuite:
             cells=said.cells,
             held_in=said.held_in,
             architectures={
-                name: Architecture(what=each.what, num_parameters=int(each.parameters.value or 0), flops=each.flops)
+                name: Architecture(
+                    what=each.what,
+                    num_parameters=int(each.parameters.value or 0),
+                    flops=each.flops,
+                    tunings=said.training.tunings if said.training else ("full",),
+                )
                 for name, each in said.networks.items()
             },
             sizes=tuple(said.networks),
-            tunings=said.training.tunings if said.training else ("full",),
             bases={
                 "weak": first.bases["weak"].hub if "weak" in first.bases else "None is declared.",
                 "strong": first.bases["strong"].hub if "strong" in first.bases else "None is declared.",

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from cuvee.errors import StudyError
 from cuvee.studies.registry import find_suite
 from cuvee.studies.runner.cost import Cost, metered
-from cuvee.studies.runner.statements import Merge, Mixture, Model, Single, as_plain, key_of
+from cuvee.studies.runner.statements import Merge, Mixture, Model, Single, as_plain, key_of, trainings_of
 from cuvee.studies.runner.store import Store, training_key
 from cuvee.studies.runner.vectors import sign_conflict
 from cuvee.studies.runner.weights import merged, trained, warm_up
@@ -211,6 +211,10 @@ def _made(job: Score | Draw, store: Store) -> tuple[Sequence[Weights], Sequence[
 def _score(job: Score, store: Store) -> Mapping[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what a merge says is in its notes
+        for training in trainings_of(job.model):
+            trained(store, job.suite, training)  # read by whichever job of a process comes first: no merge's cost
+        if job.split == "test":
+            _made(job, store)  # nor is what a method loads when a process merges with it for the first time
         with metered() as making:
             weights, notes = _made(job, store)
     with metered() as scoring:

@@ -70,11 +70,10 @@ def merged(store: Store, suite: str, merge: Merge) -> tuple[Weights, Sequence[st
     }
     method = find_method(merge.method)
     parameters = {**method.defaults(len(models)), **merge.settings}
-    needs_base = method.operands == "deltas" or method.space(parameters) == "deltas"
     recipe = Recipe(
         method=merge.method,
         models=models,
-        base=base if needs_base else None,
+        base=base if method.space(parameters) == "deltas" else None,
         parameters=dict(merge.settings),
         seed=merge.seed,
     )

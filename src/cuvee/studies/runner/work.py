@@ -10,7 +10,7 @@ from cuvee.studies.runner.jobs import Job, Train, carry_out, is_done, job_key
 from cuvee.studies.runner.store import Store, training_key
 from cuvee.studies.suite import Training
 
-__all__ = ["Progress", "do", "train_all"]
+__all__ = ["Progress", "do", "train_all", "with_starts"]
 
 Progress = Callable[[str, int, int], None]
 """Told (what is being done, how much of it is done, how much there is)."""
@@ -45,7 +45,7 @@ def train_all(
     suite_trainings: Sequence[tuple[str, Training]], store: Store, processes: int, progress: Progress
 ) -> Cost:
     """Train models, and first what they start from. Long ones come first, so that no process waits for a last one."""
-    every = {training_key(*each): each for pair in suite_trainings for each in _with_starts(*pair)}
+    every = {training_key(*each): each for pair in suite_trainings for each in with_starts(*pair)}
     spent = Cost()
     for depth in sorted({_depth(training) for _, training in every.values()}):
         level = [each for each in every.values() if _depth(each[1]) == depth]
@@ -55,8 +55,9 @@ def train_all(
     return spent
 
 
-def _with_starts(suite: str, training: Training) -> list[tuple[str, Training]]:
-    return [(suite, training), *(_with_starts(suite, training.start) if training.start else [])]
+def with_starts(suite: str, training: Training) -> list[tuple[str, Training]]:
+    """List a model and what it is trained from."""
+    return [(suite, training), *(with_starts(suite, training.start) if training.start else [])]
 
 
 def _depth(training: Training) -> int:

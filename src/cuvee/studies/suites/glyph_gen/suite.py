@@ -91,7 +91,6 @@ class GlyphGen:
             held_in=tuple(Cell(group, style) for group, style in zip(GROUPS, STYLES, strict=True)),
             architectures={name: _architecture(plan) for name, plan in PLANS.items()},
             sizes=tuple(PLANS),
-            tunings=("full", "lora"),
             bases={
                 "weak": (
                     f"All {NUM_CLASSES} classes in the plain style; {MISNAMED:.0%} of the images are called by any "
@@ -200,5 +199,8 @@ def _architecture(plan: Plan) -> Architecture:
     with torch.device("meta"):
         num_parameters = sum(each.numel() for each in Network(plan).parameters())
     return Architecture(
-        what=f"flow MLP, width {plan.width}", num_parameters=num_parameters, flops=float(flops_of(plan))
+        what=f"flow MLP, width {plan.width}",
+        num_parameters=num_parameters,
+        flops=float(flops_of(plan)),
+        tunings=("full", "lora"),
     )

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cuvee.errors import StudyError
 from cuvee.studies.adapters import Adapted
 from cuvee.studies.digests import checked, digest_of
 from cuvee.studies.learning import fit
@@ -73,7 +72,6 @@ class Glyphs:
             held_in=tuple(Cell(group, style) for group, style in zip(GROUPS, STYLES, strict=True)),
             architectures={name: _architecture(plan) for name, plan in PLANS.items()},
             sizes=("mlp-s", "mlp-m", "mlp-l", "mlp-xl"),
-            tunings=("full", "lora", "ia3"),
             bases={
                 "weak": "All classes in the plain style.",
                 "strong": f"All classes, plain and in {len(AUXILIARY)} styles that no cell has.",
@@ -99,16 +97,9 @@ class Glyphs:
         """See `Suite.train`.
 
         Raises:
-            StudyError: an adapter was asked for on a network that has none.
             MissingLibraryError: an adapter was asked for, and peft is not installed.
         """
         plan = PLANS[training.architecture]
-        if training.tuning != "full" and not plan.targets:
-            able = ", ".join(name for name, each in PLANS.items() if each.targets)
-            raise StudyError(
-                f"{NAME}: '{training.architecture}' is trained as a whole alone, without adapters such as "
-                f"{training.tuning}; these networks have them: {able}."
-            )
         network = new_network(training.architecture, seed_for(training.seed, f"glyphs {training.architecture}"))
         if start is not None:
             network.load_state_dict(dict(start))
@@ -214,7 +205,12 @@ def _architecture(plan: Plan) -> Architecture:
     with torch.device("meta"):
         network = Network(plan)
     trained = sum(each.numel() for each in network.parameters() if each.requires_grad)
-    return Architecture(what=_WHAT[plan.kind].format(plan.width), num_parameters=trained, flops=float(_flops(plan)))
+    return Architecture(
+        what=_WHAT[plan.kind].format(plan.width),
+        num_parameters=trained,
+        flops=float(_flops(plan)),
+        tunings=("full", "lora", "ia3") if plan.targets else ("full",),
+    )
 
 
 _WHAT = {"mlp": "residual MLP, width {}", "cnn": "CNN, {} channels", "vit": "ViT, width {}"}

@@ -79,10 +79,10 @@ class Minilm:
                     what=f"BERT, {shape.depth} layers, width {shape.width}",
                     num_parameters=shape.num_parameters,
                     flops=float(shape.flops(LENGTH)),
+                    tunings=("full", "lora"),
                 )
             },
             sizes=(NAME,),
-            tunings=("full", "lora"),
             bases={
                 "weak": "Nothing: random weights.",
                 "strong": "What the package ships: a billion pairs of mostly English sentences.",

@@ -48,9 +48,12 @@ __all__ = ["Polyglot"]
 
 NAME = "polyglot"
 BATCH = 64
-STEPS = {"weak": 2000, "strong": 5000, "expert": 800}
+STEPS = {"weak": 2000, "strong": 5000, "expert": 400}
 RATES = {"weak": 1e-2, "strong": 1e-2, "expert": 1e-3, "multitask": 1e-3}
 ADAPTER_RATE = 5e-3
+DIAGONAL = tuple(Cell(task, language) for task, language in zip(TASKS, LANGUAGES, strict=True))
+HELD_IN = (*DIAGONAL, Cell("who", "fr"), Cell("odd", "de"))
+"""Every task and every language, and for eight constituents, as the other suites have, two of each once more."""
 AT_ONCE = 1024  # examples scored together: what they need stays below 100 MB
 
 
@@ -63,15 +66,14 @@ class Polyglot:
         cells = tuple(Cell(task, language) for task in TASKS for language in LANGUAGES)
         return About(
             name=NAME,
-            version=1,
+            version=2,
             what="Small language models on real words and invented grammars: 6 tasks in 6 languages.",
             axes=("task", "language"),
             metrics=(Metric(name="exact match", what="Share of questions whose greedy answer is right, to its end."),),
             cells=cells,
-            held_in=tuple(Cell(task, language) for task, language in zip(TASKS, LANGUAGES, strict=True)),
+            held_in=tuple(cell for cell in cells if cell in HELD_IN),
             architectures={name: _architecture(plan) for name, plan in PLANS.items()},
             sizes=tuple(PLANS),
-            tunings=("full", "lora"),
             bases={
                 "weak": "Texts in each of the languages.",
                 "strong": f"Those, and {len(AUXILIARY)} other tasks in all languages, six like the cells' but smaller.",
@@ -206,4 +208,5 @@ def _architecture(plan: Plan) -> Architecture:
         what=f"decoder LM, {plan.depth} layers, width {plan.width}",
         num_parameters=sum(each.numel() for each in network.parameters()),
         flops=float(flops_of(plan)),
+        tunings=("full", "lora"),
     )

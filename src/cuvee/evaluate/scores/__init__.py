@@ -1,0 +1,1 @@
+"""One score per file; see `cuvee.evaluate.declare`."""
