@@ -164,7 +164,7 @@ def list_of_images_without_numbers(place: Place) -> None:
 
 
 @provokes("{image}: the image cannot be read. Fetch it again, or take it off the list.")
-def image_that_is_none(place: Place) -> None:
+def listed_image_that_is_none(place: Place) -> None:
     (place.folder / "1.jpg").write_text("no image")
     Eye(place.folder, 16)([place.folder / "1.jpg"])
 
@@ -292,7 +292,7 @@ def mixture_in_the_harness(place: Place) -> None:
 @provokes(
     "lm-evaluation-harness failed with {tasks}: {cause}. A task whose data are not on this machine needs the network."
 )
-def harness_that_fails(place: Place) -> None:
+def harness_that_fails_in_a_suite(place: Place) -> None:
     harnessed(place, error=ConnectionError("no route to the hub"))
 
 

@@ -92,9 +92,7 @@ def test_an_expert_is_less_wrong_about_its_images(unet: Any, tmp_path: Path, tun
     suite = suite_in(tmp_path)
     adapter: Any = suite._adapter
     start = suite.train(BASE, None).tensors
-    training = Training(
-        role="expert", architecture="net", seed=0, cells=(CELL,), start=BASE, tuning=tuning, effort=10.0
-    )
+    training = Training(role="expert", architecture="net", seed=0, cells=(CELL,), start=BASE, tuning=tuning, effort=4.0)
     one, other = suite.train(training, start), suite.train(training, start)
     assert all(torch.equal(one.tensors[name], other.tensors[name]) for name in one.tensors)
     assert ("adapter_config.json" in one.files) == (tuning == "lora")
