@@ -13,7 +13,7 @@ from typing import Any, Literal
 from cuvee.errors import StudyError
 from cuvee.studies.registry import find_suite
 from cuvee.studies.runner.cost import Cost, metered
-from cuvee.studies.runner.statements import Merge, Mixture, Model, Single, as_plain, key_of, trainings_of
+from cuvee.studies.runner.statements import Merge, Mixture, Model, Single, as_plain, code, key_of, trainings_of
 from cuvee.studies.runner.store import Store, training_key
 from cuvee.studies.runner.vectors import sign_conflict
 from cuvee.studies.runner.weights import merged, trained, warm_up
@@ -115,7 +115,7 @@ def job_key(job: Job) -> str:
         case Draw():
             said = ["draw", as_plain(job.model), job.architecture, [cell.name for cell in job.cells], job.count]
         case Measure():
-            said = [job.what, as_plain(job.base), [as_plain(each) for each in job.models], job.density]
+            said = [job.what, as_plain(job.base), [as_plain(each) for each in job.models], job.density, code()]
     return key_of(job.suite, *said)
 
 
