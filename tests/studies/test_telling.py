@@ -9,6 +9,7 @@ import pytest
 from cuvee.errors import StudyError
 from cuvee.report.content import Figure, Number, Sheet, Table
 from cuvee.report.markdown import as_document
+from cuvee.studies import provenance as room
 from cuvee.studies.catalogue import preset_of, studies
 from cuvee.studies.leaderboard import boards
 from cuvee.studies.perform import judged, perform, prepare
@@ -182,6 +183,22 @@ def test_methods_of_a_user_replace_those_of_every_arm_that_takes_any() -> None:
     assert all(arm.methods is None for arm in preset.arms)
     with pytest.raises(StudyError, match="says itself"):
         preset_of(studies()["interference"], "smoke", ("slerp",))
+
+
+def test_a_change_anywhere_in_the_package_is_a_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def git(*words: str) -> None:
+        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *words], cwd=tmp_path, check=True)
+
+    for name in ("cuvee/version.py", "cuvee/methods/ties.py", "cuvee/studies/provenance.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("1\n")
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "all")
+    monkeypatch.setattr(room, "__file__", str(tmp_path / "cuvee/studies/provenance.py"))
+    assert not provenance("").commit.endswith("+")
+    (tmp_path / "cuvee/methods/ties.py").write_text("2\n")
+    assert provenance("").commit.endswith("+")
 
 
 def test_provenance_names_commit_machine_and_versions() -> None:
