@@ -5,12 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cuvee.studies.choice import cells_of, validation_of
-from cuvee.studies.expand import trainings_of_arm, units_of
+from cuvee.studies.choice import cells_of, has_oracle, validation_of
+from cuvee.studies.expand import merges_of, trainings_of_arm, units_of
 from cuvee.studies.flops import training_flops
 from cuvee.studies.gather import baselines_of, score_of
 from cuvee.studies.registry import find_suite
-from cuvee.studies.runner.jobs import Score, is_done
+from cuvee.studies.runner.jobs import Score, is_done, job_key
 from cuvee.studies.runner.statements import Mixture
 from cuvee.studies.runner.store import Store
 from cuvee.studies.study import Preset
@@ -30,7 +30,7 @@ class Part:
         suite: its name.
         trainings: models to train by role.
         merges: settings to try.
-        tests: test scores to read; what was chosen, and baselines.
+        tests: test scores to read at most; what was chosen, and baselines.
         training_flops, scoring_flops: floating-point operations.
         stored_bytes: of trained models, adapters counted as whole models.
         done: how much of the above is kept already: trainings, merges.
@@ -76,7 +76,12 @@ def forecast(study: str, name: str, preset: Preset, store: Store) -> Forecast:
 
 def _part(suite: str, preset: Preset, store: Store) -> Part:
     """Count the work in a suite."""
-    about, trained, validation, tests = find_suite(suite).about, dict[Training, None](), list[Score](), list[Score]()
+    about, trained, validation, tests = (
+        find_suite(suite).about,
+        dict[Training, None](),
+        list[Score](),
+        dict[str, Score](),
+    )
     for arm in preset.arms:
         trials = trials_of(arm, preset)
         for seed in preset.seeds if arm.suite == suite else ():
@@ -87,15 +92,20 @@ def _part(suite: str, preset: Preset, store: Store) -> Part:
                 for trial in unit.trials:
                     jobs = validation_of(unit, trial)
                     validation += jobs
-                    tests += [score_of(unit, job.model, [*held_in, *others], "") for job in jobs[:1]]
-                tests += [score_of(unit, model, cells, "") for _, _, model, cells in baselines_of(unit)]
+                    num_chosen = 2 if jobs and has_oracle(unit) else 1  # which ones, nobody knows before the run
+                    for merge in merges_of(unit, trial)[:num_chosen]:
+                        job = score_of(unit, merge, [*held_in, *others], "")
+                        tests[job_key(job)] = job
+                for _, _, model, cells in baselines_of(unit):
+                    job = score_of(unit, model, cells, "")
+                    tests[job_key(job)] = job  # the base and constituents of several sets, once
     return Part(
         suite=suite,
         trainings=dict(Counter(training.role for training in trained)),
         merges=len(validation),
         tests=len(tests),
         training_flops=sum(training_flops(suite, training) for training in trained),
-        scoring_flops=_flops(suite, [*validation, *tests]),
+        scoring_flops=_flops(suite, [*validation, *tests.values()]),
         stored_bytes=sum(BYTES * about.architectures[each.architecture].num_parameters for each in trained),
         done=(sum(store.has(suite, each) for each in trained), sum(is_done(job, store) for job in validation)),
     )
