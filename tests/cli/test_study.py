@@ -76,6 +76,12 @@ def test_wrong_words_are_answered_before_anything_is_trained(cuvee: Any, tmp_pat
         "has no preset 'huge'": ("scale", "--preset", "huge"),
         "Did you mean 'ties'?": ("compositional", "--methods", "tiss"),
         "says itself what it merges with": ("interference", "--methods", "ties"),
+        "'nearswap' merges exactly 1, and the sets are of 2, 4 models": (
+            "compositional",
+            "--methods",
+            "linear,nearswap",
+        ),
+        "greater than or equal to 0": ("scale", "--processes", "-2"),
         "--seeds is 0": ("scale", "--seeds", "0"),
         "holds something that no study made": ("scale", "--out", tmp_path / "work"),
         "is a file; a study needs a folder": ("scale", "--out", tmp_path / "work" / "thesis.tex"),

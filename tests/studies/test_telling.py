@@ -181,6 +181,7 @@ def test_methods_of_a_user_replace_those_of_every_arm_that_takes_any() -> None:
     preset = preset_of(studies()["compositional"], "record", ("slerp",))
     assert preset.methods == ("slerp",)
     assert all(arm.methods is None for arm in preset.arms)
+    assert preset_of(studies()["scale"], "smoke", ("ties", "linear", "ties")).methods == ("ties", "linear")
     with pytest.raises(StudyError, match="says itself"):
         preset_of(studies()["interference"], "smoke", ("slerp",))
 
