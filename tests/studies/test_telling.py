@@ -100,6 +100,20 @@ def test_a_leaderboard_has_merges_then_baselines_then_the_oracle(results: Result
     assert lack["mean"].mean == pytest.approx(1 - (3 / 3 + 6 * 0.5 / 3) / 9 + 0.01)  # over the nine cells
 
 
+def test_cells_that_no_ratio_holds_are_told_beside_the_ratios(results: Results) -> None:
+    """The toy's weak base has nothing anywhere, so that there is nothing to divide unseen scores by."""
+    (board,) = boards(results.rows, 3)
+    assert board.left_out == {f"{a}-{b}": 3 for a, b in ("x2", "x3", "y1", "y3", "z1", "z2")}
+    tables = [item for section in report_of(STUDY, results).sections for item in section.items]
+    (table,) = [item for item in tables if item.name.startswith("leaderboard") and "-3" in item.name]
+    assert isinstance(table, Table)
+    assert "x-2 (3), x-3 (3)" in table.note
+    texts = [text for section in report_of(STUDY, results).sections for text in section.text]
+    assert any("oracle chose" in text for text in texts)
+    plain = replace(results, rows=[row for row in results.rows if row.chosen != "oracle"])
+    assert not any("oracle" in text for section in report_of(STUDY, plain).sections for text in section.text)
+
+
 def test_a_report_answers_first_and_shows_everything(results: Results) -> None:
     report = report_of(STUDY, results)
     assert [card.question for card in report.cards] == [

@@ -43,7 +43,7 @@ def _sections(study: Study, results: Results, found: Sequence[Board]) -> Iterato
     others = [board for board in found if board.num_models != found[0].num_models]
     yield Section(
         title="Leaderboards",
-        text=[_ABOUT_BOARDS],
+        text=[_ABOUT_BOARDS, *([_ABOUT_ORACLE] if any(row.chosen == "oracle" for row in results.rows) else [])],
         items=[item for board in largest for item in (_table(board), _scatter(board), _against_cost(board))],
     )
     if study.figures:
@@ -66,9 +66,11 @@ _ABOUT_VERDICTS = (
 )
 _ABOUT_BOARDS = (
     "Held-in: the cells that the merged models were trained on. Unseen: other combinations of their attributes. "
-    "Settings were chosen on validation examples of held-in cells; the test examples were read once, afterwards. The "
-    "oracle chose by validation examples of unseen cells, which nobody has: it shows what the choice costs. ± is "
+    "Settings were chosen on validation examples of held-in cells; the test examples were read once, afterwards. ± is "
     "half a 95 % interval over seeds and sets of models. Touch a number to see what it is taken over."
+)
+_ABOUT_ORACLE = (
+    "The oracle chose by validation examples of unseen cells, which nobody has: it shows what the choice costs."
 )
 _ABOUT_SHEETS = "Images of cells, held-in ones first: drawn by models where a row names one, else examples of the data."
 _ABOUT_COSTS = (
@@ -205,7 +207,17 @@ def _table(board: Board) -> Table:
         columns=columns,
         rows=rows,
         groups=[_GROUPS[place.kind] for place in board.places],
+        note=_left_out(board),
     )
+
+
+def _left_out(board: Board) -> str:
+    """Say which cells are in no ratio."""
+    if not board.left_out:
+        return ""
+    named = ", ".join(f"{name} ({count})" for name, count in board.left_out.items())
+    why = "as the constituent, or on unseen cells the base, is not one point above chance there"
+    return f"Left out of ratios, {why} (of how many sets and seeds): {named}."
 
 
 def _origin(place: Place) -> str:
