@@ -266,3 +266,19 @@ def test_what_a_process_does_first_is_no_merges_cost(tmp_path: Path, monkeypatch
     run(tmp_path, arm_of(counts=(3,), trials=(MEAN,)))
     place = told.index("merge")
     assert told[place - 5 : place + 4] == ["begin", *["read"] * 4, "merge", "begin", "merge", "end"]
+
+
+def test_examples_are_drawn_before_the_first_score_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The suite draws what it keeps when a cell is scored for the first time; nothing is scored twice after that."""
+    monkeypatch.setattr(jobs, "_DRAWN", set())
+    asked: list[tuple[str, ...]] = []
+    suite = find_suite(SUITE)
+    score = suite.score
+    monkeypatch.setattr(
+        suite, "score", lambda *words: (asked.append(tuple(cell.name for cell in words[2])), score(*words))[1]
+    )
+    run(tmp_path, arm_of(counts=(3,), trials=(SUM,)))
+    held_in, every = (tuple(cell.name for cell in cells) for cells in (HELD_IN, CELLS))
+    # Validation once more and for four settings; test once more, then the base, three constituents, two of the set.
+    assert asked[:6] == [held_in] * 5 + [every]
+    assert len(asked) == 1 + 4 + 1 + 1 + 3 + 2
