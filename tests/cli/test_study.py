@@ -32,6 +32,8 @@ def test_a_plan_counts_and_does_nothing(cuvee: Any, tmp_path: Path) -> None:
     (part,) = json.loads(answer.out)["parts"]
     assert part["trainings"] == {"strong": 1, "expert": 4, "multitask": 2}
     assert part["merges"] == 3  # slerp takes two models, at three places between them; linear has nothing to choose
+    # Base, four experts; of each set a multitask model, a mixture and what linear makes; of the set of two also slerp.
+    assert part["tests"] == 1 + 4 + 2 * 3 + 1
     assert not (tmp_path / "cache").exists()
 
 
@@ -44,6 +46,8 @@ def test_smoke_works_on_an_empty_cache_and_a_second_time_does_nothing_again(cuve
     assert "choose settings: 0 of 52 after" in answer.err
     assert "choose settings: 52 of 52 after" in answer.err
     results = Results.load(tmp_path / "out" / "results.json")
+    plan = json.loads(cuvee("study", "compositional", "--plan", "--json", "--cache", tmp_path / "none").out)
+    assert plan["parts"][0]["tests"] == len(results.rows)
     assert results.cpu_seconds > 0
     assert results.provenance.command.startswith("cuvee study compositional")
     names = {path.name for path in (tmp_path / "out").iterdir()}
@@ -72,6 +76,12 @@ def test_wrong_words_are_answered_before_anything_is_trained(cuvee: Any, tmp_pat
         "has no preset 'huge'": ("scale", "--preset", "huge"),
         "Did you mean 'ties'?": ("compositional", "--methods", "tiss"),
         "says itself what it merges with": ("interference", "--methods", "ties"),
+        "'nearswap' merges exactly 1, and the sets are of 2, 4 models": (
+            "compositional",
+            "--methods",
+            "linear,nearswap",
+        ),
+        "greater than or equal to 0": ("scale", "--processes", "-2"),
         "--seeds is 0": ("scale", "--seeds", "0"),
         "holds something that no study made": ("scale", "--out", tmp_path / "work"),
         "is a file; a study needs a folder": ("scale", "--out", tmp_path / "work" / "thesis.tex"),

@@ -7,17 +7,18 @@ from typing import Any
 
 import pytest
 
+import cuvee
 from cuvee.errors import StudyError
 from cuvee.studies.choice import validation_of
 from cuvee.studies.conduct import Conducted, conduct
 from cuvee.studies.expand import base_of, expert_of, multitask_of, units_of
 from cuvee.studies.registry import find_suite
 from cuvee.studies.rows import Row, mean, unseen
-from cuvee.studies.runner import jobs
+from cuvee.studies.runner import jobs, statements, store
 from cuvee.studies.runner.cost import Meter
 from cuvee.studies.runner.jobs import Score, carry_out, result_of
 from cuvee.studies.runner.statements import Merge
-from cuvee.studies.runner.store import Store
+from cuvee.studies.runner.store import Store, training_key
 from cuvee.studies.study import Arm, Preset, Trial
 from cuvee.studies.suite import Cell
 from suites_for_tests.toy import CELLS, HELD_IN
@@ -118,6 +119,43 @@ def test_studies_share_what_they_train(tmp_path: Path, log: Path) -> None:
     assert log.read_text().count("train ") == trained
 
 
+def test_other_code_merges_anew_and_trains_nothing_again(
+    tmp_path: Path, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path)
+    first = log.read_text()
+    monkeypatch.setattr(statements, "code", lambda: "another")
+    run(tmp_path)
+    more = log.read_text().removeprefix(first).split("\n")
+    assert "score validation" in more
+    assert "score test" in more
+    assert not any(line.startswith("train") for line in more)
+
+
+def test_the_code_that_merges_is_every_file_of_its_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for part in statements.MERGING:
+        assert (Path(cuvee.__file__).parent / part).exists()
+    (tmp_path / "methods" / "deep").mkdir(parents=True)
+    for part in set(statements.MERGING) - {"methods"}:
+        (tmp_path / part).parent.mkdir(exist_ok=True)
+        (tmp_path / part).touch()
+    found = []
+    monkeypatch.setattr(statements, "files", lambda _: tmp_path)
+    for content in ("x = 1\n", "x = 2\n", "x = 1\n"):
+        (tmp_path / "methods" / "deep" / "one.py").write_text(content)
+        found.append(statements.code.__wrapped__())
+    assert found[0] == found[2] != found[1]
+
+
+def test_adapters_are_those_of_a_version_of_peft(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = []
+    for version in ("1", "2"):
+        monkeypatch.setattr(store, "libraries", lambda *_, version=version: {"peft": version})
+        keys.append([training_key(SUITE, expert_of(arm_of(tuning=way), 1, HELD_IN[0])) for way in ("full", "lora")])
+    assert keys[0][0] == keys[1][0]
+    assert keys[0][1] != keys[1][1]
+
+
 def test_a_model_trained_twice_is_the_same_file(tmp_path: Path) -> None:
     for name in ("one", "two"):
         run(tmp_path / name)
@@ -146,7 +184,7 @@ def test_a_row_says_where_its_numbers_come_from(tmp_path: Path) -> None:
     assert set(row.costs) == {"training", "statistics", "tuning", "merge", "evaluation"}
     assert row.flops == {"training": 3 * 3 * 10.0, "merge": (2 * 3 + 2) * 10.0}
     assert len(row.constituents) == 3
-    assert {"torch", "numpy", "machine"} <= set(row.libraries)
+    assert {"torch", "numpy", "machine", "cuvee", "numba"} <= set(row.libraries)
     assert isinstance(row.key, str)
 
 
@@ -192,14 +230,14 @@ def test_costs_are_those_of_the_stage_and_nothing_else(tmp_path: Path) -> None:
     """A choice by held-in cells pays for their scores; given signs for the training of whom they are taken from."""
     signs = Trial(name="signs", method="linear", agree="multitask")
     done = run(tmp_path, arm_of(has_oracle=True, trials=(SUM, signs), counts=(3,)))
-    store = Store(tmp_path / "store")
+    kept = Store(tmp_path / "store")
     own, oracle = find(done, name="sum")
     (unit,) = units_of(arm_of(has_oracle=True, counts=(3,), trials=(SUM,)), 1, (SUM,))
-    results = [result_of(job, store) for job in validation_of(unit, SUM)]
+    results = [result_of(job, kept) for job in validation_of(unit, SUM)]
     making, scoring = (sum(r[part]["cpu_seconds"] for r in results) for part in ("making", "scoring"))
     assert own.costs["tuning"] == pytest.approx(making + scoring * 3 / 9)
     assert oracle.costs["tuning"] == pytest.approx(making + scoring * 6 / 9)
-    given = store.cost(SUITE, multitask_of(arm_of(), 1, HELD_IN)).cpu_seconds
+    given = kept.cost(SUITE, multitask_of(arm_of(), 1, HELD_IN)).cpu_seconds
     assert given > 0
     assert find(done, name="signs")[0].costs["statistics"] == given
     assert own.costs["statistics"] == 0
@@ -228,3 +266,19 @@ def test_what_a_process_does_first_is_no_merges_cost(tmp_path: Path, monkeypatch
     run(tmp_path, arm_of(counts=(3,), trials=(MEAN,)))
     place = told.index("merge")
     assert told[place - 5 : place + 4] == ["begin", *["read"] * 4, "merge", "begin", "merge", "end"]
+
+
+def test_examples_are_drawn_before_the_first_score_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The suite draws what it keeps when a cell is scored for the first time; nothing is scored twice after that."""
+    monkeypatch.setattr(jobs, "_DRAWN", set())
+    asked: list[tuple[str, ...]] = []
+    suite = find_suite(SUITE)
+    score = suite.score
+    monkeypatch.setattr(
+        suite, "score", lambda *words: (asked.append(tuple(cell.name for cell in words[2])), score(*words))[1]
+    )
+    run(tmp_path, arm_of(counts=(3,), trials=(SUM,)))
+    held_in, every = (tuple(cell.name for cell in cells) for cells in (HELD_IN, CELLS))
+    # Validation once more and for four settings; test once more, then the base, three constituents, two of the set.
+    assert asked[:6] == [held_in] * 5 + [every]
+    assert len(asked) == 1 + 4 + 1 + 1 + 3 + 2

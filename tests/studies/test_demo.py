@@ -77,6 +77,8 @@ def test_it_replaces_its_own_folder_and_no_other(tmp_path: Path) -> None:
         run(tmp_path / "work")
     with pytest.raises(OutputError, match="is a file"):
         run(tmp_path / "work" / "thesis.tex")
+    with pytest.raises(OutputError, match="folder cannot be made"):
+        run(tmp_path / "work" / "thesis.tex" / "out")
 
 
 def test_results_say_where_they_come_from(found: tuple[Path, Demonstrated]) -> None:

@@ -9,6 +9,7 @@ import pytest
 from cuvee.errors import StudyError
 from cuvee.report.content import Figure, Number, Sheet, Table
 from cuvee.report.markdown import as_document
+from cuvee.studies import provenance as room
 from cuvee.studies.catalogue import preset_of, studies
 from cuvee.studies.leaderboard import boards
 from cuvee.studies.perform import judged, perform, prepare
@@ -99,6 +100,20 @@ def test_a_leaderboard_has_merges_then_baselines_then_the_oracle(results: Result
     assert lack["mean"].mean == pytest.approx(1 - (3 / 3 + 6 * 0.5 / 3) / 9 + 0.01)  # over the nine cells
 
 
+def test_cells_that_no_ratio_holds_are_told_beside_the_ratios(results: Results) -> None:
+    """The toy's weak base has nothing anywhere, so that there is nothing to divide unseen scores by."""
+    (board,) = boards(results.rows, 3)
+    assert board.left_out == {f"{a}-{b}": 3 for a, b in ("x2", "x3", "y1", "y3", "z1", "z2")}
+    tables = [item for section in report_of(STUDY, results).sections for item in section.items]
+    (table,) = [item for item in tables if item.name.startswith("leaderboard") and "-3" in item.name]
+    assert isinstance(table, Table)
+    assert "x-2 (3), x-3 (3)" in table.note
+    texts = [text for section in report_of(STUDY, results).sections for text in section.text]
+    assert any("oracle chose" in text for text in texts)
+    plain = replace(results, rows=[row for row in results.rows if row.chosen != "oracle"])
+    assert not any("oracle" in text for section in report_of(STUDY, plain).sections for text in section.text)
+
+
 def test_a_report_answers_first_and_shows_everything(results: Results) -> None:
     report = report_of(STUDY, results)
     assert [card.question for card in report.cards] == [
@@ -187,8 +202,25 @@ def test_methods_of_a_user_replace_those_of_every_arm_that_takes_any() -> None:
     preset = preset_of(studies()["compositional"], "record", ("slerp",))
     assert preset.methods == ("slerp",)
     assert all(arm.methods is None for arm in preset.arms)
+    assert preset_of(studies()["scale"], "smoke", ("ties", "linear", "ties")).methods == ("ties", "linear")
     with pytest.raises(StudyError, match="says itself"):
         preset_of(studies()["interference"], "smoke", ("slerp",))
+
+
+def test_a_change_anywhere_in_the_package_is_a_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def git(*words: str) -> None:
+        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *words], cwd=tmp_path, check=True)
+
+    for name in ("cuvee/version.py", "cuvee/methods/ties.py", "cuvee/studies/provenance.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("1\n")
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "all")
+    monkeypatch.setattr(room, "__file__", str(tmp_path / "cuvee/studies/provenance.py"))
+    assert not provenance("").commit.endswith("+")
+    (tmp_path / "cuvee/methods/ties.py").write_text("2\n")
+    assert provenance("").commit.endswith("+")
 
 
 def test_provenance_names_commit_machine_and_versions() -> None:

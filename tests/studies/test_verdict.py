@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from cuvee.studies.verdict import STUDENT, Sample, estimate, verdict
+from cuvee.studies.verdict import STUDENT, Sample, _widening, estimate, verdict
 
 
 def samples(*by_seed: list[float]) -> list[Sample]:
@@ -29,6 +29,12 @@ def test_one_unit_per_seed_gives_students_interval() -> None:
     assert found.high is not None
     half = STUDENT[4] * statistics.stdev(values) / math.sqrt(5)
     assert found.high - found.mean == pytest.approx(half, rel=0.05)
+
+
+@pytest.mark.parametrize(("freedom", "quantile"), [(2, 4.3027), (9, 2.2622), (10, 2.2281), (20, 2.0860), (120, 1.9799)])
+def test_few_draws_widen_as_students_t_does(freedom: int, quantile: float) -> None:
+    """Quantiles of printed tables."""
+    assert _widening(freedom) * 1.959964 == pytest.approx(quantile, rel=2e-3)
 
 
 def crossed(values: list[list[float]], trials: int = 1, weight: int = 1) -> list[Sample]:

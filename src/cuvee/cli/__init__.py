@@ -204,7 +204,9 @@ def study(
     cache: Annotated[
         Path | None, typer.Option(help="Folder of trained models and results; by default in the user's cache.")
     ] = None,
-    processes: Annotated[int | None, typer.Option(help="Jobs at a time, one core each; by default every core.")] = None,
+    processes: Annotated[
+        int | None, typer.Option(min=0, help="Jobs at a time, one core each; by default every core.")
+    ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Only say what it would train, merge and score.")] = False,
     json: Json = False,
 ) -> None:

@@ -8,6 +8,7 @@ from importlib import import_module
 
 import cuvee.studies.declared
 from cuvee.errors import StudyError, nearest
+from cuvee.methods.declare import Method
 from cuvee.methods.registry import find_method
 from cuvee.studies.study import Preset, Study
 
@@ -44,7 +45,8 @@ def preset_of(study: Study, name: str, methods: tuple[str, ...] = (), num_seeds:
         num_seeds: number of seeds, instead of the preset's.
 
     Raises:
-        StudyError: there is no such preset, the study has its own methods, or the number of seeds is not positive.
+        StudyError: there is no such preset, the study has its own methods, a method takes no number of models that is
+            merged, or the number of seeds is not positive.
         RecipeError: there is no such method.
     """
     if name not in study.presets:
@@ -57,8 +59,10 @@ def preset_of(study: Study, name: str, methods: tuple[str, ...] = (), num_seeds:
         if all(arm.trials is not None for arm in preset.arms):
             raise StudyError(f"the study '{study.name}' says itself what it merges with; run it without --methods.")
         for method in methods:
-            find_method(method)
-        preset = replace(preset, methods=methods, arms=tuple(replace(arm, methods=None) for arm in preset.arms))
+            _check_fits(find_method(method), preset)
+        preset = replace(
+            preset, methods=tuple(dict.fromkeys(methods)), arms=tuple(replace(arm, methods=None) for arm in preset.arms)
+        )
     if num_seeds is not None:
         preset = replace(preset, seeds=tuple(range(checked_seeds(num_seeds))))
     return preset
@@ -73,3 +77,15 @@ def checked_seeds(num_seeds: int) -> int:
     if num_seeds < 1:
         raise StudyError(f"--seeds is {num_seeds}; a study needs one seed at least, and three for a verdict.")
     return num_seeds
+
+
+def _check_fits(method: Method, preset: Preset) -> None:
+    """See that a method takes a number of models that a preset merges."""
+    counts = sorted({count for arm in preset.arms if arm.trials is None for count in arm.counts})
+    least, most = method.models
+    if not any(least <= count <= (most or count) for count in counts):
+        takes = f"exactly {least}" if least == most else f"{least} or more" if most is None else f"{least} to {most}"
+        merged = ", ".join(map(str, counts))
+        raise StudyError(
+            f"the method '{method.name}' merges {takes}, and the sets are of {merged} models. Leave it out."
+        )

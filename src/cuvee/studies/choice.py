@@ -16,7 +16,7 @@ from cuvee.studies.runner.store import Store
 from cuvee.studies.study import Trial
 from cuvee.studies.suite import Cell
 
-__all__ = ["Pick", "cells_of", "picks_of", "validation_of"]
+__all__ = ["Pick", "cells_of", "has_oracle", "picks_of", "validation_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ def validation_of(unit: Unit, trial: Trial) -> Sequence[Score]:
     if len(merges) == 1:
         return []
     held_in, others = cells_of(unit)
-    cells = (*held_in, *others) if _has_oracle(unit) else tuple(held_in)
+    cells = (*held_in, *others) if has_oracle(unit) else tuple(held_in)
     return [
         Score(
             suite=unit.arm.suite,
@@ -86,7 +86,7 @@ def picks_of(unit: Unit, trial: Trial, store: Store) -> Sequence[Pick]:
     merge, means = best(held_in)
     tried = [(each.settings, value) for each, value in zip(merges, means, strict=True)]
     picks = [Pick(unit=unit, trial=trial, merge=merge, chosen="validation", tried=tried, cpu_seconds=spent(held_in))]
-    if _has_oracle(unit) and others:
+    if has_oracle(unit) and others:
         oracle, _ = best(others)
         picks.append(
             Pick(unit=unit, trial=trial, merge=oracle, chosen="oracle", tried=tried, cpu_seconds=spent(others))
@@ -94,5 +94,6 @@ def picks_of(unit: Unit, trial: Trial, store: Store) -> Sequence[Pick]:
     return picks
 
 
-def _has_oracle(unit: Unit) -> bool:
+def has_oracle(unit: Unit) -> bool:
+    """Say whether a second choice is made for a set, by unseen cells."""
     return unit.arm.has_oracle and len(unit.models) > 1

@@ -108,8 +108,11 @@ def _prepare(out: Path) -> None:
         raise OutputError(f"{out}: the folder holds something that no earlier demo made; name a new one with --out.")
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out} is a file; the demo needs a folder. Name another one with --out.")
-    out.mkdir(parents=True, exist_ok=True)
-    (out / MARK).touch()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / MARK).touch()
+    except OSError as error:
+        raise OutputError(f"{out}: the demo's folder cannot be made: {error.strerror}.") from error
     (out / FILE).unlink(missing_ok=True)
     for name in (MODELS, MERGES, STORE):
         if (out / name).exists():

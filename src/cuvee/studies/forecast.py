@@ -5,13 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cuvee.studies.choice import cells_of, validation_of
+from cuvee.studies.choice import cells_of, has_oracle, validation_of
 from cuvee.studies.expand import merges_of, trainings_of_arm, units_of
 from cuvee.studies.flops import training_flops
 from cuvee.studies.gather import baselines_of, score_of
 from cuvee.studies.registry import find_suite
-from cuvee.studies.runner.jobs import Score, is_done
-from cuvee.studies.runner.statements import Merge, Mixture
+from cuvee.studies.runner.jobs import Score, is_done, job_key
+from cuvee.studies.runner.statements import Mixture
 from cuvee.studies.runner.store import Store
 from cuvee.studies.study import Preset
 from cuvee.studies.suite import Training
@@ -30,7 +30,7 @@ class Part:
         suite: its name.
         trainings: models to train by role.
         merges: settings to try.
-        tests: test scores to read; what was chosen, and baselines.
+        tests: test scores to read at most; what was chosen, and baselines.
         training_flops, scoring_flops: floating-point operations.
         stored_bytes: of trained models, adapters counted as whole models.
         done: how much of the above is kept already: trainings, merges.
@@ -96,8 +96,7 @@ def work_of(suite: str, preset: Preset) -> Work:
     Raises:
         StudyError: it asks for what the suite does not have.
     """
-    trained, validation, merges = dict[Training, None](), list[Score](), list[Score]()
-    baselines: dict[tuple[object, ...], Score] = {}
+    trained, validation, tests = dict[Training, None](), list[Score](), dict[str, Score]()
     for arm in preset.arms:
         trials = trials_of(arm, preset)
         for seed in preset.seeds if arm.suite == suite else ():
@@ -106,12 +105,16 @@ def work_of(suite: str, preset: Preset) -> Work:
             for unit in units_of(arm, seed, trials):
                 held_in, others = cells_of(unit)
                 for trial in unit.trials:
-                    validation += validation_of(unit, trial)
-                    merges.append(score_of(unit, merges_of(unit, trial)[0], [*held_in, *others], ""))
+                    jobs = validation_of(unit, trial)
+                    validation += jobs
+                    num_chosen = 2 if jobs and has_oracle(unit) else 1  # which ones, nobody knows before the run
+                    for merge in merges_of(unit, trial)[:num_chosen]:
+                        job = score_of(unit, merge, [*held_in, *others], "")
+                        tests[job_key(job)] = job
                 for _, _, model, cells in baselines_of(unit):
-                    assert not isinstance(model, Merge)
-                    baselines.setdefault((model, tuple(cells)), score_of(unit, model, cells, ""))
-    return Work(trainings=list(trained), validation=validation, tests=[*baselines.values(), *merges])
+                    job = score_of(unit, model, cells, "")
+                    tests[job_key(job)] = job  # the base and constituents of several sets, once
+    return Work(trainings=list(trained), validation=validation, tests=list(tests.values()))
 
 
 def _part(suite: str, preset: Preset, store: Store) -> Part:

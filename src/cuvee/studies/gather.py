@@ -16,6 +16,7 @@ from cuvee.studies.suite import Cell, Training
 __all__ = ["baselines_of", "conflicts_of", "row_of_baseline", "row_of_conflict", "row_of_pick", "score_of"]
 
 
+LIBRARIES = ("cuvee", "numba", "safetensors", "peft")  # besides those that decide trainings
 _GIVEN = {"": "", "multitask": "signs of the multitask model", "few": f"signs of a multitask model of {FEW} examples"}
 
 
@@ -142,7 +143,7 @@ def _row(
         notes=result["notes"],
         key=key_of(arm.suite, as_plain(job.model)),
         constituents=[training_key(arm.suite, each) for each in trained],
-        libraries=libraries(arm.suite),
+        libraries=libraries(arm.suite, *LIBRARIES),
     )
 
 
@@ -163,7 +164,7 @@ def row_of_conflict(unit: Unit, job: Measure, store: Store) -> Row:
         split="",
         measures=result_of(job, store)["shares"],
         constituents=[training_key(arm.suite, each) for each in job.models],
-        libraries=libraries(arm.suite),
+        libraries=libraries(arm.suite, *LIBRARIES),
     )
 
 

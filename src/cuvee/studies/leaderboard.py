@@ -1,6 +1,6 @@
 """Which method is best, of each arm: rows averaged over seeds and sets of models, with intervals."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -55,11 +55,14 @@ class Board:
         arm: suite, network, base, training.
         num_models: merged; 0 for all numbers together.
         places: merges from the best held-in to the worst, then baselines, then the oracle's rows.
+        left_out: cells that are in no ratio of some sets, as what they would be divided by is not above chance: of how
+            many sets (times seeds), by name.
     """
 
     arm: tuple[str, str, str, str]
     num_models: int
     places: Sequence[Place]
+    left_out: Mapping[str, int]
 
     @property
     def title(self) -> str:
@@ -82,8 +85,15 @@ def boards(rows: Sequence[Row], num_models: int = 0) -> Sequence[Board]:
         places = [_place(table, name, kind, group) for (name, kind), group in groups.items()]
         own = sorted((p for p in places if p.kind == "merge"), key=lambda p: -(p.held_in.mean if p.held_in else 0))
         oracle = [p for p in places if p.kind == "oracle"]
-        found.append(Board(arm=arm, num_models=num_models, places=[*own, *_baselines(table, merges), *oracle]))
+        places = [*own, *_baselines(table, merges), *oracle]
+        found.append(Board(arm=arm, num_models=num_models, places=places, left_out=_left_out(table, merges)))
     return found
+
+
+def _left_out(table: Table, merges: Sequence[Row]) -> Mapping[str, int]:
+    """Count the sets in whose ratios a cell is missing."""
+    sets = {(row.seed, row.models): row for row in merges}
+    return dict(sorted(Counter(name for row in sets.values() for name in table.left_out(row)).items()))
 
 
 def _place(table: Table, name: str, kind: str, rows: Sequence[Row]) -> Place:

@@ -22,7 +22,7 @@ class Provenance:
 
     Attributes:
         version: of cuvee.
-        commit: of its repository, with "+" after it if files differ from it; "" outside a repository.
+        commit: of its repository, with "+" after it if files of the package differ from it; "" outside a repository.
         machine: processor, number of cores, memory.
         system: operating system and Python.
         libraries: versions by name.
@@ -54,14 +54,14 @@ def provenance(command: str) -> Provenance:
 
 
 def _commit() -> str:
-    """Return the commit of the repository that this file lies in, if it does."""
-    here = Path(__file__).parent
+    """Return the commit of the repository that cuvee lies in, if it does."""
+    here = Path(__file__).parent.parent  # all of the package: results depend on its kernels as on its studies
     try:
         found = subprocess.run(
             ["git", "rev-parse", "--short=12", "HEAD"], cwd=here, capture_output=True, text=True, check=True
         ).stdout.strip()
         tracked = subprocess.run(
-            ["git", "ls-files", "--error-unmatch", Path(__file__).name], cwd=here, capture_output=True, check=False
+            ["git", "ls-files", "--error-unmatch", "version.py"], cwd=here, capture_output=True, check=False
         )
         changed = subprocess.run(
             ["git", "status", "--porcelain", "--untracked-files=no", "--", "."],

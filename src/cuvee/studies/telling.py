@@ -48,7 +48,7 @@ def _sections(study: Study, results: Results, overall: Sequence[Standing]) -> It
         yield Section(title="Overall", text=[_ABOUT_OVERALL], items=[_overall(overall)])
     yield Section(
         title="Leaderboards",
-        text=[_ABOUT_BOARDS],
+        text=[_ABOUT_BOARDS, *([_ABOUT_ORACLE] if any(row.chosen == "oracle" for row in results.rows) else [])],
         items=[item for board in largest for item in (_table(board), _scatter(board), _against_cost(board))],
     )
     if study.figures:
@@ -76,9 +76,11 @@ _ABOUT_OVERALL = (
 )
 _ABOUT_BOARDS = (
     "Held-in: the cells that the merged models were trained on. Unseen: other combinations of their attributes. "
-    "Settings were chosen on validation examples of held-in cells; the test examples were read once, afterwards. The "
-    "oracle chose by validation examples of unseen cells, which nobody has: it shows what the choice costs. ± is "
+    "Settings were chosen on validation examples of held-in cells; the test examples were read once, afterwards. ± is "
     "half a 95 % interval over seeds and sets of models. Touch a number to see what it is taken over."
+)
+_ABOUT_ORACLE = (
+    "The oracle chose by validation examples of unseen cells, which nobody has: it shows what the choice costs."
 )
 _ABOUT_SHEETS = "Images of cells, held-in ones first: drawn by models where a row names one, else examples of the data."
 _ABOUT_COSTS = (
@@ -180,7 +182,17 @@ def _table(board: Board) -> Table:
         columns=columns,
         rows=rows,
         groups=[_GROUPS[place.kind] for place in board.places],
+        note=_left_out(board),
     )
+
+
+def _left_out(board: Board) -> str:
+    """Say which cells are in no ratio."""
+    if not board.left_out:
+        return ""
+    named = ", ".join(f"{name} ({count})" for name, count in board.left_out.items())
+    why = "as the constituent, or on unseen cells the base, is not one point above chance there"
+    return f"Left out of ratios, {why} (of how many sets and seeds): {named}."
 
 
 def _origin(place: Place) -> str:

@@ -30,7 +30,7 @@ RESAMPLES = 2000
 NORMAL = 1.959964  # 97.5 % quantile of the standard normal distribution
 POWER = 0.841621  # its 80 % quantile
 STUDENT = {1: 12.7062, 2: 4.3027, 3: 3.1824, 4: 2.7764, 5: 2.5706, 6: 2.4469, 7: 2.3646, 8: 2.3060, 9: 2.2622}
-"""97.5 % quantiles of Student's t by degrees of freedom; beyond, the normal one is near enough (2.2 at 10)."""
+"""97.5 % quantiles of Student's t by degrees of freedom; for more see `_widening`."""
 
 Verdict = Literal["supported", "not supported", "undecided", "no verdict"]
 
@@ -186,5 +186,11 @@ def _over_sets(found: _Samples) -> float:
 
 
 def _widening(freedom: int) -> float:
-    """Return how many times as far as the normal distribution's Student's t reaches."""
-    return STUDENT.get(freedom, NORMAL) / NORMAL
+    """Return how many times as far as the normal distribution's Student's t reaches.
+
+    Beyond the table by Fisher's expansion (Abramowitz and Stegun, 26.7.5), to three digits.
+    """
+    if freedom in STUDENT:
+        return STUDENT[freedom] / NORMAL
+    z, n = NORMAL, freedom
+    return 1 + (z**2 + 1) / (4 * n) + (5 * z**4 + 16 * z**2 + 3) / (96 * n**2)

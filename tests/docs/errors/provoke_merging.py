@@ -161,3 +161,9 @@ def demo_into_a_folder_of_work(place: Place) -> None:
 def demo_into_a_file(place: Place) -> None:
     (place.folder / "out").touch()
     place.command("demo", "--out", "out")
+
+
+@provokes("{out}: the demo's folder cannot be made: {cause}.")
+def demo_below_a_file(place: Place) -> None:
+    (place.folder / "notes.txt").touch()
+    place.command("demo", "--out", "notes.txt/out")

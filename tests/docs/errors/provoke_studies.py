@@ -51,6 +51,11 @@ def methods_for_interference(place: Place) -> None:
     place.command("study", "interference", "--methods", "linear")
 
 
+@provokes("the method '{method}' merges {number}, and the sets are of {numbers} models. Leave it out.")
+def method_that_merges_no_set(place: Place) -> None:
+    place.command("study", "compositional", "--methods", "nearswap")
+
+
 @provokes("--seeds is {number}; a study needs one seed at least, and three for a verdict.")
 def no_seed(place: Place) -> None:
     smoke(place, "--seeds", 0)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from cuvee.errors import StudyError
 from cuvee.studies.registry import find_suite
 from cuvee.studies.runner.cost import Cost, metered
-from cuvee.studies.runner.statements import Merge, Mixture, Model, Single, as_plain, key_of, trainings_of
+from cuvee.studies.runner.statements import Merge, Mixture, Model, Single, as_plain, code, key_of, trainings_of
 from cuvee.studies.runner.store import Store, training_key
 from cuvee.studies.runner.vectors import sign_conflict
 from cuvee.studies.runner.weights import merged, trained, warm_up
@@ -96,6 +96,8 @@ class Measure:
     what: Literal["sign conflict"] = "sign conflict"
 
 
+_DRAWN: set[tuple[str, Split, Cell]] = set()
+"""Cells whose examples of a split this process has drawn; suites keep them."""
 Job = Train | Score | Draw | Measure
 
 
@@ -115,7 +117,7 @@ def job_key(job: Job) -> str:
         case Draw():
             said = ["draw", as_plain(job.model), job.architecture, [cell.name for cell in job.cells], job.count]
         case Measure():
-            said = [job.what, as_plain(job.base), [as_plain(each) for each in job.models], job.density]
+            said = [job.what, as_plain(job.base), [as_plain(each) for each in job.models], job.density, code()]
     return key_of(job.suite, *said)
 
 
@@ -217,6 +219,7 @@ def _score(job: Score, store: Store) -> Mapping[str, Any]:
             _made(job, store)  # nor is what a method loads when a process merges with it for the first time
         with metered() as making:
             weights, notes = _made(job, store)
+    _draw_examples(job, weights)
     with metered() as scoring:
         scores = find_suite(job.suite).score(weights, job.architecture, job.cells, job.split)
     return {
@@ -225,6 +228,14 @@ def _score(job: Score, store: Store) -> Mapping[str, Any]:
         "making": making.cost.as_mapping(),
         "scoring": scoring.cost.as_mapping(),
     }
+
+
+def _draw_examples(job: Score, weights: Sequence[Weights]) -> None:
+    """Score cells that this process scores for the first time once more: drawing their examples is no model's cost."""
+    new = [cell for cell in job.cells if (job.suite, job.split, cell) not in _DRAWN]
+    if new:
+        find_suite(job.suite).score(weights, job.architecture, new, job.split)
+        _DRAWN.update((job.suite, job.split, cell) for cell in new)
 
 
 def _draw(job: Draw, store: Store) -> Mapping[str, Any]:

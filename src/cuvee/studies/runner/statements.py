@@ -6,17 +6,35 @@ Knows no file: `store` says where a model lies, `weights` makes it.
 import hashlib
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import Any, Literal
 
 from cuvee.studies.registry import find_suite
 from cuvee.studies.suite import Training
 
-__all__ = ["Merge", "Mixture", "Model", "Single", "Treatment", "as_plain", "key_of", "libraries", "trainings_of"]
+__all__ = [
+    "Merge",
+    "Mixture",
+    "Model",
+    "Single",
+    "Treatment",
+    "as_plain",
+    "code",
+    "key_of",
+    "libraries",
+    "trainings_of",
+]
 
+MERGING = (
+    *("spec.py", "layered.py", "resolve.py", "tensors", "sources", "architectures", "methods", "layouts"),
+    *("recipe", "plan", "execute", "writers", "studies/runner"),
+)
+"""Files and folders of cuvee that decide what a merge is."""
 DIGITS = 32  # of a key, hexadecimal: 128 bits
 
 
@@ -90,8 +108,36 @@ def trainings_of(model: Model) -> Sequence[Training]:
 
 
 def as_plain(value: Model | Training) -> Mapping[str, Any]:
-    """Return a statement as plain values; those that say nothing are left out, so that a new field changes no key."""
-    return {"is": type(value).__name__.lower(), **_plain(asdict(value))}
+    """Return a statement as plain values; those that say nothing are left out, so that a new field changes no key.
+
+    A merge also says by which code it is made: another kernel, or another default, makes another model.
+    """
+    made_by = {"code": code()} if isinstance(value, Merge) else {}
+    return {"is": type(value).__name__.lower(), **_plain(asdict(value)), **made_by}
+
+
+@cache
+def code() -> str:
+    """Return a digest of the code that merges: cuvee's own files, and the versions of the libraries that it runs on.
+
+    The version of cuvee would not do: it stays the same while cuvee is worked on.
+    """
+    root, digest = files("cuvee"), hashlib.sha256()
+    for part in MERGING:
+        for name, content in _sources(root.joinpath(part), part):
+            digest.update(f"{name} {len(content)} ".encode() + content)
+    versions = {name: _version(name) for name in ("numba", "llvmlite", "safetensors", "peft")}
+    digest.update(json.dumps(versions).encode())
+    return digest.hexdigest()[:DIGITS]
+
+
+def _sources(place: Traversable, name: str) -> Iterator[tuple[str, bytes]]:
+    """Yield names and contents of the Python files in a folder, in order; or of one file."""
+    if place.is_dir():
+        for each in sorted(place.iterdir(), key=lambda each: each.name):
+            yield from _sources(each, f"{name}/{each.name}")
+    elif name.endswith(".py"):
+        yield name, place.read_bytes()
 
 
 def _plain(value: Any) -> Any:
@@ -116,9 +162,9 @@ def key_of(suite: str, *parts: object) -> str:
 
 
 @cache
-def libraries(suite: str) -> Mapping[str, str]:
-    """Return versions of what decides bytes: libraries that compute, and the processor's family."""
-    names = ("torch", "numpy", *find_suite(suite).about.libraries)
+def libraries(suite: str, *more: str) -> Mapping[str, str]:
+    """Return versions of what decides bytes: libraries that compute, and the processor's family; and of more."""
+    names = ("torch", "numpy", *find_suite(suite).about.libraries, *more)
     return {"machine": platform.machine(), **{name: _version(name) for name in names}}
 
 

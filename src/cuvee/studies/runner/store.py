@@ -18,7 +18,7 @@ from typing import Any
 
 from cuvee.errors import OutputError, StudyError
 from cuvee.studies.runner.cost import Cost
-from cuvee.studies.runner.statements import as_plain, key_of
+from cuvee.studies.runner.statements import as_plain, key_of, libraries
 from cuvee.studies.suite import Trained, Training
 from cuvee.writers.save import save_state_dict
 
@@ -31,7 +31,8 @@ ADAPTER_CONFIG = "adapter_config.json"
 
 def training_key(suite: str, training: Training) -> str:
     """Return the name of a trained model."""
-    return key_of(suite, as_plain(training))
+    made_by = [] if training.tuning == "full" else [libraries(suite, "peft")["peft"]]  # which makes and writes adapters
+    return key_of(suite, as_plain(training), *made_by)
 
 
 class Store:
