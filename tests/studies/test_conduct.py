@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import cuvee
+from cuvee.digest import digest_of_bytes
 from cuvee.errors import StudyError
 from cuvee.studies.choice import validation_of
 from cuvee.studies.conduct import Conducted, conduct
@@ -182,7 +183,15 @@ def test_a_row_says_where_its_numbers_come_from(tmp_path: Path) -> None:
     (row,) = find(run(tmp_path), name="sum", models=("x-1", "y-2", "z-3"))
     assert (row.suite, row.version, row.seed, row.split, row.method) == (SUITE, 1, 1, "test", "task_arithmetic")
     assert set(row.costs) == {"training", "statistics", "tuning", "merge", "evaluation"}
-    assert row.flops == {"training": 3 * 3 * 10.0, "merge": (2 * 3 + 2) * 10.0}
+    merge = (2 * 3 + 2) * 10.0
+    choice = 4 * (merge + 3 * 10.0)  # four settings, each merged and scored on an example of each held-in cell
+    assert row.flops == {"training": 3 * 3 * 10.0, "merge": merge, "tuning": choice, "evaluation": 9 * 10.0}
+    assert set(row.wall) == set(row.costs)
+    assert row.wall["merge"] > 0
+    models = list((tmp_path / "store" / "models").glob("*/model.safetensors"))
+    assert row.read_bytes == 4 * models[0].stat().st_size  # three models and their base, of one size
+    assert set(row.constituents) <= {digest_of_bytes(path.read_bytes()) for path in models}
+    assert row.statistic_bytes == 0
     assert len(row.constituents) == 3
     assert {"torch", "numpy", "machine", "cuvee", "numba"} <= set(row.libraries)
     assert isinstance(row.key, str)

@@ -4,12 +4,14 @@ The choice is kept before a test example is read; the runner holds test scores b
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from cuvee.studies.expand import Unit, merges_of
+from cuvee.studies.flops import merge_flops, scoring_flops
 from cuvee.studies.registry import find_suite
 from cuvee.studies.rows import unseen
+from cuvee.studies.runner.cost import Cost
 from cuvee.studies.runner.jobs import Score, result_of, scores_of
 from cuvee.studies.runner.statements import Merge
 from cuvee.studies.runner.store import Store
@@ -29,7 +31,8 @@ class Pick:
         merge: what was chosen.
         chosen: by what: ``"fixed"`` where there was nothing to choose.
         tried: every setting with its mean on held-in validation.
-        cpu_seconds: of making all that was tried, and scoring it on the cells that it was chosen by.
+        spent: on making all that was tried, and scoring it on the cells that it was chosen by.
+        flops: floating-point operations of the same; None where the merge's cannot be counted.
     """
 
     unit: Unit
@@ -37,7 +40,8 @@ class Pick:
     merge: Merge
     chosen: Literal["fixed", "validation", "oracle"]
     tried: Sequence[tuple[Mapping[str, Any], float]]
-    cpu_seconds: float
+    spent: Cost = field(default_factory=Cost)
+    flops: float | None = 0.0
 
 
 def cells_of(unit: Unit) -> tuple[Sequence[Cell], Sequence[Cell]]:
@@ -68,30 +72,53 @@ def picks_of(unit: Unit, trial: Trial, store: Store) -> Sequence[Pick]:
     """Choose among validation scores that are there. The first of equally good settings is taken."""
     merges, jobs = merges_of(unit, trial), validation_of(unit, trial)
     if not jobs:
-        return [Pick(unit=unit, trial=trial, merge=merges[0], chosen="fixed", tried=(), cpu_seconds=0.0)]
+        return [Pick(unit=unit, trial=trial, merge=merges[0], chosen="fixed", tried=())]
     metric = find_suite(unit.arm.suite).about.metrics[0].name
     held_in, others = cells_of(unit)
     scores = [scores_of(job, store) for job in jobs]
-    results = [result_of(job, store) for job in jobs]
 
-    def spent(cells: Sequence[Cell]) -> float:
-        """Add up what a choice by some of the scored cells costs; all have the same number of examples."""
-        share = len(cells) / len(jobs[0].cells)
-        return float(sum(r["making"]["cpu_seconds"] + share * r["scoring"]["cpu_seconds"] for r in results))
-
-    def best(cells: Sequence[Cell]) -> tuple[Merge, list[float]]:
+    def chosen_by(cells: Sequence[Cell], chosen: Literal["validation", "oracle"]) -> Pick:
+        """Choose by the mean over some of the scored cells; all have the same number of examples."""
         means = [sum(each[cell][metric] for cell in cells) / len(cells) for each in scores]
-        return merges[means.index(max(means))], means
-
-    merge, means = best(held_in)
-    tried = [(each.settings, value) for each, value in zip(merges, means, strict=True)]
-    picks = [Pick(unit=unit, trial=trial, merge=merge, chosen="validation", tried=tried, cpu_seconds=spent(held_in))]
-    if has_oracle(unit) and others:
-        oracle, _ = best(others)
-        picks.append(
-            Pick(unit=unit, trial=trial, merge=oracle, chosen="oracle", tried=tried, cpu_seconds=spent(others))
+        share = len(cells) / len(jobs[0].cells)
+        return Pick(
+            unit=unit,
+            trial=trial,
+            merge=merges[means.index(max(means))],
+            chosen=chosen,
+            tried=tried,
+            spent=_spent([result_of(job, store) for job in jobs], share),
+            flops=_flops(unit, jobs, share),
         )
+
+    held_means = [sum(each[cell][metric] for cell in held_in) / len(held_in) for each in scores]
+    tried = [(each.settings, value) for each, value in zip(merges, held_means, strict=True)]
+    picks = [chosen_by(held_in, "validation")]
+    if has_oracle(unit) and others:
+        picks.append(chosen_by(others, "oracle"))
     return picks
+
+
+def _spent(results: Sequence[Mapping[str, Any]], share: float) -> Cost:
+    """Add up what merges and a share of their scores cost."""
+    cpu, wall = (
+        float(sum(each["making"][clock] + share * each["scoring"][clock] for each in results))
+        for clock in ("cpu_seconds", "wall_seconds")
+    )
+    return Cost(cpu_seconds=cpu, wall_seconds=wall)
+
+
+def _flops(unit: Unit, jobs: Sequence[Score], share: float) -> float | None:
+    """Add up the operations of merges and of a share of their scores."""
+    size = find_suite(unit.arm.suite).about.architectures[unit.arm.architecture].num_parameters
+    total = 0.0
+    for job in jobs:
+        assert isinstance(job.model, Merge)
+        merge = merge_flops(job.model.method, len(unit.models), size)
+        if merge is None:
+            return None
+        total += merge + share * scoring_flops(job)
+    return total
 
 
 def has_oracle(unit: Unit) -> bool:

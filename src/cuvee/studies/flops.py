@@ -8,9 +8,11 @@ of d parameters. A method that has no formula here has none in the reports eithe
 from collections.abc import Callable, Mapping
 
 from cuvee.studies.registry import find_suite
+from cuvee.studies.runner.jobs import Score
+from cuvee.studies.runner.statements import Mixture
 from cuvee.studies.suite import Training
 
-__all__ = ["merge_flops", "training_flops"]
+__all__ = ["merge_flops", "scoring_flops", "training_flops"]
 
 BACKWARD = 2
 FORMULAS: Mapping[str, Callable[[int], float]] = {
@@ -36,3 +38,11 @@ def training_flops(suite: str, training: Training) -> float:
     found = find_suite(suite)
     forward = found.about.architectures[training.architecture].flops
     return (1 + BACKWARD) * forward * found.num_examples(training)
+
+
+def scoring_flops(job: Score) -> float:
+    """Return the operations of a score: forward passes of every example, of each model of a mixture."""
+    about = find_suite(job.suite).about
+    models = len(job.model.models) if isinstance(job.model, Mixture) else 1
+    examples = about.examples.get(job.split, 0) * len(job.cells)
+    return models * examples * about.architectures[job.architecture].flops

@@ -1,17 +1,16 @@
 """What a preset would train, merge and score, before it does; from declarations alone."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from cuvee.studies.choice import cells_of, has_oracle, validation_of
 from cuvee.studies.expand import merges_of, trainings_of_arm, units_of
-from cuvee.studies.flops import training_flops
+from cuvee.studies.flops import scoring_flops, training_flops
 from cuvee.studies.gather import baselines_of, score_of
 from cuvee.studies.registry import find_suite
 from cuvee.studies.runner.jobs import Score, is_done, job_key
-from cuvee.studies.runner.statements import Mixture
 from cuvee.studies.runner.store import Store
 from cuvee.studies.study import Preset
 from cuvee.studies.suite import Training
@@ -126,20 +125,10 @@ def _part(suite: str, preset: Preset, store: Store) -> Part:
         merges=len(work.validation),
         tests=len(work.tests),
         training_flops=sum(training_flops(suite, training) for training in work.trainings),
-        scoring_flops=_flops(suite, [*work.validation, *work.tests]),
+        scoring_flops=sum(map(scoring_flops, [*work.validation, *work.tests])),
         stored_bytes=sum(BYTES * about.architectures[each.architecture].num_parameters for each in work.trainings),
         done=(
             sum(store.has(suite, each) for each in work.trainings),
             sum(is_done(job, store) for job in work.validation),
         ),
     )
-
-
-def _flops(suite: str, jobs: Iterable[Score]) -> float:
-    """Return the operations of scoring: forward passes of every example, of each model of a mixture."""
-    about, total = find_suite(suite).about, 0.0
-    for job in jobs:
-        models = len(job.model.models) if isinstance(job.model, Mixture) else 1
-        examples = about.examples.get(job.split, 0) * len(job.cells)
-        total += models * examples * about.architectures[job.architecture].flops
-    return total

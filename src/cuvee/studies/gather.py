@@ -1,20 +1,21 @@
 """From what is kept in the store to rows of results. Reads; trains, merges and chooses nothing."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
 
+from cuvee.digest import digest_of_bytes
 from cuvee.studies.choice import Pick, cells_of
 from cuvee.studies.expand import FEW, Unit, base_of, expert_of, multitask_of
-from cuvee.studies.flops import merge_flops, training_flops
+from cuvee.studies.ledger import ledger_of
 from cuvee.studies.registry import find_suite
 from cuvee.studies.rows import Kind, Row
 from cuvee.studies.runner.jobs import Measure, Score, result_of, scores_of
 from cuvee.studies.runner.statements import Merge, Mixture, Model, Single, as_plain, key_of, libraries
-from cuvee.studies.runner.store import Store, training_key
-from cuvee.studies.study import Arm
+from cuvee.studies.runner.store import Store
 from cuvee.studies.suite import Cell, Training
 
 __all__ = ["baselines_of", "conflicts_of", "row_of_baseline", "row_of_conflict", "row_of_pick", "score_of"]
-
 
 LIBRARIES = ("cuvee", "numba", "safetensors", "peft")  # besides those that decide trainings
 _GIVEN = {"": "", "multitask": "signs of the multitask model", "few": f"signs of a multitask model of {FEW} examples"}
@@ -75,27 +76,9 @@ def row_of_baseline(unit: Unit, kind: Kind, name: str, job: Score, store: Store)
 
 def row_of_pick(pick: Pick, job: Score, store: Store) -> Row:
     """Return the row of a merge that was chosen."""
-    unit, result = pick.unit, result_of(job, store)
-    references = pick.merge.treatment.references if pick.merge.treatment else ()  # whose signs it is given
-    method = merge_flops(pick.merge.method, len(unit.models), _parameters(unit.arm))
-    return _row(
-        unit,
-        "alone" if pick.trial.alone else "merge",
-        pick.trial.name,
-        job,
-        store,
-        unit.models,
-        pick.merge.models,
-        weight=unit.weight,
-        merge=pick.merge,
-        pick=pick,
-        costs={
-            "statistics": sum(store.cost(unit.arm.suite, each).cpu_seconds for each in references),
-            "tuning": pick.cpu_seconds,
-            "merge": result["making"]["cpu_seconds"],
-        },
-        flops={"merge": method} if method is not None else {},
-    )
+    unit = pick.unit
+    kind: Kind = "alone" if pick.trial.alone else "merge"
+    return _row(unit, kind, pick.trial.name, job, store, unit.models, pick.merge.models, weight=unit.weight, pick=pick)
 
 
 def _row(
@@ -108,13 +91,9 @@ def _row(
     trained: Sequence[Training],
     *,
     weight: int,
-    merge: Merge | None = None,
     pick: Pick | None = None,
-    costs: Mapping[str, float] | None = None,
-    flops: Mapping[str, float] | None = None,
 ) -> Row:
-    arm, result = unit.arm, result_of(job, store)
-    constituents = sum(store.cost(arm.suite, each).cpu_seconds for each in trained)
+    arm, ledger, merge = unit.arm, ledger_of(job, trained, pick, store), pick.merge if pick else None
     return Row(
         suite=arm.suite,
         version=find_suite(arm.suite).about.version,
@@ -132,17 +111,14 @@ def _row(
         models=tuple(cell.name for cell in models),
         weight=weight,
         scores={cell.name: values for cell, values in scores_of(job, store).items()},
-        costs={
-            "training": constituents,
-            "statistics": 0.0,
-            **(costs or {}),
-            "evaluation": result["scoring"]["cpu_seconds"],
-        },
-        flops={"training": sum(training_flops(arm.suite, each) for each in trained), **(flops or {})},
-        peak_bytes=int(result["cost"]["peak_bytes"]),
-        notes=result["notes"],
+        costs=ledger.costs,
+        wall=ledger.wall,
+        flops=ledger.flops,
+        peak_bytes=ledger.peak_bytes,
+        read_bytes=ledger.read_bytes,
+        notes=result_of(job, store)["notes"],
         key=key_of(arm.suite, as_plain(job.model)),
-        constituents=[training_key(arm.suite, each) for each in trained],
+        constituents=[_digest(store.weights(arm.suite, each)) for each in trained],
         libraries=libraries(arm.suite, *LIBRARIES),
     )
 
@@ -163,10 +139,12 @@ def row_of_conflict(unit: Unit, job: Measure, store: Store) -> Row:
         weight=unit.weight,
         split="",
         measures=result_of(job, store)["shares"],
-        constituents=[training_key(arm.suite, each) for each in job.models],
+        constituents=[_digest(store.weights(arm.suite, each)) for each in job.models],
         libraries=libraries(arm.suite, *LIBRARIES),
     )
 
 
-def _parameters(arm: Arm) -> int:
-    return find_suite(arm.suite).about.architectures[arm.architecture].num_parameters
+@cache
+def _digest(path: Path) -> str:
+    """Return the digest of a file of weights."""
+    return digest_of_bytes(path.read_bytes())

@@ -28,7 +28,7 @@ class Place:
         more: the suite's other metrics, over all cells, by name.
         merge_seconds, tuning_seconds: of the processor, per merge.
         num_settings: how many settings it was chosen from.
-        peak_bytes: most memory.
+        peak_bytes: most memory that a merge took beyond its models.
         rows: what it is taken over.
     """
 

@@ -32,12 +32,15 @@ class Row:
         split: what was read: "test", or nothing for measures of vectors.
         scores: values by cell's name and metric.
         measures: values by name, of task vectors.
-        costs: CPU seconds by stage: constituents, statistics, tuning, merge, evaluation.
+        costs: CPU seconds by stage: training (of the constituents), statistics, tuning, merge, evaluation.
+        wall: seconds of the clock by stage.
         flops: floating-point operations by stage, where they can be counted.
-        peak_bytes: most memory while it was merged and scored.
+        peak_bytes: most memory that the merge took beyond its models; 0 where it cannot be measured.
+        read_bytes: files of weights that the merge is made of.
+        statistic_bytes: statistics that were stored for it.
         notes: what the merge noted.
         key: digest of all that decides the model.
-        constituents: digests of the trained models that it is made of.
+        constituents: digests of the files of weights that it is made of.
         libraries: versions of what computed it.
     """
 
@@ -60,8 +63,11 @@ class Row:
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     measures: Mapping[str, float] = field(default_factory=dict)
     costs: Mapping[str, float] = field(default_factory=dict)
+    wall: Mapping[str, float] = field(default_factory=dict)
     flops: Mapping[str, float] = field(default_factory=dict)
     peak_bytes: int = 0
+    read_bytes: int = 0
+    statistic_bytes: int = 0
     notes: Sequence[str] = ()
     key: str = ""
     constituents: Sequence[str] = ()

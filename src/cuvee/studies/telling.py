@@ -281,7 +281,7 @@ def _costs(board: Board) -> Table:
         *(Column(title=stage, unit="seconds") for stage in ("training", "statistics", "tuning", "merge", "evaluation")),
         Column(title="training FLOPs", unit="flops"),
         Column(title="merge FLOPs", unit="flops"),
-        Column(title="most memory", unit="bytes"),
+        Column(title="memory beyond the models", unit="bytes"),
     )
     rows = []
     for place in board.places:

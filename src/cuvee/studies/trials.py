@@ -24,13 +24,17 @@ SPECIAL: Mapping[str, Mapping[str, Sequence[Any]]] = {
     "multislerp": {"vectors": ("parameters", "task")},
 }
 """Parameters that mean something of their own, and geometry that can be taken in either space."""
+AVERAGE = "linear"
 NO_MERGE = ("copy",)
 """Methods that do not merge."""
 
 
 def trials_of(arm: Arm, preset: Preset) -> Sequence[Trial]:
-    """Return what is tried in an arm of a preset."""
-    return arm.trials if arm.trials is not None else trials_for(arm.methods or preset.methods)
+    """Return what is tried in an arm of a preset; the plain average always, for it is a baseline."""
+    if arm.trials is not None:
+        return arm.trials
+    names = arm.methods or preset.methods
+    return trials_for(names if names is None or AVERAGE in names else (AVERAGE, *names))
 
 
 def trials_for(names: Sequence[str] | None) -> Sequence[Trial]:

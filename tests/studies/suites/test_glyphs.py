@@ -55,21 +55,11 @@ def test_the_grid_is_eight_by_eight_with_a_constituent_for_each_group_and_each_s
 
 @pytest.mark.parametrize("style", [*STYLES, *AUXILIARY])
 def test_splits_share_no_image(style: str) -> None:
-    """But for one: black and white alone leave so few images that `dithered` drew one of class 3 twice.
-
-    Its cell, g0-dithered, has no constituent and no base has seen the style, so that nothing was trained on it.
-    """
-    where: dict[bytes, set[str]] = {}
-    twice: list[tuple[set[str], int]] = []
+    where: dict[bytes, str] = {}
     for split in ("train", "statistics", "validation", "test"):
-        images, labels = style_images(style, split)
-        for image, label in zip(images, labels.tolist(), strict=True):
-            found = where.setdefault(image.numpy().tobytes(), set())
-            if found - {split}:
-                twice.append(({*found, split}, label))
-            found.add(split)
-    assert twice == ([({"train", "validation"}, 3)] if style == "dithered" else [])
-    assert Cell("g0", "dithered") not in SUITE.about.held_in
+        images, _ = style_images(style, split)
+        for image in images:
+            assert where.setdefault(image.numpy().tobytes(), split) == split
 
 
 def test_no_base_has_seen_an_image_that_is_scored() -> None:
@@ -118,7 +108,7 @@ def test_the_loss_of_an_expert_sees_its_own_classes_alone() -> None:
     logits[0, 8:12] = torch.tensor([1.0, 2.0, 3.0, 4.0])
     logits[0, 20] = 50.0
     logits.requires_grad_(True)
-    loss = module.loss_of(logits, torch.tensor([9]), allowed)
+    loss = module.loss_of(logits, torch.tensor([9]), allowed, 0.0)
     others = math.exp(1) + math.exp(2) + math.exp(3) + math.exp(4)
     assert loss.item() == pytest.approx(math.log(others) - 2, rel=1e-6)
     (gradient,) = torch.autograd.grad(loss, logits)
@@ -128,17 +118,16 @@ def test_the_loss_of_an_expert_sees_its_own_classes_alone() -> None:
 def test_the_loss_of_a_base_sees_all_classes_with_smoothed_labels() -> None:
     """Of two in 32 logits that are not 0: 95% of the label on its class, and 5% spread over all 32."""
     assert module._allowed(BASE) is None
+    assert module.SMOOTHING == 0.05
     logits = torch.zeros(1, 32)
     logits[0, 9], logits[0, 20] = 2.0, 3.0
     total = math.log(30 + math.exp(2) + math.exp(3))
     expected = total - 0.95 * 2 - 0.05 * (2 + 3) / 32
-    assert module.loss_of(logits, torch.tensor([9]), None).item() == pytest.approx(expected, rel=1e-6)
+    assert module.loss_of(logits, torch.tensor([9]), None, 0.05).item() == pytest.approx(expected, rel=1e-6)
 
 
-def test_a_multitask_model_chooses_within_the_group_of_each_example() -> None:
-    allowed = module._allowed(replace(EXPERT, role="multitask", cells=(CELL, Cell("g0", "plain"))))
-    assert allowed is not None
-    assert [allowed[label].nonzero().flatten().tolist() for label in (9, 2)] == [[8, 9, 10, 11], [0, 1, 2, 3]]
+def test_a_multitask_model_chooses_among_all_classes() -> None:
+    assert module._allowed(replace(EXPERT, role="multitask", cells=(CELL, Cell("g0", "plain")))) is None
 
 
 def test_a_model_is_trained_on_what_the_suite_says_and_nothing_else() -> None:

@@ -66,6 +66,11 @@ class Store:
         """
         return Cost(**self._read(self.model(suite, training) / RECORD)["cost"])
 
+    def weights(self, suite: str, training: Training) -> Path:
+        """Return the file of a trained model's weights."""
+        folder = self.model(suite, training)
+        return folder / (ADAPTER if (folder / ADAPTER_CONFIG).exists() else MODEL)
+
     def keep(self, suite: str, training: Training, trained: Trained, cost: Cost) -> None:
         """Keep a trained model.
 

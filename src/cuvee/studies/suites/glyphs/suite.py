@@ -1,9 +1,9 @@
 """Training and scores of glyphs.
 
 Constituents are trained with the classifier restricted to their own group's classes, as in the code of Tam et al.
-(arXiv 2409.18314): with all classes an expert learns, before anything else, that the others do not occur, and
-merges of such experts talk each other out of every answer. Scores are over all 32 classes. Difference from the paper: a
-class belongs to one group.
+(arXiv 2409.18314): with all classes an expert learns, before anything else, that the others do not occur, and merges
+of such experts talk each other out of every answer. Multitask models are trained, and all are scored, with all 32
+classes, as there. Difference from the paper: a class belongs to one group.
 """
 
 import json
@@ -52,7 +52,7 @@ BATCH = 128
 STEPS = {"weak": 1000, "strong": 2500, "expert": 300}
 RATES = {"weak": 2e-3, "strong": 2e-3, "expert": 5e-4, "multitask": 5e-4}
 ADAPTER_RATES = {"lora": 5e-3, "ia3": 3e-2}
-SMOOTHING = 0.05  # of a base's labels, so that it stays open to change; a restricted loss has none: see `loss_of`
+SMOOTHING = 0.05  # of a base's labels, so that it stays open to change
 RULED_OUT = -1e4  # a logit whose probability is 0 in float32
 
 
@@ -64,7 +64,7 @@ class Glyphs:
         """What it is."""
         return About(
             name=NAME,
-            version=1,
+            version=2,
             what="Images of glyphs (16 x 16): 8 groups of 4 classes in 8 styles.",
             axes=("group", "style"),
             metrics=(Metric(name="accuracy", what="Share of images whose class, out of all 32, is named."),),
@@ -108,11 +108,11 @@ class Glyphs:
         adapted = None
         if training.tuning != "full":
             adapted = Adapted(network, training.tuning, plan.targets, plan.inputs, seed_for(training.seed, "adapter"))
-        allowed = _allowed(training)
+        allowed, smoothing = _allowed(training), 0.0 if training.cells else SMOOTHING
 
         def loss_of_step(_: int) -> Tensor:
             rows = torch.randint(len(labels), (BATCH,), generator=generator)
-            return loss_of(network(images[rows]), labels[rows], allowed)
+            return loss_of(network(images[rows]), labels[rows], allowed, smoothing)
 
         rate = RATES[training.role] if adapted is None else ADAPTER_RATES[training.tuning]
         fit(
@@ -143,19 +143,18 @@ class Glyphs:
         return {cell: cell_images(cell, "train")[0][rows].float() / 255 for cell in cells}
 
 
-def loss_of(logits: Tensor, labels: Tensor, allowed: Tensor | None) -> Tensor:
+def loss_of(logits: Tensor, labels: Tensor, allowed: Tensor | None, smoothing: float) -> Tensor:
     """Return the mean loss of a batch.
-
-    Labels are not smoothed where classes are ruled out: a share of each label would be on those, too.
 
     Args:
         logits: (n, 32) float32.
         labels: (n,) int64.
-        allowed: for each class those that its loss may choose from, (32, 32) bool; None for all, with smoothed labels.
+        allowed: for each class those that its loss may choose from, (32, 32) bool; None for all.
+        smoothing: share of a label that is spread over all classes, in [0, 1); of none that are ruled out.
     """
-    if allowed is None:
-        return functional.cross_entropy(logits, labels, label_smoothing=SMOOTHING)
-    return functional.cross_entropy(logits.masked_fill(~allowed[labels], RULED_OUT), labels)
+    if allowed is not None:
+        logits = logits.masked_fill(~allowed[labels], RULED_OUT)
+    return functional.cross_entropy(logits, labels, label_smoothing=smoothing)
 
 
 def _steps(training: Training) -> int:
@@ -183,8 +182,8 @@ def _first(images: Tensor, labels: Tensor, shots: int | None) -> tuple[Tensor, T
 
 
 def _allowed(training: Training) -> Tensor | None:
-    """Return for each class the classes of its group, (32, 32) bool: what the loss may choose from; None for a base."""
-    if not training.cells:
+    """Return for each class those of its group, (32, 32) bool: what a constituent may choose from; None for others."""
+    if training.role != "expert":
         return None
     allowed = torch.zeros(NUM_CLASSES, NUM_CLASSES, dtype=torch.bool)
     for group in GROUPS:
