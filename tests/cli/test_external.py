@@ -1,11 +1,13 @@
 """``cuvee study`` on declared suites, as a user meets it."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cuvee.cli.external import runs_of
+from cuvee.cli.external import runs_of, suites_of
+from cuvee.errors import StudyError
 from cuvee.studies.catalogue import find_study
 from cuvee.studies.external.shipped import shipped_names
 from cuvee.studies.results import Results
@@ -115,3 +117,18 @@ def test_programs_of_models_and_too_little_memory_are_told(
     # three models of 6,738,415,616 weights, their base and the merge, four bytes each
     assert "3 models of llama-2-7b with their base take 135 GB, and this machine has 10 GB." in answer.err
     assert not (tmp_path / "cache").exists()
+
+
+def test_a_training_that_is_not_known_is_not_run(cuvee: Any, tmp_path: Path) -> None:
+    said: Any = tiny_text.declared("t5")
+    said["training"].update(rate="unknown", steps="unknown")
+    answer = cuvee("study", "compositional", "--suite", written(tmp_path, **said), "--cache", tmp_path / "cache")
+    assert answer.code == 2
+    assert "How experts are trained is not known (rate, steps)" in answer.err
+
+
+def test_a_study_without_declared_suites_has_no_such_preset() -> None:
+    study = replace(find_study("compositional"), external=())
+    with pytest.raises(StudyError, match="has no preset 'paper'; it has smoke, small"):
+        suites_of(study, None)
+    assert suites_of(study, "open-ladder") == ("open-ladder",)
