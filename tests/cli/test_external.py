@@ -1,15 +1,20 @@
 """``cuvee study`` on declared suites, as a user meets it."""
 
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cuvee.cli.external import runs_of
+from cuvee.cli.external import runs_of, suites_of
+from cuvee.errors import StudyError
 from cuvee.studies.catalogue import find_study
 from cuvee.studies.external.shipped import shipped_names
 from cuvee.studies.results import Results
-from studies.external import tiny_clip, tiny_text
+from cuvee.studies.rows import mean
+from cuvee.studies.suite import Cell
+from studies.external import tiny_clip, tiny_pipeline, tiny_text
 from studies.external.declarations import written
 from studies.external.tiny_clip import make_clip, make_images
 from studies.external.tiny_text import make_model, make_questions
@@ -115,3 +120,59 @@ def test_programs_of_models_and_too_little_memory_are_told(
     # three models of 6,738,415,616 weights, their base and the merge, four bytes each
     assert "3 models of llama-2-7b with their base take 135 GB, and this machine has 10 GB." in answer.err
     assert not (tmp_path / "cache").exists()
+
+
+def test_a_training_that_is_not_known_is_not_run(cuvee: Any, tmp_path: Path) -> None:
+    said: Any = tiny_text.declared("t5")
+    said["training"].update(rate="unknown", steps="unknown")
+    answer = cuvee("study", "compositional", "--suite", written(tmp_path, **said), "--cache", tmp_path / "cache")
+    assert answer.code == 2
+    assert "How experts are trained is not known (rate, steps)" in answer.err
+
+
+def test_a_study_without_declared_suites_has_no_such_preset() -> None:
+    study = replace(find_study("compositional"), external=())
+    with pytest.raises(StudyError, match="has no preset 'paper'; it has smoke, small"):
+        suites_of(study, None)
+    assert suites_of(study, "open-ladder") == ("open-ladder",)
+
+
+def test_the_mean_over_no_cell_is_none() -> None:
+    assert math.isnan(mean({"x-1": {"accuracy": 1.0}}, [], "accuracy"))
+    assert (
+        mean({"x-1": {"accuracy": 1.0}, "x-2": {"accuracy": 0.5}}, [Cell("x", "1"), Cell("x", "2")], "accuracy") == 0.75
+    )
+
+
+@pytest.mark.slow
+def test_a_suite_without_unseen_cells_is_run_in_the_study_of_interference(
+    cuvee: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the suites of TIES are; ablations, given signs, and what is treated alone are the study's own."""
+    make_model(tmp_path / "model", "t5")
+    make_questions(tmp_path / "texts")
+    said: Any = tiny_text.declared("t5")
+    cells = [["choose", "english"], ["write", "english"]]
+    said.update(cells={"list": cells, "held_in": cells})
+    said["training"].update(steps=[20, "ours"])
+    said["studies"] = {"interference": {"counts": [2], "draws": 1, "seeds": 1}}
+    written(tmp_path, **said)
+    monkeypatch.chdir(tmp_path)
+    answer = cuvee("study", "interference", "--suite", "tiny.yaml", "--cache", "cache", "--out", "out")
+    assert answer.code == 0, answer.err
+    rows = Results.load(tmp_path / "out" / "results.json").rows
+    assert {"ties without elect", "ties with oracle signs", "keeps 20%"} <= {row.name for row in rows}
+
+
+@pytest.mark.slow
+def test_adapters_of_a_u_net_are_merged_as_models(cuvee: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_images(tmp_path / "images", 2)
+    make_clip(tmp_path / "judge")
+    tiny_pipeline.make_pipeline(tmp_path / "pipeline")
+    written(tmp_path, **tiny_pipeline.declared())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CUVEE_SUITES", str(tmp_path))
+    answer = cuvee("study", "compositional", "--suite", "tiny.yaml", "--cache", "cache", "--out", "out")
+    assert answer.code == 0, answer.err
+    rows = Results.load(tmp_path / "out" / "results.json").rows
+    assert {row.name for row in rows if row.kind == "merge"} == {"linear", "task_arithmetic"}

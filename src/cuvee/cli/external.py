@@ -10,9 +10,10 @@ from cuvee.cli.lines import say
 from cuvee.cli.tables import print_unfolded, table_of
 from cuvee.cli.units import size
 from cuvee.errors import StudyError
+from cuvee.studies.catalogue import preset_of
 from cuvee.studies.external.facts import Amount
 from cuvee.studies.external.obstacles import check
-from cuvee.studies.external.paper import paper_preset
+from cuvee.studies.external.paper import PAPER, paper_preset
 from cuvee.studies.external.plan import SPEED, Passes, Plan, planned
 from cuvee.studies.external.shipped import find_declaration, shipped_names
 from cuvee.studies.study import Preset, Study
@@ -21,7 +22,13 @@ __all__ = ["list_suites", "runs_of", "show_external_plans", "suites_of"]
 
 
 def suites_of(study: Study, suite: str | None) -> Sequence[str]:
-    """Return the declared suites that the preset "paper" is of: the one that is named, or all of the study's."""
+    """Return the declared suites that the preset "paper" is of: the one that is named, or all of the study's.
+
+    Raises:
+        StudyError: none is named, and the study has none.
+    """
+    if suite is None and not study.external:
+        preset_of(study, PAPER)  # says which presets there are
     return (suite,) if suite is not None else study.external
 
 

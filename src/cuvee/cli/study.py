@@ -13,6 +13,7 @@ from cuvee.cli.leaderboard import bars, show_boards
 from cuvee.cli.lines import say
 from cuvee.cli.tables import print_unfolded, table_of
 from cuvee.cli.units import duration, size
+from cuvee.errors import StudyError
 from cuvee.report.figures import check_libraries
 from cuvee.report.write import PAGE, write
 from cuvee.studies.catalogue import find_study, preset_of, studies
@@ -51,6 +52,8 @@ def run(
     study = find_study(name)
     named = tuple(part.strip() for part in (methods or "").split(",") if part.strip())
     preset = preset or (SMOKE if suite is None else PAPER)
+    if suite is not None and preset != PAPER:
+        raise StudyError(f"--suite takes declared suites, which have the preset '{PAPER}' alone; found '{preset}'.")
     if preset == PAPER and plans:
         show_external_plans(study, suites_of(study, suite), named, seeds, as_json=as_json)
         return

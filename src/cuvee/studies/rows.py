@@ -90,9 +90,9 @@ def unseen(models: Sequence[Cell], cells: Sequence[Cell]) -> Sequence[Cell]:
 
 
 def mean(scores: Mapping[str, Mapping[str, float]], cells: Sequence[Cell], metric: str) -> float:
-    """Average a metric over cells, each counting the same.
+    """Average a metric over cells, each counting the same; NaN where there is no cell.
 
     Raises:
         KeyError: a cell was not scored.
     """
-    return sum(scores[cell.name][metric] for cell in cells) / len(cells)
+    return sum(scores[cell.name][metric] for cell in cells) / len(cells) if cells else float("nan")

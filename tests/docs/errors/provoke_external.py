@@ -34,6 +34,11 @@ def misspelt_declared_suite(place: Place) -> None:
     place.command("study", "scale", "--suite", "open-lader", "--plan")
 
 
+@provokes("--suite takes declared suites, which have the preset 'paper' alone; found '{preset}'.")
+def declared_suite_of_a_built_in_size(place: Place) -> None:
+    place.command("study", "scale", "--suite", "open-ladder", "--preset", "record")
+
+
 @provokes("{suite}: the suite can be planned (--plan) and not be run.…")
 def suite_without_an_adapter(place: Place) -> None:
     open_adapter(load(written(place.folder)))

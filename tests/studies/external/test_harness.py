@@ -51,8 +51,8 @@ def suite_in(folder: Path, **scoring: object) -> ExternalSuite:
     said["training"] = {
         "rate": [5e-3, "ours"],
         "batch": [10, "ours"],
-        "steps": [300, "ours"],
-        "every": 150,
+        "steps": [120, "ours"],
+        "every": 60,
         "patience": 2,
     }
     said["cells"] = {"grid": {"a": ["sizes"], "b": list(WORDS)}, "held_in": [["sizes", "english"]]}

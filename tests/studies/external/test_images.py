@@ -117,6 +117,16 @@ def test_a_multitask_model_is_trained_on_all_its_cells(clip: CLIPModel, tmp_path
     assert min(scores["accuracy"] for scores in found.values()) > 0.5
 
 
+def test_a_model_can_be_trained_after_one_was_scored(clip: CLIPModel, tmp_path: Path) -> None:
+    """The head is made once, by whoever needs it first."""
+    one, other = suite_in(tmp_path), suite_in(tmp_path)
+    start = one.train(BASE, None).tensors
+    both = Training(role="multitask", architecture="clip", seed=0, cells=one.about.held_in, start=BASE, effort=0.1)
+    one.score([start], "clip", one.about.cells, "validation")
+    after, before = one.train(both, start).tensors, other.train(both, start).tensors
+    assert all(torch.equal(after[name], before[name]) for name in start)
+
+
 def test_a_head_of_the_cell_s_own_classes_by_number(clip: CLIPModel, tmp_path: Path) -> None:
     folder = tmp_path / "images"
     for a, names in CLASSES.items():

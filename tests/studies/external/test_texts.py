@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from cuvee.errors import ScoreError, StudyError
 from cuvee.studies.external.adapters.agreement import exact_match, rouge, squad, word_f1
+from cuvee.studies.external.adapters.experts import drawn
 from cuvee.studies.external.adapters.prompts import filled, question_of
 from cuvee.studies.external.reading import load
 from cuvee.studies.external.scoring import Task
@@ -133,7 +134,9 @@ def test_a_few_shots_are_the_first_examples(tmp_path: Path) -> None:
     make_model(tmp_path / "model", "t5")
     suite = suite_in(tmp_path, "t5")
     start = suite.train(base_of("t5"), None).tensors
-    few = Training(role="multitask", architecture="t5", seed=0, cells=(CHOOSE,), start=base_of("t5"), shots=2)
+    few = Training(
+        role="multitask", architecture="t5", seed=0, cells=(CHOOSE,), start=base_of("t5"), shots=2, effort=0.05
+    )
     all_of_them = suite.train(replace(few, shots=None), start).tensors
     path = tmp_path / "texts/choose-english/train.jsonl"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]))
@@ -188,3 +191,9 @@ def test_prompts_take_columns_and_what_lies_in_them() -> None:
     ):
         with pytest.raises(StudyError, match=said):
             question_of(changed, row, "here")
+
+
+def test_cells_count_the_same_in_a_batch_however_many_examples_they_have() -> None:
+    found = drawn([["a"], ["b", "c", "d"]], 4000, torch.Generator().manual_seed(0))
+    assert found.count("a") == pytest.approx(2000, abs=150)  # five standard deviations of a fair coin
+    assert {each: found.count(each) for each in "bcd"} == pytest.approx(dict.fromkeys("bcd", 667), abs=130)

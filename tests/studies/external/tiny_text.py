@@ -34,7 +34,9 @@ def make_model(folder: Path, which: str) -> PreTrainedModel:
         model: PreTrainedModel = T5ForConditionalGeneration(config)
     else:
         size = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
-        model = LlamaForCausalLM(LlamaConfig(**size, **numbers, bos_token_id=2, tie_word_embeddings=True))
+        model = LlamaForCausalLM(
+            LlamaConfig(**size, **numbers, bos_token_id=2, tie_word_embeddings=True, initializer_range=0.2)
+        )
     model.eval().save_pretrained(folder)
     make_tokenizer(WORDS, with_end=which == "t5").save_pretrained(folder)
     return model

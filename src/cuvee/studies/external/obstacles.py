@@ -45,6 +45,7 @@ def obstacles(declaration: Declaration, preset: Preset) -> Sequence[str]:
     return [
         *_libraries(adapter),
         *_programs(declaration),
+        *_gaps(declaration),
         *_models(declaration, adapter, preset),
         *_data(declaration, adapter),
         *_memory(declaration, preset),
@@ -63,6 +64,16 @@ def _programs(declaration: Declaration) -> Iterator[str]:
     scoring = declaration.scoring
     if isinstance(scoring, Harness) and scoring.runs_code:
         yield f"The tasks {', '.join(scoring.runs_code)} run programs that a model wrote, which cuvee does not do."
+
+
+def _gaps(declaration: Declaration) -> Iterator[str]:
+    """Name what nobody knows of how experts are trained."""
+    recipe = declaration.training
+    if recipe is not None:
+        said = (("rate", recipe.rate), ("batch", recipe.batch), ("steps", recipe.steps))
+        missing = [name for name, fact in said if not fact.value]
+        if missing:
+            yield f"How experts are trained is not known ({', '.join(missing)}); say it in a copy of the declaration."
 
 
 def _models(declaration: Declaration, adapter: Adapter, preset: Preset) -> Iterator[str]:

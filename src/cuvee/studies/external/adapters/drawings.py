@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from cuvee.errors import ScoreError, StudyError
 from cuvee.studies.external.adapters.diffusion import Painter, open_unet
-from cuvee.studies.external.adapters.experts import train_expert
+from cuvee.studies.external.adapters.experts import drawn, train_expert
 from cuvee.studies.external.adapters.hosted import Hosted
 from cuvee.studies.external.adapters.pictures import Eye, listed
 from cuvee.studies.external.adapters.zero_shot import ZeroShot
@@ -63,15 +62,15 @@ class DrawingAdapter:
         assert recipe is not None
         hosted, painter = self._hosted(training.architecture).copy(), self._painter(training.architecture)
         hosted.put(start)
-        shown = [each for cell in training.cells for each in self._shown(cell)[: training.shots]]
+        parts = [self._shown(cell)[: training.shots] for cell in training.cells]
         generator = generator_for(training.seed, f"drawings {[cell.name for cell in training.cells]}")
         eye = Eye(data_folder(self._declaration), self._scoring.size)
         batch = int(recipe.batch.value or 1)
 
         def loss_of(network: nn.Module) -> Tensor:
-            rows = torch.randint(len(shown), (batch,), generator=generator).tolist()
-            images = eye.plain([shown[row][0] for row in rows])
-            return painter.loss(network, images, [shown[row][1] for row in rows], generator)
+            shown = drawn(parts, batch, generator)
+            images = eye.plain([path for path, _ in shown])
+            return painter.loss(network, images, [prompt for _, prompt in shown], generator)
 
         def validate() -> float:
             found = [self._score(hosted.module, training.architecture, cell, "validation") for cell in training.cells]

@@ -1,6 +1,7 @@
 """How any adapter trains an expert or a multitask model: all weights, or an adapter of peft's."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,22 @@ from cuvee.studies.external.declaration import TrainingRecipe
 from cuvee.studies.seeds import seed_for
 from cuvee.studies.suite import Trained, Training
 
-__all__ = ["train_expert"]
+__all__ = ["drawn", "train_expert"]
+
+Example = TypeVar("Example")
+
+
+def drawn(parts: Sequence[Sequence[Example]], count: int, generator: torch.Generator) -> list[Example]:
+    """Draw a batch of examples: each of a cell at random, so that cells count the same however many they have.
+
+    Args:
+        parts: examples by cell.
+        count: how many to draw.
+        generator: on the CPU.
+    """
+    cells = torch.randint(len(parts), (count,), generator=generator).tolist()
+    shares = torch.rand(count, generator=generator, dtype=torch.float64).tolist()
+    return [parts[cell][int(share * len(parts[cell]))] for cell, share in zip(cells, shares, strict=True)]
 
 
 def train_expert(

@@ -12,11 +12,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from cuvee.errors import ScoreError
-from cuvee.studies.external.adapters.experts import train_expert
+from cuvee.studies.external.adapters.experts import drawn, train_expert
 from cuvee.studies.external.adapters.language import KINDS
 from cuvee.studies.external.adapters.prompts import Question, lines_of, question_of
 from cuvee.studies.external.adapters.speakers import Speakers
@@ -69,13 +68,13 @@ class HarnessAdapter:
             self._speakers.language(training.architecture),
         )
         hosted.put(start)
-        asked = [each for cell in training.cells for each in self._asked(cell)[: training.shots]]
+        parts = [self._asked(cell)[: training.shots] for cell in training.cells]
         generator = generator_for(training.seed, f"harness {[cell.name for cell in training.cells]}")
         batch = int(recipe.batch.value or 1)
 
         def loss_of(network: nn.Module) -> Tensor:
-            rows = torch.randint(len(asked), (batch,), generator=generator).tolist()
-            return language.mean_loss(network, [(asked[row].prompt, asked[row].target) for row in rows])
+            asked = drawn(parts, batch, generator)
+            return language.mean_loss(network, [(each.prompt, each.target) for each in asked])
 
         def validate() -> float:
             found = [self._score(hosted.module, training.architecture, cell, "validation") for cell in training.cells]

@@ -39,12 +39,14 @@ class Hosted:
         self._names = [n for n in module.state_dict() if n not in doubled and (not parts or n.startswith(parts))]
 
     def copy(self) -> "Hosted":
-        """Return one of its own, to train."""
+        """Return one of its own, to train; this one leaves the GPU until it is asked again."""
+        self.module.to("cpu")
         return Hosted(copy.deepcopy(self.module), self._network, self._folder, self._parts)
 
     def put(self, weights: Weights) -> None:
         """Take a model's weights in place of its own."""
         assert set(weights) == set(self._names), set(weights) ^ set(self._names)
+        self.module.to(device_here())
         self.module.load_state_dict(dict(weights), strict=False)
 
     def freeze_others(self) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from cuvee.errors import ScoreError
 from cuvee.studies.external.adapters.agreement import AGREEMENTS
-from cuvee.studies.external.adapters.experts import train_expert
+from cuvee.studies.external.adapters.experts import drawn, train_expert
 from cuvee.studies.external.adapters.prompts import Question, lines_of, question_of
 from cuvee.studies.external.adapters.speakers import Speakers
 from cuvee.studies.external.declaration import Declaration, Remote
@@ -64,13 +64,13 @@ class TextAdapter:
             self._speakers.language(training.architecture),
         )
         hosted.put(start)
-        asked = [each for cell in training.cells for each in self._asked(cell, "train")[: training.shots]]
+        parts = [self._asked(cell, "train")[: training.shots] for cell in training.cells]
         generator = generator_for(training.seed, f"texts {[cell.name for cell in training.cells]}")
         batch = int(recipe.batch.value or 1)
 
         def loss_of(network: nn.Module) -> Tensor:
-            rows = torch.randint(len(asked), (batch,), generator=generator).tolist()
-            return language.mean_loss(network, [(asked[row].prompt, asked[row].target) for row in rows])
+            asked = drawn(parts, batch, generator)
+            return language.mean_loss(network, [(each.prompt, each.target) for each in asked])
 
         def validate() -> float:
             found = [self._score([self._outputs(hosted.module, training.architecture, cell, "validation")], cell,

@@ -31,17 +31,17 @@ def directions(clip: nn.Module, folder: Path, texts: Sequence[str]) -> Tensor:
 
     module: Any = clip
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    with torch.inference_mode():
-        tokens = tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt").to(device_here())
+    with torch.inference_mode(False), torch.no_grad():  # training takes it, too, whoever asked for it first
+        tokens = tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt").to(_place(clip))
         pooled = module.text_model(**tokens).pooler_output
         head: Tensor = functional.normalize(module.text_projection(pooled), dim=1) * module.logit_scale.exp()
-    return head.clone()  # of inference mode, which training cannot use
+    return head.to(device_here())
 
 
 def seen(clip: nn.Module, pixels: Tensor) -> Tensor:
     """Return directions of images by a CLIP's image tower: (images, width)."""
     module: Any = clip
-    found = module.visual_projection(module.vision_model(pixel_values=pixels.to(device_here())).pooler_output)
+    found = module.visual_projection(module.vision_model(pixel_values=pixels.to(_place(clip))).pooler_output)
     return functional.normalize(found, dim=1)
 
 
@@ -74,3 +74,8 @@ class ZeroShot:
 
     def _made(self, texts: tuple[str, ...]) -> Tensor:
         return directions(self._clip, self._folder, texts)
+
+
+def _place(module: nn.Module) -> torch.device:
+    """Return where a network is."""
+    return next(module.parameters()).device
