@@ -2,11 +2,21 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from transformers import BertConfig, BertForMaskedLM, BertModel, T5Config, T5EncoderModel
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BertModel,
+    LlamaModel,
+    RobertaConfig,
+    RobertaModel,
+    T5Config,
+    T5EncoderModel,
+)
 
 import cuvee
 import models
@@ -31,12 +41,16 @@ def encoder(folder: Path, kind: type = BertModel) -> Path:
 def vectors(folder: Path, texts: list[str], pooling: str = "mean") -> np.ndarray:
     """Embed text by text, in float64 from the hidden states on."""
     model = BertModel.from_pretrained(folder, add_pooling_layer=False).eval()
+    return embedded(model, scored.tokenizer(**SPOKEN), texts, pooling)
+
+
+def embedded(model: Any, spoken: Any, texts: list[str], pooling: str = "mean") -> np.ndarray:
+    """Embed text by text with a model of transformers."""
     found = []
     with torch.no_grad():
         for text in texts:
-            states = (
-                model(**scored.tokenizer(**SPOKEN)(text, return_tensors="pt")).last_hidden_state[0].double().numpy()
-            )
+            inputs = spoken(text, return_tensors="pt", return_token_type_ids=False)
+            states = model(**inputs).last_hidden_state[0].double().numpy()
             found.append({"mean": states.mean(0), "first": states[0], "last": states[-1]}[pooling])
     made = np.array(found)
     return np.asarray(made / np.linalg.norm(made, axis=1, keepdims=True))
@@ -121,9 +135,27 @@ def test_models_of_other_kinds_embed_too(tmp_path: Path) -> None:
     ]
     data = scored.lines(tmp_path / "d.jsonl", rows)
     t5 = T5EncoderModel(T5Config(vocab_size=96, d_model=16, d_kv=4, d_ff=16, num_layers=1, num_heads=2))
-    for folder in (scored.save(t5, tmp_path / "t5"), scored.language_model(tmp_path / "llama")):
+    kinds = {T5EncoderModel: scored.save(t5, tmp_path / "t5"), LlamaModel: scored.language_model(tmp_path / "llama")}
+    for kind, folder in kinds.items():
+        model = kind.from_pretrained(folder).eval()
+        one, other = (embedded(model, scored.tokenizer(), texts) for texts in (QUERIES, DOCUMENTS[:6]))
+        ranks = np.argsort(np.argsort((one * other).sum(1)))
         (found,) = cuvee.evaluate(folder, f"similarity:data={data}").results
-        assert -1 <= found.measure.value <= 1
+        assert found.measure.value == pytest.approx(np.corrcoef(ranks, range(6))[0, 1])
+
+
+def test_positions_that_roberta_keeps_for_padding_hold_no_text(tmp_path: Path) -> None:
+    """Of 12 positions 10 are left: the first two are below and at the number of the padding token, 1."""
+    config = RobertaConfig(
+        vocab_size=models.VOCABULARY, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+        max_position_embeddings=12, pad_token_id=1,
+    )  # fmt: skip
+    folder = scored.save(RobertaModel(config), tmp_path / "m", scored.tokenizer(cls=True, pad_token="<s>"))
+    rows: list[dict[str, object]] = [
+        {"sentence1": " ".join(["w9"] * n), "sentence2": "w8", "score": n} for n in (3, 30)
+    ]
+    found = cuvee.evaluate(folder, f"similarity:data={scored.lines(tmp_path / 'd.jsonl', rows)}")
+    assert "Texts of more than 10 tokens were cut" in " ".join(found.models[0].notes)
 
 
 @pytest.mark.parametrize(

@@ -226,3 +226,10 @@ def test_a_perplexity_beyond_all_numbers_is_infinite(here: Path) -> None:
     (row,) = cuvee.evaluate("sure", SCORE).results
     assert row.measure.value == float("inf")
     assert row.measure.doubt == "none"
+
+
+def test_errors_name_a_checkpoint_as_its_user_did(tmp_path: Path) -> None:
+    text = scored.text(tmp_path / "text.txt", 9)
+    for name, label in (("some/model+adapter", "model_adapter"), ("base", "model_base"), ("a b", "a_b")):
+        with pytest.raises(cuvee.CuveeError, match=f"model '{label}': "):
+            cuvee.evaluate(tmp_path / name, f"perplexity:text={text}")

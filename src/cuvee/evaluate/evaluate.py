@@ -1,5 +1,6 @@
 """The whole line: models and scores in, a table of values out. What is wrong is found before a weight is read."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,7 +17,9 @@ from cuvee.evaluate.subject import Subject
 from cuvee.execute.report import Meter
 from cuvee.plan.limits import Limits
 from cuvee.recipe.recipe import Recipe
+from cuvee.recipe.references import BASE
 from cuvee.recipe.several import recipes_of
+from cuvee.recipe.varying import KEYS
 from cuvee.sources.strict_json import shown
 
 if TYPE_CHECKING:
@@ -153,7 +156,8 @@ def _named(models: Any) -> Iterable[tuple[str, Recipe, bool]]:
 def _recipes(model: Any) -> Iterable[tuple[str, Recipe, bool]]:
     """Return a model as recipes: a checkpoint as one that copies it."""
     if isinstance(model, str | PathLike) and not fspath(model).lower().endswith(RECIPES):
-        return [(fspath(model), Recipe(method="copy", models=[fspath(model)]), False)]
+        name = fspath(model)
+        return [(name, Recipe(method="copy", models={_as_label(name): name}), False)]
     if isinstance(model, str | PathLike | Recipe) or (isinstance(model, Mapping) and _says_recipe(model)):
         given = Path(model) if isinstance(model, str | PathLike) else model
         found = recipes_of(cast("Recipe | Path | Mapping[str, Any]", given))
@@ -163,6 +167,12 @@ def _recipes(model: Any) -> Iterable[tuple[str, Recipe, bool]]:
         f"a {type(model).__name__} is no model that can be scored; give the path or the name of a checkpoint, or a "
         "recipe."
     )
+
+
+def _as_label(name: str) -> str:
+    """Make a label of a path: its last part, for messages."""
+    label = re.sub(r"[^\w.-]", "_", Path(name.rstrip("/")).name).strip(".")
+    return f"model_{label}" if label in ("", BASE, *KEYS) else label
 
 
 def _says_recipe(values: Mapping[str, Any]) -> bool:

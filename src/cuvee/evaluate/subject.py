@@ -45,6 +45,8 @@ __all__ = ["Need", "Subject"]
 MOST_NAMED = 4
 UNLIMITED = 1_000_000  # what tokenizers say that know no limit is far beyond
 POSITIONS = re.compile(r"(^|\.)(wpe|embed_positions|position_embeddings?)\.weight$")
+AFTER_PADDING = ("camembert", "data2vec-text", "longformer", "roberta", "roberta-prelayernorm", "xlm-roberta", "xmod")
+"""Families whose first token stands at the position after the padding token's number; those before hold none."""
 PREFIXES = ("tokenizer", "vocab", "merges", "spiece", "sentencepiece", "source.spm", "tekken")
 
 
@@ -250,7 +252,10 @@ class Subject(AbstractContextManager["Subject"]):
     @cached_property
     def _longest(self) -> int | None:
         """How many tokens a text may have; None is any number."""
-        limits = (self.tokenizer.model_max_length, getattr(self.settings, "max_position_embeddings", None))
+        positions = getattr(self.settings, "max_position_embeddings", None)
+        if isinstance(positions, int) and self.settings.model_type in AFTER_PADDING:
+            positions -= self.settings.pad_token_id + 1
+        limits = (self.tokenizer.model_max_length, positions)
         known = [each for each in limits if isinstance(each, int) and 1 < each < UNLIMITED]
         return min(known, default=None)
 

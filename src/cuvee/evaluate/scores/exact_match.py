@@ -139,6 +139,8 @@ def _generated(subject: Subject, prompts: Sequence[str], max_new_tokens: int, *,
         eos_token_id=own.eos_token_id if own.eos_token_id is not None else tokenizer.eos_token_id,
         pad_token_id=subject.padding,
         decoder_start_token_id=own.decoder_start_token_id,
+        forced_bos_token_id=own.forced_bos_token_id,
+        forced_eos_token_id=own.forced_eos_token_id,
     )
     inputs.pop("token_type_ids", None)
     with torch.inference_mode():

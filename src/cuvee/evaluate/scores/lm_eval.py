@@ -3,13 +3,15 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from math import isclose
 from pathlib import Path
 from typing import Annotated, Any
 
 from cuvee.digest import digest_of_bytes
 from cuvee.errors import MissingLibraryError, ScoreError, nearest
 from cuvee.evaluate.declare import Count, Limit, score
-from cuvee.evaluate.measure import Measure, with_error
+from cuvee.evaluate.measure import Measure, share, with_error
 from cuvee.evaluate.networks import first_line
 from cuvee.evaluate.subject import Subject
 from cuvee.methods.declare import Paper, Range
@@ -92,13 +94,14 @@ def _measures(task: str, found: Mapping[str, Any]) -> Iterator[Measure]:
     values = found["results"][task]
     better = found.get("higher_is_better", {}).get(task, {})
     counted = found.get("n-samples", {}).get(task, {}).get("effective", values.get("sample_count", 0))
-    data = _digest(found.get("samples", {}).get(task, ()))
+    samples = found.get("samples", {}).get(task, ())
+    data = _digest(samples)
     for key, value in values.items():
         name, comma, choice = key.partition(",")
         if not comma or name.endswith(STDERR) or not isinstance(value, int | float):
             continue
         error = values.get(f"{name}{STDERR},{choice}")
-        yield with_error(
+        measure = with_error(
             f"{task} {name}" + (f" ({choice})" if choice != "none" else ""),
             float(value),
             float(error) if isinstance(error, int | float) else None,
@@ -106,6 +109,18 @@ def _measures(task: str, found: Mapping[str, Any]) -> Iterator[Measure]:
             is_better_high=better.get(name) is not False,
             data=data,
         )
+        hits = [each.get(name) for each in samples if each.get("filter", choice) == choice]
+        yield _of_shares(measure, hits)
+
+
+def _of_shares(measure: Measure, hits: Sequence[object]) -> Measure:
+    """Give a share of examples Wilson's interval; the harness's error is 0 where all are right, or none."""
+    if measure.error is None or not hits or any(hit not in (0, 1) for hit in hits):
+        return measure
+    found = share(measure.metric, [hit == 1 for hit in hits])
+    if not isclose(found.value, measure.value):
+        return measure
+    return replace(measure, low=found.low, high=found.high, doubt=found.doubt)
 
 
 def _digest(samples: Sequence[Mapping[str, Any]]) -> str:
