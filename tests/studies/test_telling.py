@@ -95,6 +95,15 @@ def test_a_leaderboard_has_merges_then_baselines_then_the_oracle(results: Result
     assert held_in["mean"] == pytest.approx(1 / 3 - 0.01)
     assert held_in["constituents"] == pytest.approx(1 - 0.01)
     assert held_in["mixture"] == pytest.approx(held_in["mean"])
+    places = {place.name: place for place in board.places if place.kind != "oracle"}
+    gaps = {name: place.against_multitask.mean for name, place in places.items() if place.against_multitask}
+    assert set(gaps) == {"sum", "mean", "signs", "base", "mixture"}
+    assert gaps["mean"] == pytest.approx(held_in["mean"] - held_in["multitask"])
+    kept = places["multitask"].retained
+    assert kept is not None
+    assert kept.mean == pytest.approx(held_in["multitask"] / held_in["constituents"])
+    assert places["base"].worst is not None
+    assert places["base"].worst.mean == -0.01  # zeros
     lack = {place.name: place.more["lack"] for place in board.places}
     assert lack["mean"] is not None
     assert lack["mean"].mean == pytest.approx(1 - (3 / 3 + 6 * 0.5 / 3) / 9 + 0.01)  # over the nine cells

@@ -3,11 +3,12 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import fmean
 
 from cuvee.studies.rows import Row
 from cuvee.studies.table import Table, sample_of
-from cuvee.studies.verdict import Estimate, Sample, estimate
+from cuvee.studies.verdict import Estimate, estimate
 
 __all__ = ["Board", "Place", "boards"]
 
@@ -25,6 +26,7 @@ class Place:
         retained: share of the constituents' scores on held-in cells.
         gained: ratio to the base on unseen cells.
         worst: lowest score of a cell, averaged like the others.
+        against_multitask: held-in score less that of the multitask model.
         more: the suite's other metrics, over all cells, by name.
         merge_seconds, tuning_seconds: of the processor, per merge.
         num_settings: how many settings it was chosen from.
@@ -39,6 +41,7 @@ class Place:
     retained: Estimate | None
     gained: Estimate | None
     worst: Estimate | None
+    against_multitask: Estimate | None
     more: Mapping[str, Estimate | None]
     merge_seconds: float
     tuning_seconds: float
@@ -108,7 +111,8 @@ def _place(table: Table, name: str, kind: str, rows: Sequence[Row]) -> Place:
         retained=over(table.retained),
         gained=over(table.gained),
         worst=over(table.worst),
-        more={metric.name: over(_mean_of(table, metric.name)) for metric in table.others(rows[0])},
+        against_multitask=over(table.against_multitask),
+        more={metric.name: over(partial(table.everywhere, metric=metric.name)) for metric in table.others(rows[0])},
         merge_seconds=fmean(row.costs["merge"] for row in rows),
         tuning_seconds=fmean(row.costs["tuning"] for row in rows),
         num_settings=max(len(row.tried) for row in rows) or 1,
@@ -124,46 +128,37 @@ def _baselines(table: Table, merges: Sequence[Row]) -> list[Place]:
     for name in BASELINES:
         scored = [(row, others) for row in sets if (others := _others(table, row, name))]
         if scored:
-            held_in = [sample_of(row, _held_in(table, row, others, name)) for row, others in scored]
-            unseen = [sample_of(row, fmean(table.unseen(row, each) for each in others)) for row, others in scored]
-            used = list({id(each): each for _, others in scored for each in others}.values())
-            more = {metric.name: _of_baseline(table, scored, metric.name) for metric in table.others(used[0])}
-            places.append(_baseline(name, held_in, unseen, more, used))
+            places.append(_baseline(table, name, scored))
     return places
 
 
-def _mean_of(table: Table, metric: str) -> Callable[[Row], float]:
-    """Return what averages a metric over all cells of a row's set."""
-    return lambda row: table.everywhere(row, metric)
+def _baseline(table: Table, name: str, scored: Sequence[tuple[Row, Sequence[Row]]]) -> Place:
+    """Average a baseline over sets: pairs of a merge of the set and the baseline's rows.
 
+    Constituents have a held-in score together, each on its own cell; the rest is the mean of them alone.
+    """
 
-def _of_baseline(table: Table, scored: Sequence[tuple[Row, list[Row]]], metric: str) -> Estimate | None:
-    """Average a metric of a baseline over all cells of the sets."""
-    values = [(row, fmean(table.everywhere(row, metric, each) for each in others)) for row, others in scored]
-    return estimate([sample_of(row, value) for row, value in values])
+    def over(score: Callable[[Row, Row], float]) -> Estimate | None:
+        return estimate([sample_of(row, fmean(score(row, each) for each in others)) for row, others in scored])
 
-
-def _baseline(
-    name: str,
-    held_in: Sequence[Sample],
-    unseen: Sequence[Sample],
-    more: Mapping[str, Estimate | None],
-    rows: Sequence[Row],
-) -> Place:
+    used = list({id(each): each for _, others in scored for each in others}.values())
+    is_several = name == "constituents"
+    own = estimate([sample_of(row, _each_on_its_own(table, row, others)) for row, others in scored])
     return Place(
         name=name,
         kind="baseline",
-        held_in=estimate(held_in),
-        unseen=estimate(unseen),
-        retained=None,
-        gained=None,
-        worst=None,
-        more=more,
+        held_in=own if is_several else over(table.held_in),
+        unseen=over(table.unseen),
+        retained=None if is_several else over(table.retained),
+        gained=over(table.gained),
+        worst=over(table.worst),
+        against_multitask=None if is_several or name == "multitask" else over(table.against_multitask),
+        more={metric.name: over(partial(table.everywhere, metric=metric.name)) for metric in table.others(used[0])},
         merge_seconds=0.0,
         tuning_seconds=0.0,
         num_settings=1,
-        peak_bytes=max(row.peak_bytes for row in rows),
-        rows=rows,
+        peak_bytes=0,
+        rows=used,
     )
 
 
@@ -181,8 +176,7 @@ def _others(table: Table, row: Row, name: str) -> list[Row]:
     return [found] if found is not None else []
 
 
-def _held_in(table: Table, row: Row, others: Sequence[Row], name: str) -> float:
-    """Return the held-in score: of constituents, each on its own cell."""
-    if name != "constituents":
-        return table.held_in(row, others[0])
-    return fmean(other.scores[other.name][table.metric(row)] for other in others)
+def _each_on_its_own(table: Table, row: Row, others: Sequence[Row]) -> float:
+    """Return the mean score of constituents, each on its own cell; of other baselines nothing."""
+    own = [other.scores[other.name][table.metric(row)] for other in others if other.kind == "constituent"]
+    return fmean(own) if own else float("nan")

@@ -19,6 +19,7 @@ __all__ = [
     "each",
     "less",
     "rank_correlation",
+    "spread",
 ]
 
 Score = Callable[[Table, Row], float]
@@ -97,6 +98,37 @@ def _difference(score: Score, names: Sequence[str], sides: Sequence[tuple[Part, 
         return [*terms[0], *terms[1]] if all(terms) else []
 
     return found
+
+
+def spread(score: Score, *names: str, num_models: int, **part: str) -> Statistic:
+    """Take how far the best of some trials lies above the worst, one value per seed and set.
+
+    Which ones are best and worst, the other seeds say: the greatest of several noisy values, less the least of the
+    same ones, would be large by chance alone, and the larger the noisier they are.
+    """
+
+    def found(rows: Sequence[Row]) -> list[Sample]:
+        table = Table(rows).of(**part)
+        merges = [row for row in table.merges(*names, num_models=num_models) if score(table, row) == score(table, row)]
+        samples = []
+        for row in merges:
+            if row.name != names[0]:
+                continue
+            means = {name: _mean_of(score, table, merges, name, row.seed) for name in names}
+            own = {r.name: score(table, r) for r in merges if (r.seed, r.models) == (row.seed, row.models)}
+            known = [name for name in names if means[name] is not None and name in own]
+            if len(known) > 1:
+                best, worst = (pick(known, key=lambda name: means[name] or 0.0) for pick in (max, min))
+                samples.append(sample_of(row, own[best] - own[worst]))
+        return samples
+
+    return found
+
+
+def _mean_of(score: Score, table: Table, merges: Sequence[Row], name: str, but_of: int) -> float | None:
+    """Return a trial's mean over all seeds but one, by how often sets were drawn."""
+    pairs = [(score(table, row), row.weight) for row in merges if row.name == name and row.seed != but_of]
+    return sum(value * weight for value, weight in pairs) / sum(weight for _, weight in pairs) if pairs else None
 
 
 def rank_correlation(**part: str) -> Statistic:

@@ -81,7 +81,7 @@ class Table:
         """Return the mean main score on the unseen combinations of a row's set."""
         return mean((of or row).scores, self.cells(row)[1], self.metric(row))
 
-    def everywhere(self, row: Row, metric: str, of: Row | None = None) -> float:
+    def everywhere(self, row: Row, of: Row | None = None, *, metric: str) -> float:
         """Return the mean of a metric over the held-in and unseen cells of a row's set; of another row's scores."""
         held_in, others = self.cells(row)
         return mean((of or row).scores, [*held_in, *others], metric)
@@ -90,26 +90,31 @@ class Table:
         """Return the metrics of a row's suite besides the main one."""
         return find_suite(row.suite).about.metrics[1:]
 
-    def worst(self, row: Row) -> float:
-        """Return the lowest main score over a row's cells, held-in and unseen."""
+    def worst(self, row: Row, of: Row | None = None) -> float:
+        """Return the lowest main score over the cells of a row's set, held-in and unseen; of another row's scores."""
         held_in, others = self.cells(row)
-        return min(row.scores[cell.name][self.metric(row)] for cell in (*held_in, *others))
+        return min((of or row).scores[cell.name][self.metric(row)] for cell in (*held_in, *others))
 
-    def retained(self, row: Row) -> float:
+    def against_multitask(self, row: Row, of: Row | None = None) -> float:
+        """Return how far the held-in score lies above the multitask model's; not a number where there is none."""
+        multitask = self.multitask(row)
+        return float("nan") if multitask is None else self.held_in(row, of) - self.held_in(row, multitask)
+
+    def retained(self, row: Row, of: Row | None = None) -> float:
         """Return the mean, over held-in cells, of the score divided by the cell's constituent's; 1 is as good."""
-        return self._ratio(row, self.cells(row)[0], lambda cell: self.constituent(row, cell.name))
+        return self._ratio(row, of or row, self.cells(row)[0], lambda cell: self.constituent(row, cell.name))
 
-    def gained(self, row: Row) -> float:
+    def gained(self, row: Row, of: Row | None = None) -> float:
         """Return the mean, over unseen cells, of the score divided by the base's; above 1 is better than the base."""
-        return self._ratio(row, self.cells(row)[1], lambda _: self.base(row))
+        return self._ratio(row, of or row, self.cells(row)[1], lambda _: self.base(row))
 
-    def _ratio(self, row: Row, cells: Iterable[Cell], of: Callable[[Cell], Row]) -> float:
+    def _ratio(self, row: Row, scored: Row, cells: Iterable[Cell], of: Callable[[Cell], Row]) -> float:
         metric, chance = self.metric(row), self._chance(row)
         ratios = []
         for cell in cells:
             denominator = of(cell).scores[cell.name][metric]
             if denominator >= chance.get(cell.name, 0.0) + LEAST_ABOVE_CHANCE:
-                ratios.append(row.scores[cell.name][metric] / denominator)
+                ratios.append(scored.scores[cell.name][metric] / denominator)
         return sum(ratios) / len(ratios) if ratios else float("nan")
 
     def left_out(self, row: Row) -> Sequence[str]:

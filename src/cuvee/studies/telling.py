@@ -76,6 +76,7 @@ _ABOUT_OVERALL = (
 )
 _ABOUT_BOARDS = (
     "Held-in: the cells that the merged models were trained on. Unseen: other combinations of their attributes. "
+    "Against multitask: held-in score less that of one model trained on the same cells with as many examples. "
     "Settings were chosen on validation examples of held-in cells; the test examples were read once, afterwards. ± is "
     "half a 95 % interval over seeds and sets of models. Touch a number to see what it is taken over."
 )
@@ -159,6 +160,7 @@ def _table(board: Board) -> Table:
         Column(title="worst cell", unit="percent", is_better_high=True),
         Column(title="of constituents", is_better_high=True),
         Column(title="of base, unseen", is_better_high=True),
+        Column(title="against multitask", unit="percent", is_better_high=True),
         *(
             Column(title=metric.name, unit="percent" if metric.is_share else "", is_better_high=metric.is_better_high)
             for metric in metrics
@@ -170,7 +172,7 @@ def _table(board: Board) -> Table:
     rows = []
     for place in board.places:
         origin = _origin(place)
-        estimates = (place.held_in, place.unseen, place.worst, place.retained, place.gained)
+        estimates = (place.held_in, place.unseen, place.worst, place.retained, place.gained, place.against_multitask)
         scores = [number(e, origin) for e in (*estimates, *(place.more[metric.name] for metric in metrics))]
         is_merge = place.kind != "baseline"
         tuning = Number(value=place.tuning_seconds) if place.num_settings > 1 else "none"

@@ -10,7 +10,7 @@ from typing import Literal
 
 from cuvee.studies.published.tables import scale_by_experts, scale_source
 from cuvee.studies.rows import Row
-from cuvee.studies.statistics import Part, Statistic, between_counts, between_parts, each, less
+from cuvee.studies.statistics import Part, Statistic, between_counts, between_parts, each, less, spread
 from cuvee.studies.study import Arm, Hypothesis, Preset, Spread, Study
 from cuvee.studies.table import Table
 from cuvee.studies.tendencies import over_counts, over_sizes
@@ -72,16 +72,14 @@ def _arms(ladders: Sequence[Ladder], draws: int, effort: float = 1.0) -> tuple[A
     )
 
 
-def _spread_of_methods(table: Table, row: Row) -> float:
-    """Return how far the best method of a set lies above the worst."""
-    others = [table.other(row, name) for name in METHODS]
-    values = [table.retained(other) for other in others if other is not None]
-    return max(values) - min(values)
-
-
 def _fall(part: Part) -> Statistic:
     """Return how much of the constituents' scores is lost from two models to eight."""
     return between_counts(Table.retained, 8, 2, **part)
+
+
+def _spread(part: Part) -> Statistic:
+    """Return how far the best method lies above the worst, of eight models."""
+    return spread(Table.retained, *METHODS, num_models=8, **part)
 
 
 def _gained_by_multitask(table: Table, row: Row) -> float:
@@ -122,14 +120,9 @@ def _kept(ladder: Ladder) -> tuple[Hypothesis, ...]:
             name=f"Methods converge ({ladder.of})",
             statement="Differences between methods shrink with the size of the model.",
             source=f"{PAPER}, 6",
-            statistic=f"best less worst share kept among methods, {small} less {large}, eight experts, strong base",
-            sample=between_parts(
-                _spread_of_methods,
-                {**ladder.strong, **ladder.large},
-                {**ladder.strong, **ladder.small},
-                "linear",
-                num_models=8,
-            ),
+            statistic=f"best less worst share kept among methods (which ones, other seeds say), {small} less {large}, "
+            "eight experts, strong base",
+            sample=less(_spread({**ladder.strong, **ladder.small}), _spread({**ladder.strong, **ladder.large})),
             unit="ratio",
         ),
         Hypothesis(
