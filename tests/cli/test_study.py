@@ -83,6 +83,7 @@ def test_wrong_words_are_answered_before_anything_is_trained(cuvee: Any, tmp_pat
         ),
         "greater than or equal to 0": ("scale", "--processes", "-2"),
         "--seeds is 0": ("scale", "--seeds", "0"),
+        "--seeds is 99999999999": ("scale", "--seeds", "99999999999"),
         "holds something that no study made": ("scale", "--out", tmp_path / "work"),
         "is a file; a study needs a folder": ("scale", "--out", tmp_path / "work" / "thesis.tex"),
         "is a file; trained models": ("scale", "--out", tmp_path / "o", "--cache", tmp_path / "work" / "thesis.tex"),

@@ -138,7 +138,7 @@ def test_points_of_a_curve_are_merges_by_their_number_of_models() -> None:
 
 
 def test_the_spread_of_methods_is_between_those_that_other_seeds_call_best_and_worst() -> None:
-    """In seeds 1 and 2 ties lies 0.1 above linear, in seed 0 0.05 below: noise that turns a sign is not made positive."""
+    """In seeds 1 and 2 ties lies 0.1 above linear, in seed 0 it lies 0.05 below, which is not made positive."""
     made = [*rows(0, -0.15), *rows(1), *rows(2)]
     found = spread(Table.retained, "ties", "linear", num_models=3)(made)
     assert [sample.seed for sample in found] == [0, 1, 2]

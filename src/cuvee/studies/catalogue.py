@@ -14,6 +14,8 @@ from cuvee.studies.study import Preset, Study
 
 __all__ = ["checked_seeds", "find_study", "preset_of", "studies"]
 
+MOST_SEEDS = 1000
+
 
 @cache
 def studies() -> Mapping[str, Study]:
@@ -72,10 +74,12 @@ def checked_seeds(num_seeds: int) -> int:
     """Return a number of seeds as it is.
 
     Raises:
-        StudyError: it is not positive.
+        StudyError: it is not positive, or far too large.
     """
-    if num_seeds < 1:
-        raise StudyError(f"--seeds is {num_seeds}; a study needs one seed at least, and three for a verdict.")
+    if not 1 <= num_seeds <= MOST_SEEDS:
+        raise StudyError(
+            f"--seeds is {num_seeds}; a study takes one seed at least, three for a verdict, and {MOST_SEEDS} at most."
+        )
     return num_seeds
 
 

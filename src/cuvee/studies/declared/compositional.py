@@ -236,7 +236,7 @@ STUDY = Study(
         "Networks of 10⁵ parameters on made images and language, not CLIP, Stable Diffusion and mT5: whether the "
         "paper's findings show at this size is what is tested, its numbers are not.",
         "All methods that apply are compared on glyphs with the residual MLP, and six of them where scoring is dear; "
-        "--methods names others.",
+        "--methods names others. Those that take exactly one model besides the base (nearswap, arcee_fusion) are not.",
         "Settings are chosen on validation examples of held-in cells alone; the oracle, which chooses by unseen "
         "cells, has rows of its own.",
         "Base, every constituent on every cell, a multitask model per set with the same number of examples, and the "
