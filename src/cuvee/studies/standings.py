@@ -11,7 +11,7 @@ from statistics import fmean
 
 from cuvee.studies.rows import Row
 from cuvee.studies.table import Table, sample_of
-from cuvee.studies.verdict import Estimate, Sample, estimate
+from cuvee.studies.verdict import Estimate, Sample, estimate, verdict
 
 __all__ = ["Standing", "alike", "standings"]
 
@@ -61,7 +61,7 @@ def standings(rows: Sequence[Row]) -> Sequence[Standing]:
 def alike(
     rows: Sequence[Row], best: Standing, others: Sequence[Standing], *, unseen: bool = False
 ) -> Sequence[str] | None:
-    """Name the methods whose difference to the best one, set by set, may be none; None with too few seeds to say.
+    """Name the methods that the best one is not certainly better than, set by set; None with too few seeds to say.
 
     Args:
         rows: of the study.
@@ -81,10 +81,10 @@ def alike(
             for row in other.rows
             if (row.arm, row.seed, row.models) in values
         ]
-        found = estimate(gaps)
-        if found is None or found.low is None:
+        said, _ = verdict(gaps, above=0.0)
+        if said == "no verdict":
             return None
-        if found.low <= 0:
+        if said != "supported":
             names.append(other.name)
     return names
 
