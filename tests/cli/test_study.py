@@ -75,6 +75,7 @@ def test_wrong_words_are_answered_before_anything_is_trained(cuvee: Any, tmp_pat
         "there is no study 'compositionel'": ("compositionel",),
         "has no preset 'huge'": ("scale", "--preset", "huge"),
         "Did you mean 'ties'?": ("compositional", "--methods", "tiss"),
+        "names no method": ("scale", "--methods", ""),
         "says itself what it merges with": ("interference", "--methods", "ties"),
         "'nearswap' merges exactly 1, and the sets are of 2, 4 models": (
             "compositional",

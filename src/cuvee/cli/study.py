@@ -51,6 +51,8 @@ def run(
         return
     study = find_study(name)
     named = tuple(part.strip() for part in (methods or "").split(",") if part.strip())
+    if methods is not None and not named:
+        raise StudyError("--methods names no method; write names with commas between them, or leave it out.")
     preset = preset or (SMOKE if suite is None else PAPER)
     if suite is not None and preset != PAPER:
         raise StudyError(f"--suite takes declared suites, which have the preset '{PAPER}' alone; found '{preset}'.")

@@ -51,6 +51,11 @@ def methods_for_interference(place: Place) -> None:
     place.command("study", "interference", "--methods", "linear")
 
 
+@provokes("--methods names no method; write names with commas between them, or leave it out.")
+def no_methods(place: Place) -> None:
+    smoke(place, "--methods", ",")
+
+
 @provokes("the method '{method}' merges {number}, and the sets are of {numbers} models. Leave it out.")
 def method_that_merges_no_set(place: Place) -> None:
     place.command("study", "compositional", "--methods", "nearswap")
