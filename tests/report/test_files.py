@@ -104,6 +104,8 @@ def test_markdown_has_a_cell_for_each_column() -> None:
     lines = as_markdown(TABLE).splitlines()
     assert lines[0] == "| method | held-in, % | merge | settings |"
     assert lines[3] == "| ties | 80.0 ± 10.0 | 0.5 s | scale 0.5 |"
+    assert lines[5] == "| **Baselines** |  |  |  |"
+    assert lines[6].startswith("| base |")
     assert all(len(re.findall(r"(?<!\\)\|", line)) == 5 for line in lines)
 
 

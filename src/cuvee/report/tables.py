@@ -62,12 +62,14 @@ def _plain(cell: Cell) -> "str | Mapping[str, float | str | None] | None":
 
 
 def as_markdown(table: Table) -> str:
-    """Write a table for people, numbers rounded."""
+    """Write a table for people, numbers rounded; every group but the first has a row that names it."""
     lines = [
         "| " + " | ".join(_escaped(_title(column.title, column.unit)) for column in table.columns) + " |",
         "|" + "|".join("---:" if numeric else "---" for numeric in _numeric(table)) + "|",
     ]
-    for row in table.rows:
+    for i, row in enumerate(table.rows):
+        if i and table.groups and table.groups[i] != table.groups[i - 1]:
+            lines.append(f"| **{_escaped(table.groups[i])}** " + "|  " * (len(table.columns) - 1) + "|")
         cells = [text_of(cell, column.unit) for cell, column in zip(row, table.columns, strict=True)]
         lines.append("| " + " | ".join(map(_escaped, cells)) + " |")
     return "\n".join(lines) + "\n"

@@ -57,7 +57,7 @@ class Board:
     Attributes:
         arm: suite, network, base, training.
         num_models: merged; 0 for all numbers together.
-        places: merges from the best held-in to the worst, then baselines, then the oracle's rows.
+        places: merges from the best held-in to the worst, then baselines, then the oracle's rows, from the best unseen.
         left_out: cells that are in no ratio of some sets, as what they would be divided by is not above chance: of how
             many sets (times seeds), by name.
     """
@@ -87,7 +87,7 @@ def boards(rows: Sequence[Row], num_models: int = 0) -> Sequence[Board]:
             groups[row.name, "oracle" if row.chosen == "oracle" else "merge"].append(row)
         places = [_place(table, name, kind, group) for (name, kind), group in groups.items()]
         own = sorted((p for p in places if p.kind == "merge"), key=lambda p: -(p.held_in.mean if p.held_in else 0))
-        oracle = [p for p in places if p.kind == "oracle"]
+        oracle = sorted((p for p in places if p.kind == "oracle"), key=lambda p: -(p.unseen.mean if p.unseen else 0))
         places = [*own, *_baselines(table, merges), *oracle]
         found.append(Board(arm=arm, num_models=num_models, places=places, left_out=_left_out(table, merges)))
     return found
