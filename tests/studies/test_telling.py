@@ -160,6 +160,27 @@ def test_numbers_in_the_report_are_those_of_the_rows_and_say_what_they_are_taken
         assert word in held_in.origin
 
 
+def settings_of(results: Results, name: str) -> object:
+    """Return what the leaderboard of three models says of a method's settings."""
+    tables = [item for section in report_of(STUDY, results).sections for item in section.items]
+    (table,) = [item for item in tables if item.name.startswith("leaderboard") and "-3" in item.name]
+    assert isinstance(table, Table)
+    return next(row for row in table.rows if row[0] == name)[-1]
+
+
+def test_settings_are_the_most_frequent_ones_and_say_how_often_they_were_chosen(results: Results) -> None:
+    """With three models there is a set for each of three seeds."""
+    others = iter([{"scale": 0.5, "base": 1}, {"scale": 0.25, "base": 2}, {"scale": 0.25, "base": 1}])
+    rows = [
+        replace(row, settings=next(others)) if row.name == "sum" and row.chosen == "validation" and len(row.models) == 3
+        else row
+        for row in results.rows
+    ]  # fmt: skip
+    assert settings_of(results, "sum") == "scale 1.0"
+    assert settings_of(replace(results, rows=rows), "sum") == "scale 0.5, base 1 (1 of 3)"
+    assert settings_of(results, "mean") == ""
+
+
 def test_published_lines_are_told_from_ours(results: Results) -> None:
     report = report_of(STUDY, results)
     (figure,) = [item for section in report.sections for item in section.items if item.name == "beside"]

@@ -1,5 +1,6 @@
 """Results of a study as a report: the answers first, then tables and figures, then where every number comes from."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from cuvee.report.content import Cell, Column, Figure, Item, Line, Number, Point, Report, Section, Sheet, Table
@@ -209,14 +210,12 @@ def _origin(place: Place) -> str:
 
 
 def _settings(place: Place) -> str:
-    """Say which settings were chosen, the most frequent of each parameter."""
+    """Say which settings were chosen most often, and how often."""
     if place.kind == "baseline" or not place.rows[0].tried:
         return ""
-    values: dict[str, list[object]] = {}
-    for row in place.rows:
-        for name, value in row.settings.items():
-            values.setdefault(name, []).append(value)
-    return ", ".join(f"{name} {max(set(found), key=found.count)}" for name, found in values.items())
+    chosen = Counter(", ".join(f"{name} {value}" for name, value in row.settings.items()) for row in place.rows)
+    settings, times = chosen.most_common(1)[0]  # of those as frequent as each other the first
+    return settings if times == len(place.rows) else f"{settings} ({times} of {len(place.rows)})"
 
 
 def _point(place: Place, x: float, x_range: tuple[float, float] | None, estimate: Estimate) -> Point:
