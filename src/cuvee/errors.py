@@ -11,7 +11,7 @@
     ├── MergeError             the merge itself failed
     │   └── NonFiniteError     a weight is NaN or infinite
     ├── OutputError            the output cannot be written
-    ├── ScoreError             a model cannot be scored as it was asked
+    ├── ScoreError             a model cannot be scored as it was asked (exit code 2)
     ├── StudyError             a study or suite is not there, or cannot run as it was asked (exit code 2)
     └── MissingLibraryError    an optional library is not installed
 
@@ -102,6 +102,8 @@ class OutputError(CuveeError):
 
 class ScoreError(CuveeError):
     """A model cannot be scored as it was asked: it has no tokenizer, or the score does not fit it or its data."""
+
+    exit_code = 2
 
 
 class StudyError(CuveeError):

@@ -56,7 +56,10 @@ def test_json_has_what_the_table_shows(cuvee: Any) -> None:
 def test_the_same_score_twice_is_told_apart(cuvee: Any) -> None:
     one, other = "perplexity:text=t.txt,stride=4", "perplexity:text=t.txt,stride=8"
     out = cuvee("evaluate", "a", "--score", one, "--score", other).out
-    assert [line.split()[1] for line in out.splitlines()[1:3]] == [one, other]
+    assert [line.split()[1:4] for line in out.splitlines()[1:3]] == [
+        ["perplexity", "of", one],
+        ["perplexity", "of", other],
+    ]
 
 
 @pytest.mark.usefixtures("here")
@@ -69,11 +72,11 @@ def test_the_same_score_twice_is_told_apart(cuvee: Any) -> None:
         (["a", "--score", "perplexity:test=t.txt"], 2, "no setting 'test'. Did you mean 'text'?"),
         (
             ["a", "--score", "perplexity:text=no.txt"],
-            1,
+            2,
             "no.txt, which a score needs, cannot be read: No such file",
         ),
         (["no", "--score", "perplexity:text=t.txt"], 1, "'no'"),
-        (["a", "--score", "perplexity:text=t.txt", "--dtype", "int8"], 1, "dtype 'int8' is not known"),
+        (["a", "--score", "perplexity:text=t.txt", "--dtype", "int8"], 2, "dtype 'int8' is not known"),
     ],
 )
 def test_wrong_commands_are_explained(cuvee: Any, words: list[str], code: int, said: str) -> None:

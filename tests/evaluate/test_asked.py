@@ -93,7 +93,7 @@ def test_what_a_score_must_be_given_is_what_has_no_default(name: str) -> None:
     ("name", "content", "said"),
     [
         ("t.jsonl", '{"a": 1}\n\n{"b": 1}\n', r"t.jsonl:3 has no 'a'. It has: b."),
-        ("t.jsonl", '{"a": null}\n', r"t.jsonl:1 has no 'a'"),
+        ("t.jsonl", '{"a": null}\n', r"t.jsonl:1: 'a' is null"),
         ("t.jsonl", '{"A": 1}\n', r"has no 'a'. Did you mean 'A'\?"),
         ("t.jsonl", "{\n", r"t.jsonl:1 is not valid JSON"),
         ("t.jsonl", "[1]\n", r"t.jsonl:1 is JSON of type list"),
@@ -102,6 +102,8 @@ def test_what_a_score_must_be_given_is_what_has_no_default(name: str) -> None:
         ("t.csv", "b\n1\n", r"t.csv:2 has no 'a'. It has: b."),
         ("t.csv", "a,b\n1\n", None),
         ("t.csv", "b,a\n1\n", r"t.csv:2 has no 'a'"),
+        ("t.csv", "b,a\n1,2\n1,2,3\n", r"t.csv:3 has more cells than the 2 titles"),
+        ("t.tsv", "a\ta\n1\t2\n", r"t.tsv:1 has two columns called 'a'"),
         ("t.csv", 'a\n"' + "x" * 200_000 + '"\n', r"t.csv:2 cannot be read as a table"),
         ("t.xlsx", "", r"is no table that is read here"),
         ("t.jsonl", b"\xff", r"is not UTF-8 text: invalid start byte at byte 0"),

@@ -74,6 +74,9 @@ def test_results_are_plain_values_with_all_that_they_come_from() -> None:
     plain, merge = found["models"]
     assert plain["recipe"] is None
     assert merge["recipe"]["method"] == "linear"
+    assert {label: Path(each["location"]).name for label, each in merge["inputs"].items()} == {"m0": "a", "m1": "b"}
+    assert [each["digest"] for each in plain["inputs"].values()] == [plain["digest"]]
+    assert merge["inputs"]["m0"]["digest"] == plain["digest"]
     assert (plain["dtype"], plain["device"], plain["architecture"]) == ("float64", "cpu", "LlamaForCausalLM")
     row = found["results"][0]
     assert row["settings"] == {"text": "t.txt", "window": 32, "stride": 16, "batch": 1}  # what the model was made for

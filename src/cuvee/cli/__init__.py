@@ -227,19 +227,6 @@ def study(
     )
 
 
-def _scores(asked: list[str]) -> list[str]:
-    """Look at what is asked for while the command is read: what is wrong then is the command."""
-    from cuvee.errors import ScoreError
-    from cuvee.evaluate.asked import asked as read
-
-    for each in asked:
-        try:
-            read(each)
-        except ScoreError as error:
-            raise typer.BadParameter(str(error)) from error
-    return asked
-
-
 @app.command()
 def evaluate(
     models: Annotated[
@@ -247,7 +234,7 @@ def evaluate(
     ],
     score: Annotated[
         list[str],
-        typer.Option(callback=_scores, help="NAME:SETTING=VALUE,…; as often as there are scores. See `cuvee scores`."),
+        typer.Option(help="NAME:SETTING=VALUE,…; as often as there are scores. See `cuvee scores`."),
     ],
     limit: Annotated[int | None, typer.Option(help="Most examples of each score; by default all.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto: a GPU where there is one.")] = "auto",
@@ -266,20 +253,9 @@ def evaluate(
     run(models, score, limit=limit, device=device, dtype=dtype, limits=asked, as_json=as_json)
 
 
-def _score(name: str | None) -> str | None:
-    """Look whether there is a score of the name; what is wrong if not is the command."""
-    from cuvee.errors import ScoreError
-    from cuvee.evaluate.registry import find_score
-
-    try:
-        return name and find_score(name).name
-    except ScoreError as error:
-        raise typer.BadParameter(str(error)) from error
-
-
 @app.command()
 def scores(
-    name: Annotated[str | None, typer.Argument(callback=_score, help="A score, for its page.")] = None,
+    name: Annotated[str | None, typer.Argument(help="A score, for its page.")] = None,
     as_json: Json = False,
 ) -> None:
     """List the scores, or show one in full."""

@@ -66,7 +66,8 @@ def _show(found: Evaluation) -> None:
     table = table_of(("model", "metric"), numbers)
     for each in found.results:
         is_alone = counts[each.model, each.measure.metric] == 1
-        table.add_row(each.model, each.measure.metric if is_alone else each.asked, *_cells(each))
+        metric = each.measure.metric
+        table.add_row(each.model, metric if is_alone else f"{metric} of {each.asked}", *_cells(each))
     print_unfolded(table)
     for how in dict.fromkeys(each.measure.doubt for each in found.results if each.measure.doubt in HOW):
         metrics = dict.fromkeys(each.measure.metric for each in found.results if each.measure.doubt == how)

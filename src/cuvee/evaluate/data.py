@@ -188,7 +188,15 @@ def _separated(path: Path, text: str, separator: str) -> Iterator[Row]:
     """Yield the rows of a table with separators, whose first line are titles."""
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
     try:
+        titles = reader.fieldnames or []
+        if twice := next((title for title in titles if titles.count(title) > 1), None):
+            raise ScoreError(f"{path}:1 has two columns called '{twice}'; rename one.")
         for values in reader:
+            if None in values:
+                raise ScoreError(
+                    f"{path}:{reader.line_num} has more cells than the {len(titles)} titles of the first line. Put a "
+                    "cell that holds the separator in double quotes."
+                )
             yield Row(reader.line_num, {key: value for key, value in values.items() if value is not None}, path)
     except csv.Error as error:
         raise ScoreError(f"{path}:{reader.line_num + 1} cannot be read as a table: {error}.") from error
@@ -197,7 +205,9 @@ def _separated(path: Path, text: str, separator: str) -> Iterator[Row]:
 def _check(row: Row, columns: Sequence[str]) -> None:
     """Verify that a row has what it must have."""
     for column in columns:
-        if row.values.get(column) is None:
+        if row.values.get(column, "") is None:
+            raise ScoreError(f"{row.place}: '{column}' is null; every row needs a value.")
+        if column not in row.values:
             there = [str(key) for key in row.values]
             raise ScoreError(
                 f"{row.place} has no '{column}'.{nearest(column, there)} It has: {', '.join(there) or 'nothing'}."

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from math import isfinite
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -66,7 +67,7 @@ def evaluate(
         limit: most examples of each score; None takes all.
         device: ``"cpu"``, ``"cuda"``, or ``"auto"`` for a GPU where there is one.
         dtype: what models run in: ``"float32"``, ``"bfloat16"``, ``"float16"``, ``"float64"``, or ``"auto"`` for what
-            their configurations say.
+            their weights are stored in.
         limits: workers and memory of merges; they do not change results.
         progress: called with the model's label, and how many of how many steps are done.
 
@@ -76,7 +77,7 @@ def evaluate(
     Raises:
         ScoreError: a score or a setting is not known, a file is not what it should be, or a model cannot be scored so;
             nothing was computed.
-        CuveeError: a model cannot be opened, read or merged.
+        CuveeError: a model cannot be opened, read or merged, or holds weights that are not finite.
         MissingLibraryError: a library that a score needs is not installed.
 
     Example:
@@ -209,6 +210,10 @@ def _score(
         measures = score.function(subject, *([limit] if score.takes_limit else []), **each.settings)
         cost = meter.report(0, 0, [], ({}, ()))
         for measure in measures:
+            if not isfinite(measure.value):
+                subject.note(
+                    f"{measure.metric} of {each.asked.given} is {measure.value}: the model says no numbers there."
+                )
             yield Result(
                 model=subject.label,
                 score=score.name,
@@ -241,6 +246,7 @@ def _described(subject: Subject) -> Model:
         digest=subject.digest,
         files=subject.files,
         recipe=subject.recipe.canonical() if subject.is_merge else None,
+        inputs=subject.inputs,
         device=str(subject.device),
         dtype=str(subject.network.dtype).removeprefix("torch."),
         seconds=round(report.seconds, 3),

@@ -26,6 +26,8 @@ class Model:
         digest: of all its tensors, as a merge to disk would record it.
         files: digests of the files beside its weights, by name.
         recipe: what it was merged by, without paths; None for a checkpoint.
+        inputs: by label of the recipe where it was read from, and the digest of what was read; see
+            `cuvee.execute.provenance.provenance`. A checkpoint has one.
         device: where it ran.
         dtype: type of its weights while it ran, a torch name.
         seconds: what reading or merging it took.
@@ -38,6 +40,7 @@ class Model:
     digest: str
     files: Mapping[str, str]
     recipe: Mapping[str, object] | None
+    inputs: Mapping[str, Mapping[str, object]]
     device: str
     dtype: str
     seconds: float

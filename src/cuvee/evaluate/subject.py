@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from cuvee.digest import digest_of_set
-from cuvee.errors import ScoreError, some
+from cuvee.errors import NonFiniteError, ScoreError, some
 from cuvee.evaluate.networks import (
     Need,
     architecture_of,
@@ -26,7 +26,7 @@ from cuvee.evaluate.networks import (
 )
 from cuvee.execute.beside import files_beside
 from cuvee.execute.merged import merges_in, open_sources
-from cuvee.execute.provenance import digests_of_files
+from cuvee.execute.provenance import digests_of_files, provenance
 from cuvee.execute.report import Report
 from cuvee.execute.run import execute
 from cuvee.plan.limits import Limits, budget_of
@@ -47,6 +47,7 @@ UNLIMITED = 1_000_000  # what tokenizers say that know no limit is far beyond
 POSITIONS = re.compile(r"(^|\.)(wpe|embed_positions|position_embeddings?)\.weight$")
 AFTER_PADDING = ("camembert", "data2vec-text", "longformer", "roberta", "roberta-prelayernorm", "xlm-roberta", "xmod")
 """Families whose first token stands at the position after the padding token's number; those before hold none."""
+PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 PREFIXES = ("tokenizer", "vocab", "merges", "spiece", "sentencepiece", "source.spm", "tekken")
 
 
@@ -121,6 +122,13 @@ class Subject(AbstractContextManager["Subject"]):
         """Digests of the files beside its weights, by name."""
         return digests_of_files(self._files)
 
+    @property
+    def inputs(self) -> Mapping[str, Mapping[str, object]]:
+        """What was read, by label of the recipe: places, licences, digests. Only after the weights were."""
+        assert self.report is not None
+        inputs: Mapping[str, Mapping[str, object]] = provenance(self._plan, 0, self.report, {})["inputs"]
+        return inputs
+
     def prepare(self, needs: Sequence[Need]) -> None:
         """Find the network's class, and whether the tensors fit it; no weight is read.
 
@@ -154,6 +162,7 @@ class Subject(AbstractContextManager["Subject"]):
 
         Raises:
             CuveeError: reading or merging failed.
+            NonFiniteError: a weight is NaN or infinite, in the type that the network runs in.
         """
         writer = MemoryWriter(list(self._plan.outputs[0].items()))
         report = execute(self._plan, [writer], budget_of(self._plan, self._limits))
@@ -166,6 +175,12 @@ class Subject(AbstractContextManager["Subject"]):
             self.note(note)
         self.report = report
         network = build(self._architecture, self.folder, tensors, self.label, self._dtype)
+        for name, parameter in network.named_parameters():
+            if not parameter.isfinite().all():
+                raise NonFiniteError(
+                    f"{self.label}: the weight '{name}' is NaN or infinite as {str(parameter.dtype)[6:]}, so that no "
+                    "score of the model would mean anything. Look for what broke it, or give a wider dtype."
+                )
         return network.to(self.device)
 
     @cached_property
@@ -192,6 +207,8 @@ class Subject(AbstractContextManager["Subject"]):
         """
         from transformers import AutoImageProcessor
 
+        if not any(name in PROCESSORS for name in self._files):
+            raise ScoreError(f"{self.label} has no image processor beside its weights. Copy its {PROCESSORS[0]} there.")
         return self._read(AutoImageProcessor, "image processor")
 
     @property
@@ -265,7 +282,8 @@ class Subject(AbstractContextManager["Subject"]):
             with quiet():
                 return kind.from_pretrained(self.folder, trust_remote_code=False, local_files_only=True)
         except Exception as error:  # whatever it raises for files that somebody has changed
-            raise ScoreError(f"{self.label}: transformers cannot read its {what}: {first_line(error)}.") from error
+            said = first_line(error).replace(str(self.folder), self.label)
+            raise ScoreError(f"{self.label}: transformers cannot read its {what}: {said}.") from error
 
     def close(self) -> None:
         """Let go of files and weights."""

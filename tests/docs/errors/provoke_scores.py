@@ -6,7 +6,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import safetensors.torch
 import torch
+from PIL import Image
 
 import cuvee
 import models
@@ -154,6 +156,24 @@ def table_with_an_open_quote(place: Place) -> None:
     with_table(place, 'prompt,target\n"' + "w5 " * 50_000, "d.csv")
 
 
+@provokes("{path}:{line}: '{column}' is null; every row needs a value.")
+def table_with_null(place: Place) -> None:
+    with_table(place, '{"prompt": null, "target": "w6"}\n')
+
+
+@provokes("{path}:1 has two columns called '{title}'; rename one.")
+def table_with_a_title_twice(place: Place) -> None:
+    with_table(place, "prompt,prompt,target\nw5,w5,w6\n", name="d.csv")
+
+
+@provokes(
+    "{path}:{line} has more cells than the {number} titles of the first line. Put a cell that holds the separator in "
+    "double quotes."
+)
+def table_with_a_comma_in_a_text(place: Place) -> None:
+    with_table(place, "prompt,target\nw5,w6\nw5, w6,w7\n", name="d.csv")
+
+
 @provokes("{path}:{line} has no '{column}'. …")
 def table_without_a_column(place: Place) -> None:
     with_table(place, '{"question": "w5", "target": "w6"}\n')
@@ -248,6 +268,27 @@ def network_with_another_head(place: Place) -> None:
 def model_without_a_tokenizer(place: Place) -> None:
     scored.text(place.folder / "t.txt", 20)
     cuvee.evaluate(models.save(models.build("llama", tied=True), place.folder / "m"), TEXT)
+
+
+@provokes("{model} has no image processor beside its weights. Copy its preprocessor_config.json there.")
+def image_model_without_a_processor(place: Place) -> None:
+    folder = scored.image_classifier(place.folder / "m")
+    (folder / "preprocessor_config.json").unlink()
+    (place.folder / "d.jsonl").write_text('{"image": "a.png", "label": "cat"}\n')
+    Image.new("RGB", (8, 8)).save(place.folder / "a.png")
+    cuvee.evaluate("m", "classification:data=d.jsonl,image=image")
+
+
+@provokes(
+    "{model}: the weight '{tensor}' is NaN or infinite as {type}, so that no score of the model would mean anything. "
+    "Look for what broke it, or give a wider dtype."
+)
+def model_with_a_weight_that_is_no_number(place: Place) -> None:
+    folder = model(place)
+    tensors = safetensors.torch.load_file(folder / "model.safetensors")
+    tensors["model.norm.weight"][3] = float("nan")
+    safetensors.torch.save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    cuvee.evaluate("m", TEXT)
 
 
 @provokes("{model}: transformers cannot read its {what}: {cause}.")

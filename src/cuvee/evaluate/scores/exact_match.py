@@ -130,6 +130,12 @@ def _generated(subject: Subject, prompts: Sequence[str], max_new_tokens: int, *,
         prompts = _templated(subject, prompts)
     goes_on = not network.config.is_encoder_decoder
     inputs = subject.encode(prompts, side="left" if goes_on else "right", cuts=False, special_tokens=not chat)
+    most, given = made_for(subject), int(inputs["attention_mask"].sum(1).max())
+    if most is not None and (given + max_new_tokens if goes_on else max(given, max_new_tokens)) > most:
+        subject.note(
+            f"Some prompts, with {max_new_tokens} tokens after them, have more than the {most} that the model was "
+            "made for."
+        )
     own, settings = network.generation_config, cast("Any", GenerationConfig)
     greedy = settings(
         do_sample=False,

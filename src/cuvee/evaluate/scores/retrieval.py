@@ -1,6 +1,7 @@
 """How well an encoder finds documents."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from cuvee.evaluate.data import Table, word_in, words_in
 from cuvee.evaluate.declare import Count, column_of, score
 from cuvee.evaluate.embedding import Pooling, embed, silent
-from cuvee.evaluate.measure import Measure, bootstrapped
+from cuvee.evaluate.measure import Measure, bootstrapped, share
 from cuvee.evaluate.subject import Subject
 from cuvee.methods.declare import Paper, Range
 from cuvee.sources.strict_json import shown
@@ -95,15 +96,21 @@ def retrieval(
     for row, vector in zip(queries.rows, asked, strict=True):
         wanted = [numbers[name] for name in dict.fromkeys(words_in(row, relevant))]
         ranks.append(_ranks((found @ vector).numpy(), wanted))
-    values = {f"recall@{n}": np.array([float((each <= n).mean()) for each in ranks]) for n in k}
-    values["mrr"] = np.array([1 / float(each.min()) for each in ranks])
-    return [_mean(metric, each) for metric, each in values.items()]
+    reciprocal = np.array([1 / float(each.min()) for each in ranks])
+    return [*(_recall(n, ranks) for n in k), _mean("mrr", reciprocal)]
 
 
 def _ranks(similarities: NDArray[np.float32], wanted: Sequence[int]) -> NDArray[np.float64]:
     """Return the ranks of some documents, from 1; infinite where a similarity is not a number."""
     found = [np.count_nonzero(similarities >= similarities[i]) for i in wanted]
     return np.where(np.isfinite(similarities[list(wanted)]), found, np.inf)
+
+
+def _recall(n: int, ranks: Sequence[NDArray[np.float64]]) -> Measure:
+    """Measure recall among the first n; where every query has a single document it is a share of queries."""
+    if all(len(each) == 1 for each in ranks):
+        return replace(share(f"recall@{n}", [bool(each[0] <= n) for each in ranks]), unit="queries")
+    return _mean(f"recall@{n}", np.array([float((each <= n).mean()) for each in ranks]))
 
 
 def _mean(metric: str, values: NDArray[np.float64]) -> Measure:

@@ -54,7 +54,8 @@ def similarity(
 ) -> Sequence[Measure]:
     """Rank correlation between an encoder's cosine similarities and gold scores.
 
-    Spearman's: the Pearson correlation of ranks, with the mean rank where values are equal.
+    Takes decoders, too: their hidden states stand for a text as an encoder's do. Spearman's is the Pearson correlation
+    of ranks, with the mean rank where values are equal.
 
     Args:
         data: table of pairs of texts (.jsonl, .csv, .tsv).
