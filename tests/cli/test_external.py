@@ -10,7 +10,7 @@ import pytest
 from cuvee.cli.external import runs_of, suites_of
 from cuvee.errors import StudyError
 from cuvee.studies.catalogue import find_study
-from cuvee.studies.external.shipped import shipped_names
+from cuvee.studies.external.shipped import shipped_names, suites_for
 from cuvee.studies.results import Results
 from cuvee.studies.rows import mean
 from cuvee.studies.suite import Cell
@@ -26,14 +26,14 @@ def test_declared_suites_are_listed(cuvee: Any) -> None:
     out = cuvee("study").out
     assert all(f"  {name} " in out for name in shipped_names())
     assert {each["name"]: each["external"] for each in cuvee("study", "--json").json} == {
-        name: list(find_study(name).external) for name in ("compositional", "interference", "scale")
+        name: list(suites_for(name)) for name in ("compositional", "interference", "scale")
     }
 
 
 def test_every_study_s_declared_suites_are_there_and_say_so(cuvee: Any) -> None:
     for study in ("compositional", "scale", "interference"):
         answer = cuvee("study", study, "--preset", "paper", "--plan", "--json")
-        assert [each["declared_for"] for each in answer.json] == [study] * len(find_study(study).external)
+        assert [each["declared_for"] for each in answer.json] == [study] * len(suites_for(study))
 
 
 def test_the_command_plans_a_file_of_one_s_own(cuvee: Any, tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_a_training_that_is_not_known_is_not_run(cuvee: Any, tmp_path: Path) -> 
 
 
 def test_a_study_without_declared_suites_has_no_such_preset() -> None:
-    study = replace(find_study("compositional"), external=())
+    study = replace(find_study("compositional"), name="another")
     with pytest.raises(StudyError, match="has no preset 'paper'; it has smoke, small"):
         suites_of(study, None)
     assert suites_of(study, "open-ladder") == ("open-ladder",)

@@ -145,7 +145,8 @@ def test_every_error_is_in_the_tree(name: str) -> None:
     kind = getattr(errors, name)
     assert f"| `{name}` | `{kind.__base__.__name__}` |" in ERRORS
     if issubclass(kind, errors.CuveeError):
-        assert kind.exit_code == (2 if issubclass(kind, errors.RecipeError | errors.StudyError) else 1)
+        is_asked = issubclass(kind, errors.RecipeError | errors.ScoreError | errors.StudyError)
+        assert kind.exit_code == (2 if is_asked else 1)
 
 
 def test_numbers_in_the_text_are_those_of_the_code() -> None:

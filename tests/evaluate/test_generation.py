@@ -130,3 +130,12 @@ def test_an_answer_beyond_the_last_position_is_refused(tmp_path: Path, count: in
     data = scored.lines(tmp_path / "d.jsonl", [{"prompt": " ".join(["w5"] * count), "target": "w5"}])
     with pytest.raises(ScoreError, match=r"d.jsonl:1: \d+ tokens of the prompt .* more than the 32 positions"):
         cuvee.evaluate(folder, f"exact_match:data={data},max_new_tokens={new}")
+
+
+@pytest.mark.parametrize(("words", "new", "noted"), [(28, 4, False), (28, 5, True), (40, 4, True)])
+def test_more_tokens_than_the_model_was_made_for_are_noted(tmp_path: Path, words: int, new: int, noted: bool) -> None:
+    """A llama's positions are computed, so that there is none beyond the last; the tiny one was made for 32."""
+    folder = scored.language_model(tmp_path / "m")
+    data = scored.lines(tmp_path / "d.jsonl", [{"prompt": " ".join(["w5"] * words), "target": "w6"}])
+    (model,) = cuvee.evaluate(folder, f"exact_match:data={data},max_new_tokens={new}").models
+    assert any("more than the 32" in note for note in model.notes) == noted

@@ -18,7 +18,7 @@ def test_the_mean_is_over_units_by_weight_then_over_seeds() -> None:
     found = estimate([Sample(seed=0, value=1.0, weight=3), Sample(seed=0, value=5.0), Sample(seed=1, value=4.0)])
     assert found is not None
     assert found.mean == pytest.approx((2.0 + 4.0) / 2)
-    assert (found.num_seeds, found.num_units) == (2, 3)
+    assert (found.num_seeds, found.num_sets, found.units) == (2, 1, "1 set of models, 2 seeds")
 
 
 def test_one_unit_per_seed_gives_students_interval() -> None:

@@ -10,12 +10,12 @@ from cuvee.cli.lines import say
 from cuvee.cli.tables import print_unfolded, table_of
 from cuvee.cli.units import size
 from cuvee.errors import StudyError
-from cuvee.studies.catalogue import preset_of
+from cuvee.studies.catalogue import PAPER, preset_of
 from cuvee.studies.external.facts import Amount
 from cuvee.studies.external.obstacles import check
-from cuvee.studies.external.paper import PAPER, paper_preset
+from cuvee.studies.external.paper import paper_preset
 from cuvee.studies.external.plan import SPEED, Passes, Plan, planned
-from cuvee.studies.external.shipped import find_declaration, shipped_names
+from cuvee.studies.external.shipped import find_declaration, shipped_names, suites_for
 from cuvee.studies.study import Preset, Study
 
 __all__ = ["list_suites", "runs_of", "show_external_plans", "suites_of"]
@@ -27,9 +27,10 @@ def suites_of(study: Study, suite: str | None) -> Sequence[str]:
     Raises:
         StudyError: none is named, and the study has none.
     """
-    if suite is None and not study.external:
+    found = (suite,) if suite is not None else suites_for(study.name)
+    if not found:
         preset_of(study, PAPER)  # says which presets there are
-    return (suite,) if suite is not None else study.external
+    return found
 
 
 def runs_of(

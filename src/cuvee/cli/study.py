@@ -16,14 +16,14 @@ from cuvee.cli.units import duration, size
 from cuvee.errors import StudyError
 from cuvee.report.figures import check_libraries
 from cuvee.report.write import PAGE, write
-from cuvee.studies.catalogue import find_study, preset_of, studies
-from cuvee.studies.external.paper import PAPER
+from cuvee.studies.catalogue import PAPER, find_study, preset_of, studies
+from cuvee.studies.external.shipped import find_declaration, suites_for
 from cuvee.studies.forecast import Forecast, forecast
 from cuvee.studies.perform import perform, prepare
-from cuvee.studies.results import Results
+from cuvee.studies.results import Finding, Results
 from cuvee.studies.runner.store import Store
+from cuvee.studies.study import POINTS
 from cuvee.studies.telling import report_of
-from cuvee.studies.verdict import Estimate
 
 __all__ = ["run"]
 
@@ -65,7 +65,7 @@ def run(
         _show_plan(forecast(name, preset, chosen, store), as_json=as_json)
         return
     check_libraries()
-    out = out or Path(f"{name}-{preset}")
+    out = out or Path(f"{name}-{find_declaration(suite).name if suite is not None else preset}")
     if preset == PAPER:
         runs = runs_of(study, suites_of(study, suite), named, seeds, out)
     else:
@@ -103,7 +103,7 @@ def _list(*, as_json: bool) -> None:
                 "question": study.question,
                 "paper": study.paper,
                 "presets": {name: preset.what for name, preset in study.presets.items()},
-                "external": list(study.external),
+                "external": list(suites_for(study.name)),
             }
             for study in known.values()
         ]
@@ -115,7 +115,7 @@ def _list(*, as_json: bool) -> None:
         say(console, f"  {study.paper}")
         for name, preset in study.presets.items():
             say(console, f"  --preset {name:8} {preset.what}")
-        say(console, f"  --preset {PAPER:8} {', '.join(study.external)}; for machines with GPUs")
+        say(console, f"  --preset {PAPER:8} {', '.join(suites_for(study.name))}; for machines with GPUs")
         say(console, "")
     list_suites(console)
     say(console, "\ncuvee study NAME --preset smoke --plan shows what a study would do.")
@@ -147,18 +147,21 @@ def _show(results: Results, out: Path) -> None:
     show_boards(console, results.rows)
     say(console, "")
     for finding in results.findings:
-        say(console, f"{finding.verdict:>13}  {finding.name}: {finding.statement}{_estimated(finding.estimate)}")
+        say(console, f"{finding.verdict:>13}  {finding.name}: {finding.statement}{_estimated(finding)}")
     say(
         console,
-        f"\n{duration(results.total_cpu_seconds)} of one core in all, {duration(results.cpu_seconds)} of them in this "
-        f"run, which took {duration(results.wall_seconds)}. Report: {out / PAGE}",
+        f"\nTraining, merges and scores: {duration(results.total_cpu_seconds)} of one core, "
+        f"{duration(results.cpu_seconds)} of them in this run, which took {duration(results.wall_seconds)}. "
+        f"Report: {out / PAGE}",
     )
 
 
-def _estimated(estimate: Estimate | None) -> str:
+def _estimated(finding: Finding) -> str:
     """Write an estimate for people."""
+    estimate, scale = finding.estimate, finding.scale
     if estimate is None:
         return ""
+    mean = f"{scale * estimate.mean:.3g}{' points' if finding.unit == POINTS else ''}"
     if estimate.low is None or estimate.high is None:
-        return f" ({estimate.mean:.3g}; {estimate.num_seeds} of the three seeds that a verdict needs)"
-    return f" ({estimate.mean:.3g}, 95 % from {estimate.low:.3g} to {estimate.high:.3g})"
+        return f" ({mean}; {estimate.num_seeds} of the three seeds that a verdict needs)"
+    return f" ({mean}, 95 % from {scale * estimate.low:.3g} to {scale * estimate.high:.3g})"

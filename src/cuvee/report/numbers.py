@@ -8,12 +8,15 @@ PREFIXES = ("", "k", "M", "G", "T", "P", "E")
 
 
 def text_of(cell: Cell, unit: Unit) -> str:
-    """Write what stands in a cell; a number with half of its interval."""
+    """Write what stands in a cell; a number with half of its interval, or its ends where it is not in their middle."""
     if not isinstance(cell, Number):
         return cell or ""
     if cell.low is None or cell.high is None:
         return shown(cell.value, unit)
     half = (cell.high - cell.low) / 2
+    if abs(cell.low + half - cell.value) > 1e-9:  # an interval that is cut off where no value can be
+        low, high = (shown(end, unit).removesuffix(" %") for end in (cell.low, cell.high))
+        return f"{shown(cell.value, unit)} ({low} to {high})"
     return f"{shown(cell.value, unit)} ± {shown(half, unit).removesuffix(' %')}"
 
 

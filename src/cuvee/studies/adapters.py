@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from cuvee.errors import MissingLibraryError
+from cuvee.errors import MissingLibraryError, StudyError
 from cuvee.studies.suite import Trained, Tuning
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class Adapted:
 
     Raises:
         MissingLibraryError: peft is not installed.
+        StudyError: there is no layer of that name.
     """
 
     def __init__(
@@ -66,7 +67,12 @@ class Adapted:
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of peft, about layers that it does not know by their model
             torch.manual_seed(seed)
-            self.network = peft.get_peft_model(network, self._config)
+            try:
+                self.network = peft.get_peft_model(network, self._config)
+            except ValueError as error:
+                raise StudyError(
+                    f"an adapter cannot be put on the network: {' '.join(str(error).split())} Change 'targets'."
+                ) from error
         self._state = peft.get_peft_model_state_dict
 
     @property

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from cuvee.methods.registry import find_method
 from cuvee.report.content import Card
 from cuvee.report.numbers import shown
+from cuvee.studies.registry import find_suite
 from cuvee.studies.rows import Row
 from cuvee.studies.standings import Standing, alike
 from cuvee.studies.verdict import Estimate
@@ -23,6 +24,7 @@ def answers(rows: Sequence[Row], found: Sequence[Standing]) -> list[Card]:
         return []
     plain = [each for each in found if each.num_settings == 1]
     best, general = found[0], max(found, key=lambda each: _mean(each.gained))
+    as_general = _alike(alike(rows, general, found, unseen=True), found)
     cards = [_best("Which method, if I can choose its settings?", rows, best, found)]
     if plain:
         cards.append(_best("Which, without choosing anything?", rows, plain[0], plain))
@@ -31,7 +33,7 @@ def answers(rows: Sequence[Row], found: Sequence[Standing]) -> list[Card]:
             question="Which generalises best?",
             answer=general.name,
             detail=f"On unseen combinations {_ratio(general.gained)} times the base's score, held-in "
-            f"{_percent(general.retained)} of the constituents'.{_alike(alike(rows, general, found, unseen=True))}",
+            f"{_percent(general.retained)} of the constituents'.{as_general}",
         )
     )
     return [*cards, _cost(found), _needs(best)]
@@ -43,7 +45,7 @@ def _best(question: str, rows: Sequence[Row], best: Standing, found: Sequence[St
         question=question,
         answer=best.name,
         detail=f"Keeps {_percent(best.retained)} of its constituents' scores, and has {_ratio(best.gained)} times the "
-        f"base's on unseen combinations ({_where(best)}).{_alike(alike(rows, best, found))}",
+        f"base's on unseen combinations ({_where(best)}).{_alike(alike(rows, best, found), found)}",
     )
 
 
@@ -54,11 +56,13 @@ def _where(standing: Standing) -> str:
     if standing.num_arms > 1:
         return f"mean over {standing.num_arms} networks and trainings, {models}"
     row = standing.rows[0]
-    return f"{row.suite}, {row.architecture}, {row.base} base, {models}"
+    return f"{find_suite(row.suite).about.name}, {row.architecture}, {row.base} base, {models}"
 
 
-def _alike(names: Sequence[str] | None) -> str:
+def _alike(names: Sequence[str] | None, found: Sequence[Standing]) -> str:
     """Say what cannot be told from the best."""
+    if len(found) == 1:
+        return " There is no other."
     if names is None:
         return " With fewer than three seeds nothing is told apart."
     return f" Not told from it: {', '.join(names)}." if names else " Better than each of the others."

@@ -10,11 +10,14 @@ import cuvee.studies.declared
 from cuvee.errors import StudyError, nearest
 from cuvee.methods.declare import Method
 from cuvee.methods.registry import find_method
+from cuvee.studies.external.shipped import suites_for
 from cuvee.studies.study import Preset, Study
 
-__all__ = ["checked_seeds", "find_study", "preset_of", "studies"]
+__all__ = ["PAPER", "checked_seeds", "find_study", "preset_of", "studies"]
 
 MOST_SEEDS = 1000
+PAPER = "paper"
+"""The preset of declared suites."""
 
 
 @cache
@@ -52,9 +55,9 @@ def preset_of(study: Study, name: str, methods: tuple[str, ...] = (), num_seeds:
         RecipeError: there is no such method.
     """
     if name not in study.presets:
+        known = [*study.presets, *([PAPER] if suites_for(study.name) else [])]
         raise StudyError(
-            f"the study '{study.name}' has no preset '{name}'; it has {', '.join(study.presets)}."
-            f"{nearest(name, study.presets)}"
+            f"the study '{study.name}' has no preset '{name}'; it has {', '.join(known)}.{nearest(name, known)}"
         )
     preset = study.presets[name]
     if methods:

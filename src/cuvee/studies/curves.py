@@ -41,6 +41,6 @@ def _points(found: dict[float, list[Sample]]) -> list[Point]:
         mean = estimate(found[x])
         if mean is not None:
             y_range = None if mean.low is None or mean.high is None else (mean.low, mean.high)
-            label = f"{mean.num_units} sets of models, {mean.num_seeds} seeds"
+            label = mean.units
             points.append(Point(x=x, y=mean.mean, y_range=y_range, label=label))
     return points

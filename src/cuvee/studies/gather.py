@@ -13,12 +13,21 @@ from cuvee.studies.rows import Kind, Row
 from cuvee.studies.runner.jobs import Measure, Score, result_of, scores_of
 from cuvee.studies.runner.statements import Merge, Mixture, Model, Single, as_plain, key_of, libraries
 from cuvee.studies.runner.store import Store
+from cuvee.studies.study import Trial
 from cuvee.studies.suite import Cell, Training
 
 __all__ = ["baselines_of", "conflicts_of", "row_of_baseline", "row_of_conflict", "row_of_pick", "score_of"]
 
 LIBRARIES = ("cuvee", "numba", "safetensors", "peft")  # besides those that decide trainings
-_GIVEN = {"": "", "multitask": "signs of the multitask model", "few": f"signs of a multitask model of {FEW} examples"}
+_WHOSE = {"multitask": "the multitask model", "few": f"a multitask model of {FEW} examples"}
+
+
+def _given(trial: Trial) -> str:
+    """Say what a merge was given that its user would have to have besides."""
+    if not trial.agree:
+        return ""
+    kept = "" if trial.density == 1 else f" for the largest {trial.density:.0%} of each task vector"
+    return f"signs of {_WHOSE[trial.agree]}{kept}"
 
 
 def score_of(unit: Unit, model: Model, cells: Sequence[Cell], frozen: str) -> Score:
@@ -107,7 +116,7 @@ def _row(
         settings=merge.settings if merge else {},
         chosen=pick.chosen if pick else "fixed",
         tried=pick.tried if pick else (),
-        given=_GIVEN[pick.trial.agree] if pick else "",
+        given=_given(pick.trial) if pick else "",
         models=tuple(cell.name for cell in models),
         weight=weight,
         scores={cell.name: values for cell, values in scores_of(job, store).items()},

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from statistics import fmean
 
+from cuvee.studies.registry import find_suite
 from cuvee.studies.rows import Row
 from cuvee.studies.table import Table, sample_of
 from cuvee.studies.verdict import Estimate, estimate
@@ -71,7 +72,9 @@ class Board:
     def title(self) -> str:
         """Name it for a reader."""
         suite, architecture, base, tuning = self.arm
-        return f"{suite}, {architecture}, {base} base" + ("" if tuning == "full" else f", {tuning}")
+        return f"{find_suite(suite).about.name}, {architecture}, {base} base" + (
+            "" if tuning == "full" else f", {tuning}"
+        )
 
 
 def boards(rows: Sequence[Row], num_models: int = 0) -> Sequence[Board]:

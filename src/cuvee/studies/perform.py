@@ -58,6 +58,7 @@ def perform(
         StudyError: the study asks for what a suite does not have, or this machine draws other data.
         CuveeError: a merge cannot be made, or the results cannot be written.
     """
+    store.prepare()
     for suite in sorted({arm.suite for arm in preset.arms}):
         find_suite(suite).digests()
     begun = time.perf_counter()
@@ -104,6 +105,7 @@ def _sheet(sheet: Sheet, store: Store) -> Mapping[str, Any]:
         if pictures:
             cells = [f"{a}-{b}" for (a, b), _ in pictures]
             rows.append({"name": name, "cells": cells, "images": [images for _, images in pictures]})
-    title = f"{unit.arm.suite}, {unit.arm.architecture}, {unit.arm.base} base, {len(unit.models)} models"
+    arm, suite = unit.arm, find_suite(unit.arm.suite).about.name
+    title = f"{suite}, {arm.architecture}, {arm.base} base, {len(unit.models)} models"
     held_in = [cell.name for cell in unit.models]
     return {"title": title, "held_in": held_in, "rows": rows}

@@ -39,7 +39,10 @@ def find_suite(name: str) -> Suite:
 
 @cache
 def _declared(name: str, path: Path, changed: int) -> Suite:  # noqa: ARG001 - what it is cached by
-    return ExternalSuite(find_declaration(name))
+    declaration = find_declaration(name)
+    if declaration.name in suite_names():
+        raise StudyError(f"{name}: the suite's name is '{declaration.name}', as a built-in one's; give it another.")
+    return ExternalSuite(declaration)
 
 
 @cache

@@ -9,6 +9,7 @@ from typing import Any
 from cuvee.errors import OutputError, StudyError
 from cuvee.studies.provenance import Provenance
 from cuvee.studies.rows import Row
+from cuvee.studies.study import POINTS
 from cuvee.studies.verdict import Estimate, Verdict
 
 __all__ = ["FILE", "FORMAT", "Finding", "Results"]
@@ -36,6 +37,11 @@ class Finding:
     above: float
     verdict: Verdict
     estimate: Estimate | None
+
+    @property
+    def scale(self) -> float:
+        """What its numbers are told in: scores lie in [0, 1], and points are hundredths of that."""
+        return 100.0 if self.unit == POINTS else 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

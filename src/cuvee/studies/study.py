@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from cuvee.studies.rows import Row
     from cuvee.studies.verdict import Sample
 
-__all__ = ["Arm", "Hypothesis", "Preset", "References", "Spread", "Study", "Trial"]
+__all__ = ["POINTS", "Arm", "Hypothesis", "Preset", "References", "Spread", "Study", "Trial"]
+
+POINTS = "points"
+"""Unit of scores and their differences: reports tell them as hundredths."""
 
 References = Literal["", "multitask", "few"]
 """Whose signs a trial's task vectors must have: nobody's, the multitask model's, or those of one of a few examples."""
@@ -112,7 +115,7 @@ class Hypothesis:
         statistic: what is measured, one sentence; above zero (see `above`) speaks for the statement.
         sample: finds one value per independent unit (a seed, a set of models) in the rows.
         above: what the statistic is expected to lie above; the interval decides.
-        unit: of the statistic: "points", "ratio".
+        unit: of the statistic: `POINTS` of a score, which reports tell as hundredths; or "ratio".
     """
 
     name: str
@@ -121,7 +124,7 @@ class Hypothesis:
     statistic: str
     sample: "Callable[[Sequence[Row]], Sequence[Sample]]"
     above: float = 0.0
-    unit: str = "points"
+    unit: str = POINTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +162,6 @@ class Study:
         hypotheses: what is expected.
         figures: what is drawn besides what every study has.
         differences: how it differs from the paper, a sentence each.
-        external: names of declared suites for users with GPUs, for the preset "paper".
     """
 
     name: str
@@ -170,4 +172,3 @@ class Study:
     hypotheses: tuple[Hypothesis, ...]
     figures: tuple[Spread, ...] = ()
     differences: tuple[str, ...] = ()
-    external: tuple[str, ...] = ()

@@ -57,7 +57,7 @@ def _sections(study: Study, results: Results, overall: Sequence[Standing]) -> It
         yield Section(title="Curves", items=[item for item in items if item.lines])
     if results.sheets:
         yield Section(title="Samples", text=[_ABOUT_SHEETS], items=list(_sheets(results)))
-    yield Section(title="Hypotheses and verdicts", text=[_ABOUT_VERDICTS], items=[_findings(results.findings)])
+    yield _verdicts(results.findings)
     if others:
         yield Section(title="Other numbers of models", items=[_table(board) for board in others])
     yield Section(title="What each method needs", items=[requirements(results.rows)])
@@ -79,7 +79,8 @@ _ABOUT_BOARDS = (
     "Held-in: the cells that the merged models were trained on. Unseen: other combinations of their attributes. "
     "Against multitask: held-in score less that of one model trained on the same cells with as many examples. "
     "Settings were chosen on validation examples of held-in cells; the test examples were read once, afterwards. ± is "
-    "half a 95 % interval over seeds and sets of models. Touch a number to see what it is taken over."
+    "half a 95 % interval over seeds, and over sets of models where there are several; of shares it ends at 0 and 100 "
+    "%. Touch a number to see what it is taken over."
 )
 _ABOUT_ORACLE = (
     "The oracle chose by validation examples of unseen cells, which nobody has: it shows what the choice costs."
@@ -92,12 +93,15 @@ _ABOUT_COSTS = (
 _ABOUT_CHOICE = "No setting was chosen by a test score: the runner hands out none before the choice is kept."
 
 
-def number(estimate: Estimate | None, origin: str = "") -> Cell:
-    """Return an estimate as what stands in a table."""
+def number(estimate: Estimate | None, origin: str = "", *, is_share: bool = False, scale: float = 1.0) -> Cell:
+    """Return an estimate as what stands in a table; the interval of a share ends where shares do."""
     if estimate is None:
         return None
-    said = f"{estimate.num_units} sets of models, {estimate.num_seeds} seeds{f'; {origin}' if origin else ''}"
-    return Number(value=estimate.mean, low=estimate.low, high=estimate.high, origin=said)
+    low, high = estimate.low, estimate.high
+    if low is not None and high is not None:
+        low, high = (max(low, 0.0), min(high, 1.0)) if is_share else (scale * low, scale * high)
+    said = f"{estimate.units}{f'; {origin}' if origin else ''}"
+    return Number(value=scale * estimate.mean, low=low, high=high, origin=said)
 
 
 def _overall(found: Sequence[Standing]) -> Table:
@@ -126,6 +130,14 @@ def _overall(found: Sequence[Standing]) -> Table:
     return Table(name="overall", title="All arms together", columns=columns, rows=rows)
 
 
+def _verdicts(findings: Sequence[Finding]) -> Section:
+    """Tell the hypotheses that something was measured for, and name the others."""
+    tested = [each for each in findings if each.estimate]
+    rest = ", ".join(each.name for each in findings if not each.estimate)
+    text = [_ABOUT_VERDICTS, *([f"Not tested here, as no row has what they are about: {rest}."] if rest else [])]
+    return Section(title="Hypotheses and verdicts", text=text, items=[_findings(tested)] if tested else [])
+
+
 def _findings(findings: Sequence[Finding]) -> Table:
     """Make the table of hypotheses."""
     columns = (
@@ -134,11 +146,11 @@ def _findings(findings: Sequence[Finding]) -> Table:
     )  # fmt: skip
     rows = []
     for finding in findings:
-        estimate = finding.estimate
-        smallest = Number(value=estimate.smallest) if estimate and estimate.smallest is not None else None
-        above = Number(value=finding.above)
+        estimate, scale = finding.estimate, finding.scale
+        smallest = Number(value=scale * estimate.smallest) if estimate and estimate.smallest is not None else None
+        above = Number(value=scale * finding.above)
         rows.append((finding.name, finding.verdict, finding.statement, f"{finding.statistic} ({finding.unit})",
-                     number(estimate), above, smallest, finding.source))  # fmt: skip
+                     number(estimate, scale=scale), above, smallest, finding.source))  # fmt: skip
     return Table(name="hypotheses", title="What was expected, and what was found", columns=columns, rows=rows)
 
 
@@ -173,8 +185,9 @@ def _table(board: Board) -> Table:
     rows = []
     for place in board.places:
         origin = _origin(place)
-        estimates = (place.held_in, place.unseen, place.worst, place.retained, place.gained, place.against_multitask)
-        scores = [number(e, origin) for e in (*estimates, *(place.more[metric.name] for metric in metrics))]
+        scores = [number(each, origin, is_share=True) for each in (place.held_in, place.unseen, place.worst)]
+        scores += [number(each, origin) for each in (place.retained, place.gained, place.against_multitask)]
+        scores += [number(place.more[metric.name], origin, is_share=metric.is_share) for metric in metrics]
         is_merge = place.kind != "baseline"
         tuning = Number(value=place.tuning_seconds) if place.num_settings > 1 else "none"
         costs = [Number(value=place.merge_seconds), tuning] if is_merge else [None, None]
@@ -215,7 +228,8 @@ def _settings(place: Place) -> str:
         return ""
     chosen = Counter(", ".join(f"{name} {value}" for name, value in row.settings.items()) for row in place.rows)
     settings, times = chosen.most_common(1)[0]  # of those as frequent as each other the first
-    return settings if times == len(place.rows) else f"{settings} ({times} of {len(place.rows)})"
+    given = f"; {place.rows[0].given}" if place.rows[0].given else ""
+    return settings + ("" if times == len(place.rows) else f" ({times} of {len(place.rows)})") + given
 
 
 def _point(place: Place, x: float, x_range: tuple[float, float] | None, estimate: Estimate) -> Point:
@@ -304,5 +318,5 @@ def _foot(results: Results) -> str:
     commit = f", commit {made.commit}" if made.commit else ""
     return (
         f"cuvee {made.version}{commit}; {made.machine}; {made.system}; {libraries}. Command: {made.command}. "
-        f"{shown(results.total_cpu_seconds, 'seconds')} of one core in all."
+        f"Training, merges and scores took {shown(results.total_cpu_seconds, 'seconds')} of one core."
     )

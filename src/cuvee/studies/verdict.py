@@ -64,7 +64,7 @@ class Estimate:
         mean: over units by weight, then over seeds.
         low, high: ends of the 95 % interval; None with fewer than three seeds.
         smallest: smallest effect that would be told from none in four of five repetitions; None with fewer seeds.
-        num_seeds, num_units: what it is taken over: seeds, and samples of all of them.
+        num_seeds, num_sets: what it is taken over: seeds, and sets of models, which all seeds share.
     """
 
     mean: float
@@ -72,7 +72,13 @@ class Estimate:
     high: float | None
     smallest: float | None
     num_seeds: int
-    num_units: int
+    num_sets: int
+
+    @property
+    def units(self) -> str:
+        """What it is taken over, in words."""
+        sets = f"{self.num_sets} set{'s' if self.num_sets > 1 else ''} of models"
+        return f"{sets}, {self.num_seeds} seed{'s' if self.num_seeds > 1 else ''}"
 
 
 def estimate(samples: Sequence[Sample]) -> Estimate | None:
@@ -89,9 +95,7 @@ def estimate(samples: Sequence[Sample]) -> Estimate | None:
         error = math.hypot(_over_seeds(means), _over_sets(found))
         low, high = mean - NORMAL * error, mean + NORMAL * error
         smallest = (NORMAL + POWER) * error
-    return Estimate(
-        mean=mean, low=low, high=high, smallest=smallest, num_seeds=len(means), num_units=int(found.is_there.sum())
-    )
+    return Estimate(mean=mean, low=low, high=high, smallest=smallest, num_seeds=len(means), num_sets=found.num_sets)
 
 
 def verdict(samples: Sequence[Sample], above: float) -> tuple[Verdict, Estimate | None]:
@@ -119,7 +123,7 @@ class _Samples:
         seeds: those with a value in every term, in order.
         sets: in order of appearance.
         draws: how often each set was drawn, (sets,).
-        is_there: samples that count, by seed, term and set.
+        num_sets: those that have a sample of a seed that counts.
     """
 
     def __init__(self, samples: Sequence[Sample]) -> None:
@@ -129,8 +133,9 @@ class _Samples:
         self.seeds = sorted(seed for seed in {s.seed for s in known} if all((seed, term) in there for term in terms))
         self.sets = list(dict.fromkeys(sample.models for sample in known))
         self.draws = np.zeros(len(self.sets), np.int64)
+        self.num_sets = len({sample.models for sample in known if sample.seed in self.seeds})
         shape = (len(self.seeds), len(terms), len(self.sets))
-        self._sums, self._weights, self.is_there = np.zeros(shape), np.zeros(shape), np.zeros(shape, np.int64)
+        self._sums, self._weights = np.zeros(shape), np.zeros(shape)
         self._signs = np.ones(len(terms))
         for sample in known:
             if sample.seed in self.seeds:
@@ -138,7 +143,6 @@ class _Samples:
                 place = self.seeds.index(sample.seed), term, models
                 self._sums[place] += sample.value * sample.weight
                 self._weights[place] += sample.weight
-                self.is_there[place] += 1
                 self._signs[term] = sample.sign
                 self.draws[models] = max(self.draws[models], sample.weight)
 

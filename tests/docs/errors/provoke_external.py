@@ -7,11 +7,12 @@ from typing import Any
 import yaml
 
 from cuvee.studies.external.adapters.opening import open_adapter
-from cuvee.studies.external.adapters.pictures import Eye, listed
+from cuvee.studies.external.adapters.pictures import Eye, listed, look_for
 from cuvee.studies.external.adapters.prompts import lines_of, question_of
 from cuvee.studies.external.reading import load
 from cuvee.studies.external.scoring import Task
 from cuvee.studies.external.suite import ExternalSuite
+from cuvee.studies.registry import find_suite
 from cuvee.studies.suite import Cell, Training
 from docs.errors.scenarios import Place, provokes
 from studies.external import tiny_clip, tiny_pipeline, tiny_text
@@ -150,11 +151,48 @@ def suite_without_transformers(place: Place) -> None:
     ExternalSuite(load(written(place.folder, **tiny_text.declared("t5")))).digests()
 
 
-@provokes("the kind of a network for text is one of {kinds}; found '{kind}'.")
+@provokes("{place}: the scoring is of {kinds}; found '{kind}'.")
 def text_of_a_network_for_images(place: Place) -> None:
     said: Any = tiny_text.declared("t5")
     said["networks"]["t5"]["kind"] = "CLIPModel"
-    ExternalSuite(load(written(place.folder, **said))).train(Training(role="strong", architecture="t5", seed=0), None)
+    load(written(place.folder, **said))
+
+
+@provokes("{place}: a choice is between two answers at least; found '{answer}' alone.")
+def question_of_one_answer(place: Place) -> None:
+    said: Any = tiny_text.declared("t5")
+    next(each for each in said["scoring"]["tasks"].values() if "choices" in each)["choices"] = ["yes"]
+    load(written(place.folder, **said))
+
+
+@provokes("{suite}: no study '{study}' is in the suite's 'studies'.…")
+def misspelt_study_of_a_suite(place: Place) -> None:
+    factors = yaml.safe_load(TINY)["studies"]["compositional"]
+    path = written(place.folder, studies={"compositonal": factors})
+    place.command("study", "compositional", "--suite", str(path), "--plan")
+
+
+@provokes("{suite}: the suite's name is '{name}', as a built-in one's; give it another.")
+def suite_with_the_name_of_a_built_in_one(place: Place) -> None:
+    find_suite(str(written(place.folder, name="glyphs")))
+
+
+@provokes("an adapter cannot be put on the network: {cause} Change 'targets'.")
+def adapter_on_layers_that_are_not_there(place: Place) -> None:
+    tiny_text.make_model(place.folder / "model", "t5")
+    tiny_text.make_questions(place.folder / "texts", (1, 1, 1))
+    said: Any = tiny_text.declared("t5")
+    said["training"] |= {"tunings": ["lora"], "targets": ["nothing"]}
+    suite = ExternalSuite(load(written(place.folder, **said)))
+    base = suite.train(Training(role="strong", architecture="t5", seed=0), None)
+    cells = suite.about.held_in[:1]
+    suite.train(Training(role="expert", architecture="t5", seed=0, cells=cells, tuning="lora"), base.tensors)
+
+
+@provokes("{image}: there is no such image. Fetch it, or take it off the list.")
+def listed_image_that_is_not_there(place: Place) -> None:
+    (place.folder / "list.txt").write_text("real/cat/1.jpg 0\n")
+    look_for(each.path for each in listed(place.folder / "list.txt"))
 
 
 @provokes("{path}: the list of images cannot be read: {cause}.")

@@ -117,6 +117,12 @@ def cache_that_is_a_file(place: Place) -> None:
     smoke(place, "--out", "out")
 
 
+@provokes("{folder}: trained models and results cannot be kept there: {cause}. Name another folder with --cache.")
+def cache_below_a_file(place: Place) -> None:
+    (place.folder / "file").touch()
+    place.command("study", "compositional", "--preset", "smoke", "--cache", "file/cache", "--out", "out")
+
+
 @provokes("{path}: the results cannot be written: {cause}.")
 def results_where_a_folder_is(place: Place) -> None:
     (place.folder / "results.json").mkdir()

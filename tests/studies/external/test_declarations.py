@@ -119,6 +119,14 @@ def test_the_version_counts_what_decides_scores_and_no_words(tmp_path: Path) -> 
         assert digest(**changes) != before
 
 
+TEXTS = {
+    "kind": "text-to-text",
+    "files": "{a}/{c}.jsonl",
+    "length": 8,
+    "tasks": {a: {"prompt": "{text}", "target": "{word}"} for a in ("x", "y", "z")},
+}
+
+
 def change(*keys: str | int, to: object) -> dict[str, Any]:
     """Return the top-level key that holds a value deep within, with that value changed."""
     content = yaml.safe_load(TINY)
@@ -150,6 +158,15 @@ def change(*keys: str | int, to: object) -> dict[str, Any]:
         (change("studies", "compositional", "counts", to=[4]), "sets have 1 to 3 of the held-in cells"),
         (change("studies", "compositional", "bases", to=["weak"]), "there is no 'weak' among strong"),
         (change("studies", "compositional", "draws", to=-1), "expected a whole number"),
+        (change("studies", "compositional", "seeds", to=0), "expected a whole number, 1 or larger"),
+        (change("metric", "chance", to=50), "'chance' is 50; expected a number from 0 to 1"),
+        (change("scoring", to=TEXTS), "'files' is '{a}/{c}.jsonl'; expected text, with {a}, {b}, {split} where"),
+        (change("scoring", to={**TEXTS, "files": "{a.jsonl"}), "and no other braces"),
+        (change("scoring", to={**TEXTS, "files": "x", "length": 0}), "expected a whole number, 1 or larger"),
+        (
+            {"networks": None, "network": {}},
+            "the key 'networks' is missing; name one at least, from small to large. Did",
+        ),
         ({"experts": [{"cell": ["q", "1"], "hub": "x"}]}, "there is no cell [q, 1]"),
     ],
 )

@@ -18,7 +18,7 @@ from cuvee.studies.tendencies import over_counts, over_sizes
 __all__ = ["STUDY"]
 
 METHODS = ("linear", "task_arithmetic", "dare_ties", "ties")
-PAPER = "Yadav et al. (2024), section 2.3 of our protocol"
+PAPER = "Yadav et al. (2024)"
 BASES: tuple[Literal["weak", "strong"], ...] = ("weak", "strong")
 
 
@@ -95,7 +95,7 @@ def _kept(ladder: Ladder) -> tuple[Hypothesis, ...]:
         Hypothesis(
             name=f"A stronger base ({ladder.of})",
             statement="Merges of experts from a strong base keep more of the experts' scores.",
-            source=f"{PAPER}, 1",
+            source=PAPER,
             statistic="mean share kept over sizes, methods and numbers, strong base less weak",
             sample=between_parts(Table.retained, ladder.weak, ladder.strong),
             unit="ratio",
@@ -103,7 +103,7 @@ def _kept(ladder: Ladder) -> tuple[Hypothesis, ...]:
         Hypothesis(
             name=f"Larger models ({ladder.of})",
             statement="Merges of larger models keep more of the experts' scores.",
-            source=f"{PAPER}, 2",
+            source=PAPER,
             statistic=f"mean share kept over bases, methods and numbers, {large} less {small}",
             sample=between_parts(Table.retained, ladder.small, ladder.large),
             unit="ratio",
@@ -111,7 +111,7 @@ def _kept(ladder: Ladder) -> tuple[Hypothesis, ...]:
         Hypothesis(
             name=f"Larger models tolerate more experts ({ladder.of})",
             statement="Larger models lose less from two experts to eight.",
-            source=f"{PAPER}, 5",
+            source=PAPER,
             statistic=f"share lost from two to eight experts, {small} less {large}, strong base",
             sample=less(_fall({**ladder.strong, **ladder.small}), _fall({**ladder.strong, **ladder.large})),
             unit="ratio",
@@ -119,7 +119,7 @@ def _kept(ladder: Ladder) -> tuple[Hypothesis, ...]:
         Hypothesis(
             name=f"Methods converge ({ladder.of})",
             statement="Differences between methods shrink with the size of the model.",
-            source=f"{PAPER}, 6",
+            source=PAPER,
             statistic=f"best less worst share kept among methods (which ones, other seeds say), {small} less {large}, "
             "eight experts, strong base",
             sample=less(_spread({**ladder.strong, **ladder.small}), _spread({**ladder.strong, **ladder.large})),
@@ -128,7 +128,7 @@ def _kept(ladder: Ladder) -> tuple[Hypothesis, ...]:
         Hypothesis(
             name=f"Merges trail their experts ({ladder.of})",
             statement="Merges keep less than the whole of their experts' scores.",
-            source=f"{PAPER}, 7",
+            source=PAPER,
             statistic="one less the mean share kept",
             sample=each(lambda table, row: 1 - table.retained(row), suite=ladder.suite),
             unit="ratio",
@@ -142,7 +142,7 @@ def _held_out(ladder: Ladder) -> tuple[Hypothesis, ...]:
         Hypothesis(
             name=f"Better than the base on held-out cells ({ladder.of})",
             statement="Merges are better than their base on combinations that no expert has seen.",
-            source=f"{PAPER}, 3",
+            source=PAPER,
             statistic="mean ratio to the base on unseen cells, less one",
             sample=each(lambda table, row: table.gained(row) - 1, suite=ladder.suite),
             unit="ratio",
@@ -150,7 +150,7 @@ def _held_out(ladder: Ladder) -> tuple[Hypothesis, ...]:
         Hypothesis(
             name=f"More experts, more held-out ({ladder.of})",
             statement="The gain over the base grows with the number of experts.",
-            source=f"{PAPER}, 3",
+            source=PAPER,
             statistic="mean ratio to the base on unseen cells, eight experts less two",
             sample=between_counts(Table.gained, 2, 8, suite=ladder.suite),
             unit="ratio",
@@ -158,7 +158,7 @@ def _held_out(ladder: Ladder) -> tuple[Hypothesis, ...]:
         Hypothesis(
             name=f"Large merges beat multitask training on held-out cells ({ladder.of})",
             statement="Eight experts of the largest size, merged, are better on unseen cells than the multitask model.",
-            source=f"{PAPER}, 4 (in the paper's tables true only of the largest size with the strong base)",
+            source=f"{PAPER} (in the paper's tables true only of the largest size with the strong base)",
             statistic=f"ratio to the base on unseen cells of {ladder.sizes[-1]}, strong base, less that of the "
             "multitask model",
             sample=each(
@@ -249,5 +249,4 @@ STUDY = Study(
         "The weak base of the language models has read texts alone and answers no question, so that there is nothing "
         "to divide its merges' unseen scores by: ratios to the base are of the strong one there.",
     ),
-    external=("open-ladder",),
 )

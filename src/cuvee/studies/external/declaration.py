@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from cuvee.errors import StudyError, nearest
 from cuvee.studies.external.facts import UNKNOWN, Fact
 from cuvee.studies.external.scoring import Scoring
 from cuvee.studies.suite import Cell, Metric, Split, Tuning
@@ -218,6 +219,13 @@ class Declaration:
         return hashlib.sha256(repr(said).encode()).hexdigest()[:12]
 
     def factors_for(self, study: str) -> tuple[str, Factors]:
-        """Return the factors for a study, and the name of the study that they are declared for."""
-        name = study if study in self.factors else next(iter(self.factors))
-        return name, self.factors[name]
+        """Return the factors for a study, and the name of the study that they are declared for.
+
+        Raises:
+            StudyError: the suite is for a study of nearly that name, which is a slip.
+        """
+        if study in self.factors:
+            return study, self.factors[study]
+        if slip := nearest(study, self.factors):
+            raise StudyError(f"{self.reference}: no study '{study}' is in the suite's 'studies'.{slip}")
+        return next(iter(self.factors.items()))

@@ -4,6 +4,9 @@ Knows no key's meaning.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
+from string import Formatter
+from types import UnionType
 from typing import TypeVar
 
 from cuvee.errors import StudyError, nearest
@@ -41,6 +44,11 @@ class Part:
         where = (*self._where, key) if key != "" else self._where
         return StudyError(f"{self._origin.place(where)}: {said}")
 
+    def lacks(self, key: str, said: str) -> StudyError:
+        """Return an error about a key that is missing; it may be there, and misspelt."""
+        others = [name for name in self._content if name not in self._taken]
+        return self.error("", f"the key '{key}' is missing; {said}.{nearest(key, others)}")
+
     def keys(self) -> Sequence[str]:
         """List the keys, for a mapping whose keys are names."""
         return list(self._content)
@@ -77,7 +85,7 @@ class Part:
         self._taken.add(key)
         if key not in self._content:
             if default is REQUIRED:
-                raise self.error("", f"the key '{key}' is missing; expected {expected}.")
+                raise self.lacks(key, f"expected {expected}")
             return default
         value = self._content[key]
         if not is_right(value):
@@ -93,15 +101,37 @@ class Part:
         """Return one of a few words."""
         return str(self.take(key, f"one of {', '.join(known)}", lambda value: value in known, default))
 
-    def whole(self, key: str, default: object = REQUIRED) -> int:
-        """Return a whole number, 0 or larger."""
-        found = self.take(key, "a whole number", lambda value: _is_number(value, int) and value >= 0, default)  # type: ignore[operator]
+    def template(self, key: str, fields: Sequence[str], default: object = REQUIRED) -> str:
+        """Return a text in which ``{name}`` stands for something; it may have some of these names and no others."""
+        known = ", ".join(f"{{{name}}}" for name in fields)
+
+        def is_right(value: object) -> bool:
+            try:
+                return isinstance(value, str) and all(
+                    name in fields for _, name, _, _ in Formatter().parse(value) if name is not None
+                )
+            except ValueError:  # a brace without the other
+                return False
+
+        return str(
+            self.take(key, f"text, with {known} where these should stand, and no other braces", is_right, default)
+        )
+
+    def whole(self, key: str, default: object = REQUIRED, *, least: int = 0) -> int:
+        """Return a whole number, `least` or larger."""
+        found = self.take(key, f"a whole number, {least} or larger", lambda value: _lies(value, int, least), default)
         assert isinstance(found, int)
         return found
 
     def number(self, key: str, default: object = REQUIRED) -> float:
-        """Return a number."""
-        found = self.take(key, "a number", lambda value: _is_number(value, int | float), default)
+        """Return a number, 0 or larger."""
+        found = self.take(key, "a number, 0 or larger", lambda value: _lies(value, int | float, 0), default)
+        assert isinstance(found, int | float)
+        return float(found)
+
+    def share(self, key: str, default: object = REQUIRED) -> float:
+        """Return a number in [0, 1]."""
+        found = self.take(key, "a number from 0 to 1", lambda value: _lies(value, int | float, 0, 1), default)
         assert isinstance(found, int | float)
         return float(found)
 
@@ -161,8 +191,12 @@ class Part:
         return {name: make(inner.part(name)) for name in inner.keys()}  # noqa: SIM118 - a part is no mapping
 
 
-def _is_number(value: object, kind: object) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool)  # type: ignore[arg-type]
+def _is_number(value: object, kind: type | UnionType) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def _lies(value: object, kind: type | UnionType, low: float, high: float = inf) -> bool:
+    return _is_number(value, kind) and isinstance(value, int | float) and low <= value <= high
 
 
 def _is_list_of(value: object, kind: type) -> bool:
@@ -172,10 +206,4 @@ def _is_list_of(value: object, kind: type) -> bool:
 def _is_fact(value: object) -> bool:
     if value == "unknown":
         return True
-    return (
-        isinstance(value, list)
-        and len(value) == 2
-        and _is_number(value[0], int | float)
-        and value[0] >= 0
-        and value[1] in MARKS
-    )
+    return isinstance(value, list) and len(value) == 2 and _lies(value[0], int | float, 0) and value[1] in MARKS

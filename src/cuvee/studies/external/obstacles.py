@@ -87,7 +87,12 @@ def _models(declaration: Declaration, adapter: Adapter, preset: Preset) -> Itera
     for source in sources:
         folder = model_folder(source)
         if not any((folder / name).is_file() for name in CONFIGURATIONS):
-            yield f"There is no model in {folder}; run: hf download {source.hub} --local-dir {folder}."
+            fetched = (
+                f"run: hf download {source.hub} --local-dir {folder}"
+                if source.path is None
+                else ("the declaration names it as 'path'; put the model there, or name another folder")
+            )
+            yield f"There is no model in {folder}; {fetched}."
 
 
 def _data(declaration: Declaration, adapter: Adapter) -> Iterator[str]:

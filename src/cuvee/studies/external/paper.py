@@ -7,9 +7,7 @@ from cuvee.studies.catalogue import checked_seeds
 from cuvee.studies.external.declaration import Declaration, Factors
 from cuvee.studies.study import Arm, Preset, Study, Trial
 
-__all__ = ["PAPER", "paper_preset"]
-
-PAPER = "paper"
+__all__ = ["paper_preset"]
 
 
 def paper_preset(

@@ -19,6 +19,7 @@ from cuvee.studies.external.declaration import (
 from cuvee.studies.external.document import Part
 from cuvee.studies.external.facts import UNKNOWN, Fact
 from cuvee.studies.external.scores import read_scoring
+from cuvee.studies.external.scoring import Scoring
 from cuvee.studies.suite import Cell, Metric, Split, Tuning
 
 __all__ = ["FORMAT", "load"]
@@ -56,7 +57,7 @@ def _declaration(top: Part, folder: Path, reference: str) -> Declaration:
     cells, held_in = _cells(top.part("cells"))
     networks = top.each("networks", lambda part: _network(part, folder))
     if not networks:
-        raise top.error("", "the key 'networks' is missing; name one at least, from small to large.")
+        raise top.lacks("networks", "name one at least, from small to large")
     experts = tuple(_expert(part, cells, list(networks), folder) for part in top.parts("experts"))
     training = _training(top.part("training")) if top.has("training") else None
     if training is None and {expert.cell for expert in experts} != set(held_in):
@@ -78,7 +79,7 @@ def _declaration(top: Part, folder: Path, reference: str) -> Declaration:
         networks=networks,
         training=training,
         experts=experts,
-        scoring=read_scoring(top.part("scoring"), cells),
+        scoring=_scoring(top, cells, networks),
         memory=top.fact("memory", UNKNOWN),
         factors=_all_factors(top, networks, held_in, training),
         notes=top.texts("notes", ()),
@@ -109,7 +110,7 @@ def _cells(part: Part) -> tuple[tuple[Cell, ...], tuple[Cell, ...]]:
 
 def _metric(part: Part) -> tuple[Metric, float]:
     metric = Metric(name=part.text("name"), what=part.text("what"))
-    chance = part.number("chance", 0.0)
+    chance = part.share("chance", 0.0)
     part.done()
     return metric, chance
 
@@ -117,6 +118,19 @@ def _metric(part: Part) -> tuple[Metric, float]:
 def _examples(part: Part) -> dict[Split, Fact]:
     found = {split: part.fact(split, UNKNOWN) for split in SPLITS}
     part.done()
+    return found
+
+
+def _scoring(top: Part, cells: Sequence[Cell], networks: Mapping[str, Network]) -> Scoring:
+    """Read how a model is scored, which not every kind of network can be."""
+    found = read_scoring(top.part("scoring"), cells)
+    for name, network in networks.items():
+        if found.kinds and network.kind not in found.kinds:
+            raise (
+                top.part("networks")
+                .part(name)
+                .error("kind", f"the scoring is of {' or '.join(found.kinds)}; found '{network.kind}'.")
+            )
     return found
 
 
@@ -181,10 +195,14 @@ def _training(part: Part) -> TrainingRecipe:
         steps=part.fact("steps"),
         decay=part.number("decay", 0.0),
         patience=part.whole("patience") if part.has("patience") else None,
-        every=part.whole("every", 50),
+        every=part.whole("every", 50, least=1),
         multitask_steps=part.fact("multitask_steps") if part.has("multitask_steps") else None,
         tunings=tuple(each for each in TUNINGS if each in tunings),
-        lora={name: lora.number(name) for name in ("rank", "alpha", "dropout") if lora.has(name)},
+        lora={
+            name: lora.share(name) if name == "dropout" else lora.number(name)
+            for name in ("rank", "alpha", "dropout")
+            if lora.has(name)
+        },
         targets=part.texts("targets", ()),
         inputs=part.texts("inputs", ()),
     )
@@ -206,7 +224,7 @@ def _all_factors(
     tunings = training.tunings if training else ("full",)
     found = top.each("studies", lambda part: _factors(part, networks, held_in, tunings))
     if not found:
-        raise top.error("", "the key 'studies' is missing; say for which study the suite is, and what it varies.")
+        raise top.lacks("studies", "say for which study the suite is, and what it varies")
     return found
 
 
@@ -226,8 +244,8 @@ def _factors(
         bases=tuple("weak" if each == "weak" else "strong" for each in _chosen(part, "bases", bases, ("strong",))),
         tunings=tuple(each for each in TUNINGS if each in tuned),
         counts=counts,
-        draws=part.whole("draws"),
-        seeds=part.whole("seeds"),
+        draws=part.whole("draws", least=1),
+        seeds=part.whole("seeds", least=1),
         methods=part.texts("methods") if part.has("methods") else None,
         multitask=multitask,
         lacks=part.texts("lacks", ()),

@@ -9,6 +9,8 @@ from cuvee.studies.suite import Cell
 
 __all__ = ["KINDS", "read_scoring"]
 
+OF_CELL = ("a", "b")
+OF_SPLIT = (*OF_CELL, "split")
 METRICS: tuple[Literal["accuracy", "exact_match", "squad", "rouge"], ...] = (
     "accuracy", "exact_match", "squad", "rouge",
 )  # fmt: skip
@@ -31,10 +33,10 @@ def read_scoring(part: Part, cells: Sequence[Cell]) -> Scoring:
 
 def _images(part: Part, cells: Sequence[Cell]) -> Images:
     return Images(
-        prompt=part.text("prompt"),
-        lists=part.text("lists"),
+        prompt=part.template("prompt", ("class",)),
+        lists=part.template("lists", OF_SPLIT),
         classes=_classes(part, cells) if part.has("classes") else {},
-        class_file=part.text("class_file") if not part.has("classes") else "",
+        class_file=part.template("class_file", OF_CELL) if not part.has("classes") else "",
         label="folder" if part.one_of("label", ("number", "folder"), "number") == "folder" else "number",
         head="shared" if part.one_of("head", ("shared", "cell"), "cell") == "shared" else "cell",
     )
@@ -52,11 +54,18 @@ def _texts(part: Part, cells: Sequence[Cell]) -> Texts:
     inner = part.part("tasks")
     tasks = {a: _task(inner.part(a)) for a in dict.fromkeys(cell.a for cell in cells)}
     inner.done(list(tasks))
-    return Texts(tasks=tasks, files=part.text("files"), length=part.whole("length"), generate=part.whole("generate", 1))
+    return Texts(
+        tasks=tasks,
+        files=part.template("files", OF_SPLIT),
+        length=part.whole("length", least=1),
+        generate=part.whole("generate", 1, least=1),
+    )
 
 
 def _task(part: Part) -> Task:
     choices = part.texts("choices", ())
+    if len(choices) == 1:
+        raise part.error("choices", f"a choice is between two answers at least; found '{choices[0]}' alone.")
     said = part.one_of("metric", ("accuracy",) if choices else METRICS[1:], "accuracy" if choices else "exact_match")
     found = Task(
         prompt=part.text("prompt"),
@@ -76,27 +85,27 @@ def _harness(part: Part, cells: Sequence[Cell]) -> Harness:
     return Harness(
         tasks=tasks,
         metrics=part.texts("metrics"),
-        validation=part.whole("validation"),
-        files=part.text("files", ""),
+        validation=part.whole("validation", least=1),
+        files=part.template("files", OF_SPLIT, ""),
         shots=part.whole("shots", 0),
         folder=part.text("folder", ""),
         runs_code=part.texts("runs_code", ()),
-        length=part.whole("length", 512),
+        length=part.whole("length", 512, least=1),
     )
 
 
 def _drawings(part: Part, cells: Sequence[Cell]) -> Drawings:
     return Drawings(
-        prompt=part.text("prompt"),
+        prompt=part.template("prompt", ("class", "b")),
         judge=part.text("judge"),
-        judged_a=part.text("judged_a"),
-        judged_b=part.text("judged_b"),
-        lists=part.text("lists"),
+        judged_a=part.template("judged_a", ("class",)),
+        judged_b=part.template("judged_b", ("b",)),
+        lists=part.template("lists", OF_SPLIT),
         classes=_classes(part, cells),
-        steps=part.whole("steps"),
+        steps=part.whole("steps", least=1),
         guidance=part.number("guidance"),
-        count=part.whole("count"),
-        size=part.whole("size"),
+        count=part.whole("count", least=1),
+        size=part.whole("size", least=1),
     )
 
 

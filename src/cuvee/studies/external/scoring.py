@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 from cuvee.studies.suite import Cell
 
-__all__ = ["Drawings", "Harness", "Images", "Nothing", "Scoring", "Task", "Texts"]
+__all__ = ["DECODER", "ENCODER_DECODER", "Drawings", "Harness", "Images", "Nothing", "Scoring", "Task", "Texts"]
+
+DECODER, ENCODER_DECODER = "AutoModelForCausalLM", "AutoModelForSeq2SeqLM"
+"""Classes of transformers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,6 +17,7 @@ class Images:
     """Classification of images with CLIP, whose text tower stays as it is and makes the head.
 
     Attributes:
+        kinds: of the networks that are scored so.
         prompt: text of a class, with ``{class}``.
         lists: files of lines ``path number``, with ``{a}``, ``{b}`` and ``{split}``.
         classes: names of classes by value of the first attribute; empty where a file says them.
@@ -23,6 +27,7 @@ class Images:
         head: ``"shared"``: a model chooses among the classes of all cells; ``"cell"``: of the cell's own.
     """
 
+    kinds: ClassVar[tuple[str, ...]] = ("CLIPModel",)
     prompt: str
     lists: str
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -57,12 +62,14 @@ class Texts:
     """Tasks from text to text, of encoder-decoders and decoders.
 
     Attributes:
+        kinds: of the networks that are scored so.
         tasks: by the value of the first attribute.
         files: JSON lines, with ``{a}``, ``{b}`` and ``{split}``.
         length: tokens of an input, at most.
         generate: tokens that are generated, at most.
     """
 
+    kinds: ClassVar[tuple[str, ...]] = (DECODER, ENCODER_DECODER)
     tasks: Mapping[str, Task]
     files: str
     length: int
@@ -74,6 +81,7 @@ class Harness:
     """Tasks of lm-evaluation-harness.
 
     Attributes:
+        kinds: of the networks that are scored so.
         tasks: names of tasks by cell; a cell's score is their mean.
         metrics: the harness's names of what counts; of each task the first that it has.
         validation: the first so many documents of each task choose settings; the others are the test.
@@ -85,6 +93,7 @@ class Harness:
         length: tokens of an example in training, at most.
     """
 
+    kinds: ClassVar[tuple[str, ...]] = (DECODER, ENCODER_DECODER)
     tasks: Mapping[Cell, tuple[str, ...]]
     metrics: tuple[str, ...]
     validation: int
@@ -100,6 +109,7 @@ class Drawings:
     """Images that Stable Diffusion draws, judged by a CLIP that is not trained.
 
     Attributes:
+        kinds: of the networks that are scored so.
         prompt: what is drawn, with ``{class}`` and ``{b}``.
         judge: name on the hub, or path, of the CLIP.
         judged_a: text of a class, with ``{class}``.
@@ -112,6 +122,7 @@ class Drawings:
         size: edge of an image, in pixels.
     """
 
+    kinds: ClassVar[tuple[str, ...]] = ("StableDiffusionPipeline",)
     prompt: str
     judge: str
     judged_a: str
@@ -129,9 +140,11 @@ class Nothing:
     """No adapter: the suite can be planned, and not be run.
 
     Attributes:
+        kinds: of networks; empty: any.
         why: what is missing, one sentence.
     """
 
+    kinds: ClassVar[tuple[str, ...]] = ()
     why: str
 
 

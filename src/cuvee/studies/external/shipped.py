@@ -9,7 +9,7 @@ from cuvee.errors import StudyError, nearest
 from cuvee.studies.external.declaration import Declaration
 from cuvee.studies.external.reading import load
 
-__all__ = ["find_declaration", "is_file_name", "shipped_names", "state_of"]
+__all__ = ["find_declaration", "is_file_name", "shipped_names", "state_of", "suites_for"]
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -18,6 +18,12 @@ SUFFIXES = (".yaml", ".yml")
 def shipped_names() -> Sequence[str]:
     """List the declared suites that come with cuvee."""
     return sorted(path.stem for path in _folder().glob("*.yaml"))
+
+
+@cache
+def suites_for(study: str) -> Sequence[str]:
+    """List the shipped suites that are declared for a study, by its name."""
+    return [name for name in shipped_names() if study in find_declaration(name).factors]
 
 
 def is_file_name(name: str) -> bool:

@@ -82,7 +82,13 @@ class ExternalSuite:
         return round(steps * training.effort) * int(recipe.batch.value or 0)
 
     def digests(self) -> Mapping[str, str]:
-        """Return digests of the data's files. There is nothing to compare them with: users bring them."""
+        """Return digests of the data's files. There is nothing to compare them with: users bring them.
+
+        Raises:
+            StudyError: an example is not what the declaration says.
+            MissingLibraryError: a library that the adapter needs is not installed.
+        """
+        self._adapter.examine()
         folder = data_folder(self.declaration)
         files = sorted(set(self._adapter.files(self.about.cells)))
         return {path.relative_to(folder).as_posix(): digest_of_bytes(path.read_bytes()) for path in files}

@@ -23,6 +23,14 @@ class Adapter(Protocol):
         """List the files of data that it reads for some cells; whether they are there or not."""
         ...
 
+    def examine(self) -> None:
+        """Read all examples, so that what is wrong in the data is told before anything is trained.
+
+        Raises:
+            StudyError: an example is not what the declaration says.
+        """
+        ...
+
     def models(self, architecture: str) -> Sequence[Remote]:
         """List what has to lie here besides bases and experts, such as a judge."""
         ...

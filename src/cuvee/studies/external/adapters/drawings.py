@@ -15,7 +15,7 @@ from cuvee.errors import ScoreError, StudyError
 from cuvee.studies.external.adapters.diffusion import Painter, open_unet
 from cuvee.studies.external.adapters.experts import drawn, train_expert
 from cuvee.studies.external.adapters.hosted import Hosted
-from cuvee.studies.external.adapters.pictures import Eye, listed
+from cuvee.studies.external.adapters.pictures import Eye, listed, look_for
 from cuvee.studies.external.adapters.zero_shot import ZeroShot
 from cuvee.studies.external.declaration import Declaration, Remote
 from cuvee.studies.external.places import data_folder, model_folder
@@ -46,6 +46,11 @@ class DrawingAdapter:
     def files(self, cells: Sequence[Cell]) -> Sequence[Path]:  # noqa: ARG002 - a score needs no images
         """See `Adapter.files`."""
         return [self._list(cell) for cell in self._declaration.held_in]
+
+    def examine(self) -> None:
+        """See `Adapter.examine`; images are looked for, not opened."""
+        for cell in self._declaration.held_in:
+            look_for(path for path, _ in self._shown(cell))
 
     def models(self, architecture: str) -> Sequence[Remote]:  # noqa: ARG002
         """See `Adapter.models`: the judge."""

@@ -7,8 +7,9 @@ are files; experts are trained on files of one's own.
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from functools import cache
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,11 @@ from torch import Tensor, nn
 
 from cuvee.errors import ScoreError
 from cuvee.studies.external.adapters.experts import drawn, train_expert
-from cuvee.studies.external.adapters.language import KINDS
 from cuvee.studies.external.adapters.prompts import Question, lines_of, question_of
 from cuvee.studies.external.adapters.speakers import Speakers
 from cuvee.studies.external.declaration import Declaration, Remote
 from cuvee.studies.external.places import data_folder
-from cuvee.studies.external.scoring import Harness, Task
+from cuvee.studies.external.scoring import ENCODER_DECODER, Harness, Task
 from cuvee.studies.seeds import generator_for
 from cuvee.studies.suite import Cell, Pictures, Scores, Split, Trained, Training, Weights
 
@@ -50,6 +50,11 @@ class HarnessAdapter:
     def files(self, cells: Sequence[Cell]) -> Sequence[Path]:  # noqa: ARG002 - scoring is the harness's
         """See `Adapter.files`: what experts are trained on."""
         return [self._file(cell) for cell in self._declaration.held_in] if self._scoring.files else []
+
+    def examine(self) -> None:
+        """See `Adapter.examine`: what experts are trained on; documents of its tasks are the harness's affair."""
+        for cell in self._declaration.held_in if self._scoring.files else ():
+            self._asked(cell)
 
     def models(self, architecture: str) -> Sequence[Remote]:  # noqa: ARG002
         """See `Adapter.models`."""
@@ -130,7 +135,7 @@ class HarnessAdapter:
             model = HFLM(
                 pretrained=network,
                 tokenizer=self._speakers.language(architecture).tokenizer,
-                backend="seq2seq" if self._speakers.kind(architecture) == KINDS[1] else "causal",
+                backend="seq2seq" if self._speakers.kind(architecture) == ENCODER_DECODER else "causal",
                 batch_size=BATCH,
             )
             found = simple_evaluate(
@@ -184,12 +189,16 @@ def _leaves(tasks: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
 
 @contextmanager
 def _quiet(names: Sequence[str]) -> Iterator[None]:
-    """Keep the harness from telling what it does, and say which tasks it failed with, whatever it raises."""
+    """Keep the harness from telling what it does, and say which tasks it failed with, whatever it raises.
+
+    Its bars are hidden, too: a study shows one of its own.
+    """
     logger = logging.getLogger("lm_eval")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        yield
+        with redirect_stderr(StringIO()):
+            yield
     except ScoreError:
         raise
     except Exception as error:

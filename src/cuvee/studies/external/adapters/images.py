@@ -17,7 +17,7 @@ from torch.nn import functional
 from cuvee.errors import StudyError
 from cuvee.studies.external.adapters.experts import train_expert
 from cuvee.studies.external.adapters.hosted import Hosted
-from cuvee.studies.external.adapters.pictures import Eye, listed
+from cuvee.studies.external.adapters.pictures import Eye, listed, look_for
 from cuvee.studies.external.adapters.zero_shot import directions, open_clip, seen
 from cuvee.studies.external.declaration import Declaration, Remote
 from cuvee.studies.external.places import data_folder, model_folder
@@ -52,6 +52,14 @@ class ImageAdapter:
         found = [self._list(cell, split) for cell in cells for split in ("validation", "test")]
         found += [self._list(cell, "train") for cell in self._declaration.held_in]
         return found + ([self._class_file(cell) for cell in cells] if self._scoring.class_file else [])
+
+    def examine(self) -> None:
+        """See `Adapter.examine`; images are looked for, not opened."""
+        for cell in self._declaration.cells:
+            for split in ("validation", "test"):
+                look_for(path for path, _ in self._shown(cell, split))
+        for cell in self._declaration.held_in:
+            look_for(path for path, _ in self._shown(cell, "train"))
 
     def models(self, architecture: str) -> Sequence[Remote]:  # noqa: ARG002
         """See `Adapter.models`."""

@@ -8,27 +8,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cuvee.errors import StudyError
+from cuvee.evaluate.networks import quiet
 from cuvee.studies.external.adapters.hosted import device_here
+from cuvee.studies.external.scoring import ENCODER_DECODER
 
-__all__ = ["KINDS", "Language", "open_model"]
+__all__ = ["Language", "open_model"]
 
-KINDS = ("AutoModelForCausalLM", "AutoModelForSeq2SeqLM")
 IGNORED = -100  # a label that counts for nothing
 
 
 def open_model(folder: Path, kind: str) -> nn.Module:
-    """Read a language model.
-
-    Raises:
-        StudyError: the declared class is of no language model.
-    """
+    """Read a language model: a `DECODER`, or an `ENCODER_DECODER`."""
     import transformers
 
-    if kind not in KINDS:
-        raise StudyError(f"the kind of a network for text is one of {', '.join(KINDS)}; found '{kind}'.")
     opened = getattr(transformers, kind)
-    module: nn.Module = opened.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+    with quiet():
+        module: nn.Module = opened.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
     return module
 
 
@@ -37,7 +32,7 @@ class Language:
 
     Args:
         folder: with the tokenizer.
-        kind: class of the models, one of `KINDS`.
+        kind: class of the models: a `DECODER`, or an `ENCODER_DECODER`.
         length: tokens of an input, at most.
         generate: tokens that are written, at most.
 
@@ -49,7 +44,7 @@ class Language:
         from transformers import AutoTokenizer
 
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        self._has_encoder = kind == KINDS[1]
+        self._has_encoder = kind == ENCODER_DECODER
         self._length, self._generate = length, generate
 
     def losses(self, network: nn.Module, pairs: Sequence[tuple[str, str]]) -> Tensor:

@@ -1,7 +1,7 @@
 """Image files as a network takes them: resized, cropped and scaled as the model's preprocessing file says."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cuvee.errors import StudyError
 
-__all__ = ["Eye", "Picture", "listed"]
+__all__ = ["Eye", "Picture", "listed", "look_for"]
 
 MEAN, SPREAD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 """Of CLIP's training images, by channel (Radford et al., 2021), where no file says others."""
@@ -47,6 +47,17 @@ def listed(path: Path) -> Sequence[Picture]:
             raise StudyError(f"{path}:{i}: expected an image and the number of its class, such as 'real/cat/1.jpg 64'.")
         found.append(Picture(path.parent / name, int(number)))
     return found
+
+
+def look_for(paths: Iterable[Path]) -> None:
+    """See that images are there.
+
+    Raises:
+        StudyError: one is not.
+    """
+    for path in paths:
+        if not path.is_file():
+            raise StudyError(f"{path}: there is no such image. Fetch it, or take it off the list.")
 
 
 class Eye:

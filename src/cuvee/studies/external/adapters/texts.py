@@ -47,6 +47,14 @@ class TextAdapter:
         found = [self._file(cell, split) for cell in cells for split in ("validation", "test")]
         return found + [self._file(cell, "train") for cell in self._declaration.held_in]
 
+    def examine(self) -> None:
+        """See `Adapter.examine`."""
+        for cell in self._declaration.cells:
+            for split in ("validation", "test"):
+                self._asked(cell, split)
+        for cell in self._declaration.held_in:
+            self._asked(cell, "train")
+
     def models(self, architecture: str) -> Sequence[Remote]:  # noqa: ARG002
         """See `Adapter.models`."""
         return ()

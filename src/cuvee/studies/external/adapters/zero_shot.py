@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cuvee.evaluate.networks import quiet
 from cuvee.studies.external.adapters.hosted import device_here
 from cuvee.studies.external.adapters.pictures import Eye
 
@@ -21,7 +22,8 @@ def open_clip(folder: Path) -> nn.Module:
     """Read a CLIP."""
     from transformers import CLIPModel
 
-    module: nn.Module = CLIPModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+    with quiet():
+        module: nn.Module = CLIPModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
     return module.to(device_here()).eval()
 
 
