@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 from cuvee.errors import OutputError
@@ -58,7 +59,7 @@ def perform(
         StudyError: the study asks for what a suite does not have, or this machine draws other data.
         CuveeError: a merge cannot be made, or the results cannot be written.
     """
-    store.prepare()
+    _see_that_it_can_be_written(store.folder)
     for suite in sorted({arm.suite for arm in preset.arms}):
         find_suite(suite).digests()
     begun = time.perf_counter()
@@ -76,6 +77,23 @@ def perform(
     )
     results.save(out / FILE)
     return results
+
+
+def _see_that_it_can_be_written(folder: Path) -> None:
+    """Make the folder of the store, before hours of training find that there is no place for what they make.
+
+    Raises:
+        OutputError: it cannot be made, or not be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(dir=folder, prefix="."):
+            pass
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: trained models and results cannot be kept there: {error.strerror}. Name another folder with "
+            "--cache."
+        ) from error
 
 
 def judged(study: Study, rows: Sequence[Row]) -> Sequence[Finding]:

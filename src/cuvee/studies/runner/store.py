@@ -14,7 +14,6 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 
 from cuvee.errors import OutputError, StudyError
@@ -50,23 +49,6 @@ class Store:
         if folder.exists() and not folder.is_dir():
             raise OutputError(f"{folder} is a file; trained models are kept in a folder. Name one with --cache.")
         self.folder = folder
-
-    def prepare(self) -> None:
-        """Make the folders, before hours of training find that there is no place for what they make.
-
-        Raises:
-            OutputError: they cannot be made, or not be written to.
-        """
-        try:
-            for folder in (self.folder / "models", self.folder / "results"):
-                folder.mkdir(parents=True, exist_ok=True)
-                with NamedTemporaryFile(dir=folder, prefix="."):
-                    pass
-        except OSError as error:
-            raise OutputError(
-                f"{self.folder}: trained models and results cannot be kept there: {error.strerror}. Name another "
-                "folder with --cache."
-            ) from error
 
     def model(self, suite: str, training: Training) -> Path:
         """Return the folder of a trained model, whether it is there or not."""
