@@ -14,7 +14,7 @@ def text_of(cell: Cell, unit: Unit) -> str:
     if cell.low is None or cell.high is None:
         return shown(cell.value, unit)
     half = (cell.high - cell.low) / 2
-    if abs(cell.low + half - cell.value) > 1e-9:  # an interval that is cut off where no value can be
+    if abs(cell.low + half - cell.value) > half / 100:  # an interval that is cut off where no value can be
         low, high = (shown(end, unit).removesuffix(" %") for end in (cell.low, cell.high))
         return f"{shown(cell.value, unit)} ({low} to {high})"
     return f"{shown(cell.value, unit)} ± {shown(half, unit).removesuffix(' %')}"

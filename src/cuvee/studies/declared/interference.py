@@ -198,7 +198,7 @@ HYPOTHESES = (
         name="Signs of the largest entries matter",
         statement="With the signs of the largest 30 % of its entries turned, a constituent loses over 30 points.",
         source=f"{PAPER}, section 7",
-        statistic="score of the constituent less that with turned signs, less 0.3",
+        statistic="score of the constituent less that with turned signs, less 30",
         sample=lambda rows: [replace(s, value=-s.value - 0.3) for s in _left("largest 30% flipped")(rows)],
     ),
     Hypothesis(
