@@ -53,11 +53,12 @@ def test_a_declared_suite_is_run_from_one_end_to_the_other(
     make_clip(tmp_path / "clip")
     written(tmp_path, **tiny_clip.declared())
     monkeypatch.chdir(tmp_path)
-    words = ("study", "compositional", "--suite", "tiny.yaml", "--cache", tmp_path / "cache", "--out", tmp_path / "out")
+    words = ("study", "compositional", "--suite", "tiny.yaml", "--cache", tmp_path / "cache")
     answer = cuvee(*words)
     assert answer.code == 0, answer.err
-    assert (tmp_path / "out" / "index.html").is_file()
-    results = Results.load(tmp_path / "out" / "results.json")
+    out = tmp_path / "compositional-tiny"
+    assert (out / "index.html").is_file()
+    results = Results.load(out / "results.json")
     assert results.preset == "paper"
     kinds = {(row.kind, row.name) for row in results.rows}
     assert {("base", "base"), ("constituent", "warm-bright"), ("constituent", "cold-dark")} <= kinds
@@ -67,7 +68,7 @@ def test_a_declared_suite_is_run_from_one_end_to_the_other(
     own = "warm-bright"
     assert constituent.scores[own]["accuracy"] > base.scores[own]["accuracy"]
     assert cuvee(*words).code == 0
-    assert Results.load(tmp_path / "out" / "results.json").cpu_seconds == 0  # nothing is done twice
+    assert Results.load(out / "results.json").cpu_seconds == 0  # nothing is done twice
 
 
 @pytest.mark.parametrize("tuning", ["lora", "ia3"])
@@ -107,6 +108,30 @@ def test_suites_that_cannot_be_run_are_left_out_and_told(
     assert (
         f"18 of 18 files of data are missing in {folder / 'data' / 'domainnet-clip'}, first clipart_validation" in err
     )
+
+
+def test_data_are_read_to_the_last_row_before_anything_is_trained(
+    cuvee: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_model(tmp_path / "model", "t5")
+    make_questions(tmp_path / "texts")
+    last = sorted((tmp_path / "texts").rglob("*test*.jsonl"))[-1]
+    count = len(last.read_text().splitlines())
+    last.write_text(last.read_text() + '{"nothing": 1}\n')
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path, **tiny_text.declared("t5"))
+    answer = cuvee("study", "compositional", "--suite", "tiny.yaml", "--cache", "cache")
+    assert answer.code == 2
+    assert f"{last.name}:{count + 1}: the example has no" in answer.err
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_a_model_that_is_named_by_its_path_is_not_to_be_fetched(cuvee: Any, tmp_path: Path) -> None:
+    make_questions(tmp_path / "texts")
+    answer = cuvee("study", "compositional", "--suite", written(tmp_path, **tiny_text.declared("t5")))
+    assert answer.code == 2
+    assert f"There is no model in {tmp_path / 'model'}; the declaration names it as 'path'" in answer.err
+    assert "hf download" not in answer.err
 
 
 def test_programs_of_models_and_too_little_memory_are_told(
