@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from cuvee.studies.verdict import STUDENT, Sample, _widening, estimate, verdict
+from cuvee.studies.verdict import STUDENT, Estimate, Sample, _widening, estimate, verdict
 
 
 def samples(*by_seed: list[float]) -> list[Sample]:
@@ -55,6 +55,28 @@ def test_sets_add_their_own_spread() -> None:
     assert far.smallest is not None
     assert far.smallest > 1.5 * near.smallest
     assert near.mean == pytest.approx(far.mean)
+
+
+def test_sets_of_one_suite_are_no_draws_of_anothers() -> None:
+    """Two suites with one set each: what differs is the suites, which no draw has made."""
+
+    def found(*suites: str) -> Estimate:
+        return not_none(estimate([
+            Sample(seed=seed, value=value, models=(f"set {i}",), suite=suite)
+            for seed in range(3)
+            for i, (suite, value) in enumerate(zip(suites, (0.2, 0.8), strict=True))
+        ]))  # fmt: skip
+
+    apart, together = found("one", "other"), found("one", "one")
+    assert apart.mean == together.mean == pytest.approx(0.5)
+    assert apart.low == apart.high == pytest.approx(0.5)
+    assert together.high is not None
+    assert together.high > 1.0
+
+
+def not_none(found: Estimate | None) -> Estimate:
+    assert found is not None
+    return found
 
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:

@@ -15,7 +15,7 @@ LEAST_ABOVE_CHANCE = 0.01
 
 def sample_of(row: Row, value: float) -> Sample:
     """Return a row's value as a sample."""
-    return Sample(seed=row.seed, value=value, weight=row.weight, models=tuple(row.models))
+    return Sample(seed=row.seed, value=value, weight=row.weight, models=tuple(row.models), suite=row.suite)
 
 
 class Table:

@@ -4,11 +4,11 @@ A sample is the value of one trial for one unit: a set of models, trained from o
 units of one seed share their base and their experts, and every seed has the same sets, whose cells are as hard for one
 seed, or one trial, as for the other. So seeds and sets are crossed, and a bootstrap over units would take the sets'
 share of the variance for much smaller than it is. Both are resampled apart, each with all that belongs to what is
-drawn: seeds, then sets of each number of models; the variances are added. (Owen, "The Pigeonhole Bootstrap", Annals of
-Applied Statistics 1, 2007, resamples both at once, which counts the rest of the variance three times, and adding does
-twice: neither is too narrow.) Of k draws k - 1 are drawn, so that the variance has no bias (Rao and Wu, "Resampling
-Inference With Complex Survey Data", JASA 83, 1988). Few draws are too few for the normal distribution: a standard error
-is widened by t(0.975, draws - 1) / 1.96. And a verdict needs that every seed points the same way.
+drawn: seeds, then sets of each suite and number of models; the variances are added. (Owen, "The Pigeonhole Bootstrap",
+Annals of Applied Statistics 1, 2007, resamples both at once, which counts the rest of the variance three times, and
+adding does twice: neither is too narrow.) Of k draws k - 1 are drawn, so that the variance has no bias (Rao and Wu,
+"Resampling Inference With Complex Survey Data", JASA 83, 1988). Few draws are too few for the normal distribution: a
+standard error is widened by t(0.975, draws - 1) / 1.96. And a verdict needs that every seed points the same way.
 
 Nested sets of several sizes, which the same draw has made, are resampled as if they were drawn apart.
 """
@@ -44,6 +44,7 @@ class Sample:
         value: what was measured.
         weight: how often the set was drawn.
         models: the set; () where a value is of no set.
+        suite: whose cells they know; sets of one are no draws of another's.
         term: name of the mean that it belongs to. What is estimated is the sum of the means of all terms.
         sign: 1, or -1 where the mean is subtracted; the same for all samples of a term.
     """
@@ -52,6 +53,7 @@ class Sample:
     value: float
     weight: int = 1
     models: tuple[str, ...] = ()
+    suite: str = ""
     term: str = ""
     sign: int = 1
 
@@ -121,7 +123,7 @@ class _Samples:
 
     Attributes:
         seeds: those with a value in every term, in order.
-        sets: in order of appearance.
+        sets: suite and models of each, in order of appearance.
         draws: how often each set was drawn, (sets,).
         num_sets: those that have a sample of a seed that counts.
     """
@@ -131,15 +133,15 @@ class _Samples:
         terms = list(dict.fromkeys(sample.term for sample in known))
         there = {(sample.seed, sample.term) for sample in known}
         self.seeds = sorted(seed for seed in {s.seed for s in known} if all((seed, term) in there for term in terms))
-        self.sets = list(dict.fromkeys(sample.models for sample in known))
+        self.sets = list(dict.fromkeys((sample.suite, sample.models) for sample in known))
         self.draws = np.zeros(len(self.sets), np.int64)
-        self.num_sets = len({sample.models for sample in known if sample.seed in self.seeds})
+        self.num_sets = len({(sample.suite, sample.models) for sample in known if sample.seed in self.seeds})
         shape = (len(self.seeds), len(terms), len(self.sets))
         self._sums, self._weights = np.zeros(shape), np.zeros(shape)
         self._signs = np.ones(len(terms))
         for sample in known:
             if sample.seed in self.seeds:
-                term, models = terms.index(sample.term), self.sets.index(sample.models)
+                term, models = terms.index(sample.term), self.sets.index((sample.suite, sample.models))
                 place = self.seeds.index(sample.seed), term, models
                 self._sums[place] += sample.value * sample.weight
                 self._weights[place] += sample.weight
@@ -170,15 +172,16 @@ def _over_seeds(means: "NDArray[np.float64]") -> float:
 
 
 def _over_sets(found: _Samples) -> float:
-    """Return the widened standard error of the mean, by a bootstrap over sets of each number of models.
+    """Return the widened standard error of the mean, by a bootstrap over sets of each suite and number of models.
 
     A number of models of which all draws are one set, such as all models there are, varies in no draw.
     """
     source, times, freedom = np.random.default_rng(1), np.ones((RESAMPLES, len(found.sets))), 0
-    for size in sorted({len(models) for models in found.sets}):
-        places = np.array([i for i, models in enumerate(found.sets) if len(models) == size])
+    strata = [(suite, len(models)) for suite, models in found.sets]
+    for stratum in sorted(set(strata)):
+        places = np.array([i for i, each in enumerate(strata) if each == stratum])
         draws = found.draws[places]
-        if size and len(places) > 1:
+        if stratum[1] and len(places) > 1:
             total = int(draws.sum())
             drawn = source.multinomial(total - 1, draws / total, size=RESAMPLES)
             times[:, places] = drawn / draws
