@@ -36,6 +36,32 @@ def test_ratios_of_the_most_models_of_each_arm_are_averaged() -> None:
     assert {len(each.models) for each in ties.rows} == {3}
 
 
+def test_arms_count_the_same_however_often_their_sets_were_drawn() -> None:
+    """The share of ties, and its seconds, lie in the middle of its two arms'."""
+    made = [replace(each, weight=3, costs={**COSTS, "merge": 2.5}) if each.base == "weak" else each
+            for each in study(-0.15, -0.15, -0.15)]  # fmt: skip
+    ties, _ = standings(made)
+    assert ties.retained is not None
+    assert ties.retained.mean == pytest.approx((0.4 / 0.8 + 0.25 / 0.8) / 2)
+    assert ties.retained.num_seeds == 3
+    assert ties.merge_seconds == pytest.approx(1.5)
+    assert (ties.num_arms, ties.num_gained) == (2, 2)
+
+
+def test_an_arm_whose_base_can_do_nothing_has_no_ratio_to_it() -> None:
+    made = study(0.0, 0.001, -0.001)
+    nothing = {cell: {"accuracy": 0.0} for cell in made[0].scores}
+    made = [replace(each, scores=nothing) if (each.kind, each.base) == ("base", "weak") else each for each in made]
+    ties, _ = standings(made)
+    assert ties.gained is not None
+    assert (ties.num_arms, ties.num_gained) == (2, 1)
+    assert ties.gained.mean == pytest.approx(0.6 / 0.5)
+    none = [replace(each, scores=nothing) if each.kind == "base" else each for each in made]
+    cards = answers(none, standings(none))
+    assert [card.question for card in cards if "generalises" in card.question] == []
+    assert "unseen" not in cards[0].detail
+
+
 def test_methods_of_some_arms_and_those_that_were_given_something_have_no_standing() -> None:
     made = study(0.0)
     only_here = replace(made[-2], name="slerp", base="strong")

@@ -1,5 +1,7 @@
 """Statistics of hypotheses, on rows whose values are known."""
 
+import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -114,6 +116,22 @@ def test_ranks_are_correlated_over_methods_of_one_set() -> None:
     assert values(rank_correlation()(made)) == pytest.approx([0.5])
     made.append(row("merge", "d", 0.3, 0.2))
     assert values(rank_correlation()(made)) == pytest.approx([1 / 3])
+
+
+def test_what_differs_by_noise_has_one_rank_and_what_is_missing_none() -> None:
+    """0.1 + 0.2 is no 0.3. With both at rank 2.5, unseen 1 3 2 make 0.866; of three models no combination is unseen."""
+    made = [row("base", "base", 0.5, 0.5), *rows()[1:4]]
+    for name, held, others in (("a", 0.1, 0.1), ("b", 0.3, 0.3), ("c", 0.1 + 0.2, 0.2)):
+        made.append(row("merge", name, held, others))
+    assert values(rank_correlation()(made)) == pytest.approx([3**0.5 / 2])
+    alone = [replace(each, models=NAMES[:1]) for each in made if each.kind == "merge"]
+    assert [math.isnan(value) for value in values(rank_correlation()([*made[:4], *alone]))] == [True]
+
+
+def test_a_difference_is_of_the_methods_that_both_sides_have() -> None:
+    """Held-in scores of ties and linear fall by 0.2; slerp merges two models alone."""
+    pair = row("merge", "slerp", 1.0, 1.0)
+    assert mean_of(between_counts(Table.held_in, 3, 2)([*rows(), pair])) == pytest.approx(0.2)
 
 
 def test_the_oracles_rows_are_left_alone() -> None:

@@ -57,6 +57,16 @@ def test_sets_add_their_own_spread() -> None:
     assert near.mean == pytest.approx(far.mean)
 
 
+def test_a_set_that_only_a_seed_without_all_terms_has_changes_nothing() -> None:
+    whole = [
+        Sample(seed=seed, value=0.1 * (1 + seed) * (1 + i), models=(f"set {i}", "more"), term=term)
+        for seed in range(3)
+        for i in range(3)
+        for term in ("first", "second")
+    ]
+    assert estimate([*whole, Sample(seed=3, value=0.5, models=("its own", "more"), term="first")]) == estimate(whole)
+
+
 def test_sets_of_one_suite_are_no_draws_of_anothers() -> None:
     """Two suites with one set each: what differs is the suites, which no draw has made."""
 
@@ -114,7 +124,7 @@ def test_the_interval_covers_the_truth_where_seeds_and_trials_share_their_sets(
     seeds: int, sets: int, trials: int
 ) -> None:
     source = random.Random(2)
-    covered = 0
+    covered, widths = 0, []
     for _ in range(120):
         a, b = ([source.gauss(0, width) for _ in range(count)] for width, count in ((0.3, seeds), (1.0, sets)))
         found = estimate(
@@ -129,7 +139,10 @@ def test_the_interval_covers_the_truth_where_seeds_and_trials_share_their_sets(
         assert found.low is not None
         assert found.high is not None
         covered += found.low <= 0 <= found.high
+        widths.append(found.high - found.low)
     assert covered / 120 >= 0.89
+    error = math.sqrt(0.3**2 / seeds + 1 / sets + 0.3**2 / (seeds * sets * trials))  # of the mean, by the textbook
+    assert statistics.fmean(widths) <= 2 * 1.5 * STUDENT[min(seeds, sets) - 1] * error
 
 
 def test_a_sum_of_terms_has_the_spread_of_all_of_them_and_of_what_they_share() -> None:

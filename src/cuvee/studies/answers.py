@@ -24,28 +24,32 @@ def answers(rows: Sequence[Row], found: Sequence[Standing]) -> list[Card]:
         return []
     plain = [each for each in found if each.num_settings == 1]
     best, general = found[0], max(found, key=lambda each: _mean(each.gained))
-    as_general = _alike(alike(rows, general, found, unseen=True), found)
     cards = [_best("Which method, if I can choose its settings?", rows, best, found)]
     if plain:
         cards.append(_best("Which, without choosing anything?", rows, plain[0], plain))
-    cards.append(
-        Card(
-            question="Which generalises best?",
-            answer=general.name,
-            detail=f"On unseen combinations {_ratio(general.gained)} times the base's score, held-in "
-            f"{_percent(general.retained)} of the constituents'.{as_general}",
-        )
-    )
+    if general.gained:
+        cards.append(_general(rows, general, found))
     return [*cards, _cost(found), _needs(best)]
+
+
+def _general(rows: Sequence[Row], general: Standing, found: Sequence[Standing]) -> Card:
+    """Name the method that does best where none of the models was trained."""
+    return Card(
+        question="Which generalises best?",
+        answer=general.name,
+        detail=f"On unseen combinations {_ratio(general.gained)} times the base's score, held-in "
+        f"{_percent(general.retained)} of the constituents'.{_alike(alike(rows, general, found, unseen=True), found)}",
+    )
 
 
 def _best(question: str, rows: Sequence[Row], best: Standing, found: Sequence[Standing]) -> Card:
     """Name a method, what it keeps, and what may be as good."""
+    more = f", and has {_ratio(best.gained)} times the base's on unseen combinations" if best.gained else ""
     return Card(
         question=question,
         answer=best.name,
-        detail=f"Keeps {_percent(best.retained)} of its constituents' scores, and has {_ratio(best.gained)} times the "
-        f"base's on unseen combinations ({_where(best)}).{_alike(alike(rows, best, found), found)}",
+        detail=f"Keeps {_percent(best.retained)} of its constituents' scores{more} ({_where(best)})."
+        f"{_alike(alike(rows, best, found), found)}",
     )
 
 

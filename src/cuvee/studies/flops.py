@@ -22,9 +22,9 @@ FORMULAS: Mapping[str, Callable[[int], float]] = {
     "task_arithmetic": lambda n: 2 * n + 2,
     "dare_linear": lambda n: 5 * n + 2,
     "ties": lambda n: 3 * n + 6 * n + 3,
-    "dare_ties": lambda n: 5 * n + 2 + 6 * n + 3,
+    "dare_ties": lambda n: 3 * n + 6 * n + 3,
 }
-"""Operations per parameter; of TIES with its selection, of DARE with its mask."""
+"""Operations per parameter; of TIES with its selection, of DARE with its mask, which is 3 for each model of its 5."""
 
 
 def merge_flops(method: str, num_models: int, num_parameters: int) -> float | None:

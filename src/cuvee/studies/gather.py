@@ -125,6 +125,7 @@ def _row(
         flops=ledger.flops,
         peak_bytes=ledger.peak_bytes,
         read_bytes=ledger.read_bytes,
+        statistic_bytes=ledger.statistic_bytes,
         notes=result_of(job, store)["notes"],
         key=key_of(arm.suite, as_plain(job.model)),
         constituents=[_digest(store.weights(arm.suite, each)) for each in trained],

@@ -26,6 +26,7 @@ class Ledger:
         flops: floating-point operations, where they can be counted.
         peak_bytes: most memory that the merge took beyond its models.
         read_bytes: files of weights that the merge is made of.
+        statistic_bytes: files of what else it is given: models whose signs it takes.
     """
 
     costs: Mapping[str, float]
@@ -33,6 +34,7 @@ class Ledger:
     flops: Mapping[str, float] = field(default_factory=dict)
     peak_bytes: int = 0
     read_bytes: int = 0
+    statistic_bytes: int = 0
 
 
 def ledger_of(job: Score, trained: Sequence[Training], pick: Pick | None, store: Store) -> Ledger:
@@ -45,16 +47,19 @@ def ledger_of(job: Score, trained: Sequence[Training], pick: Pick | None, store:
         store: where the costs are.
     """
     result = result_of(job, store)
-    spent = {"training": _trained(job.suite, trained, store), "statistics": Cost()}
-    flops = {"training": sum(training_flops(job.suite, each) for each in trained), "evaluation": scoring_flops(job)}
+    treatment = pick.merge.treatment if pick else None
+    references = treatment.references if treatment else ()  # whose signs the merge is given
+    spent = {
+        "training": _trained(job.suite, trained, store),
+        "statistics": _trained(job.suite, references, store),
+    }
+    flops = {
+        "training": sum(training_flops(job.suite, each) for each in trained),
+        "statistics": sum(training_flops(job.suite, each) for each in references),
+        "evaluation": scoring_flops(job),
+    }
     if pick is not None:
-        treatment = pick.merge.treatment
-        references = treatment.references if treatment else ()  # whose signs the merge is given
-        spent |= {
-            "statistics": _trained(job.suite, references, store),
-            "tuning": pick.spent,
-            "merge": Cost(**result["making"]),
-        }
+        spent |= {"tuning": pick.spent, "merge": Cost(**result["making"])}
         size = find_suite(job.suite).about.architectures[job.architecture].num_parameters
         counted = {"merge": merge_flops(pick.merge.method, len(pick.merge.models), size), "tuning": pick.flops}
         flops |= {stage: value for stage, value in counted.items() if value is not None}
@@ -65,6 +70,7 @@ def ledger_of(job: Score, trained: Sequence[Training], pick: Pick | None, store:
         flops=flops,
         peak_bytes=spent["merge"].peak_bytes if "merge" in spent else 0,
         read_bytes=_read(job.suite, pick.merge, store) if pick else 0,
+        statistic_bytes=sum(store.weights(job.suite, each).stat().st_size for each in references),
     )
 
 

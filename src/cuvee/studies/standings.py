@@ -6,7 +6,8 @@ the most models count.
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import isfinite
 from statistics import fmean
 
 from cuvee.studies.rows import Row
@@ -22,8 +23,9 @@ class Standing:
 
     Attributes:
         name: of the trial.
-        num_arms: how many it is taken over.
-        num_firsts: in how many of them no other keeps more.
+        num_arms: how many it is taken over; each counts the same, however often its sets were drawn.
+        num_gained: of those, how many have a ratio to the base.
+        num_firsts: in how many of them no other of the methods that are compared keeps more.
         retained: share of the constituents' scores on held-in cells.
         gained: ratio to the base on unseen cells.
         merge_seconds, tuning_seconds: of the processor, per merge.
@@ -33,6 +35,7 @@ class Standing:
 
     name: str
     num_arms: int
+    num_gained: int
     num_firsts: int
     retained: Estimate | None
     gained: Estimate | None
@@ -71,17 +74,13 @@ def alike(
     """
     table = Table(rows)
     score = table.gained if unseen else table.retained
-    values = {(row.arm, row.seed, row.models): score(row) for row in best.rows}
+    values = {_unit(row): score(row) for row in best.rows}
     names = []
     for other in others:
         if other.name == best.name:
             continue
-        gaps = [
-            sample_of(row, values[row.arm, row.seed, row.models] - score(row))
-            for row in other.rows
-            if (row.arm, row.seed, row.models) in values
-        ]
-        said, _ = verdict(gaps, above=0.0)
+        gaps = [(row, values[_unit(row)] - score(row)) for row in other.rows if _unit(row) in values]
+        said, _ = verdict(_by_arm(gaps), above=0.0)
         if said == "no verdict":
             return None
         if said != "supported":
@@ -108,18 +107,39 @@ def _first(table: Table, rows: Sequence[Row]) -> list[str]:
     return [max(each, key=each.__getitem__) for each in means if each]
 
 
+def _unit(row: Row) -> tuple[object, ...]:
+    """Return what rows of different methods have in common that can be compared."""
+    return row.arm, row.seed, row.models
+
+
+def _by_arm(values: Sequence[tuple[Row, float]]) -> list[Sample]:
+    """Make samples whose estimate is the mean over the arms that have a value, each of its own mean."""
+    known = [(row, value) for row, value in values if isfinite(value)]
+    num_arms = len({row.arm for row, _ in known})
+    return [replace(sample_of(row, value / num_arms), term=" ".join(row.arm)) for row, value in known]
+
+
+def _mean_cost(stage: str, rows: Sequence[Row]) -> float:
+    """Return the mean over arms of a stage's seconds, each of its own mean."""
+    by_arm: dict[object, list[float]] = defaultdict(list)
+    for row in rows:
+        by_arm[row.arm].append(row.costs[stage])
+    return fmean(map(fmean, by_arm.values()))
+
+
 def _standing(table: Table, name: str, rows: Sequence[Row], num_arms: int, num_firsts: int) -> Standing:
     def over(score: Callable[[Row], float]) -> Estimate | None:
-        return estimate([sample_of(row, score(row)) for row in rows])
+        return estimate(_by_arm([(row, score(row)) for row in rows]))
 
     return Standing(
         name=name,
         num_arms=num_arms,
+        num_gained=len({row.arm for row in rows if isfinite(table.gained(row))}),
         num_firsts=num_firsts,
         retained=over(table.retained),
         gained=over(table.gained),
-        merge_seconds=fmean(row.costs["merge"] for row in rows),
-        tuning_seconds=fmean(row.costs["tuning"] for row in rows),
+        merge_seconds=_mean_cost("merge", rows),
+        tuning_seconds=_mean_cost("tuning", rows),
         num_settings=max(len(row.tried) for row in rows) or 1,
         rows=rows,
     )

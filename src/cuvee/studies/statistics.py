@@ -1,5 +1,6 @@
 """Statistics that hypotheses are decided by: functions from rows to samples, put together from a few parts."""
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -22,6 +23,7 @@ __all__ = [
     "spread",
 ]
 
+SAME = 9  # digits behind the point
 Score = Callable[[Table, Row], float]
 """What is looked at of a merge: `Table.held_in` and the like."""
 Statistic = Callable[[Sequence[Row]], Sequence[Sample]]
@@ -65,9 +67,9 @@ def between_trials(score: Score, one: str, other: str, num_models: int | None = 
     return each(gap, one, num_models=num_models, **part)
 
 
-def between_counts(score: Score, few: int, many: int, *names: str, **part: str) -> Statistic:
-    """Take how much a mean over sets grows from few models to many."""
-    return _difference(score, names, [({**part}, few), ({**part}, many)])
+def between_counts(score: Score, first: int, second: int, *names: str, **part: str) -> Statistic:
+    """Take how much a mean over sets grows from the first number of models to the second."""
+    return _difference(score, names, [({**part}, first), ({**part}, second)])
 
 
 def between_parts(score: Score, one: Part, other: Part, *names: str, num_models: int | None = None) -> Statistic:
@@ -87,15 +89,18 @@ def less(one: Statistic, other: Statistic) -> Statistic:
 
 
 def _difference(score: Score, names: Sequence[str], sides: Sequence[tuple[Part, int | None]]) -> Statistic:
-    """Take the second side's mean less the first's: two terms, each with its sets."""
+    """Take the second side's mean less the first's: two terms, each with its sets, over the methods of both."""
 
     def found(rows: Sequence[Row]) -> list[Sample]:
-        terms = []
-        for (part, count), term, sign in zip(sides, ("first", "second"), (-1, 1), strict=True):
-            table = Table(rows).of(**part)
-            merges = table.merges(*names, num_models=count)
-            terms.append([replace(sample_of(row, score(table, row)), term=term, sign=sign) for row in merges])
-        return [*terms[0], *terms[1]] if all(terms) else []
+        tables = [Table(rows).of(**part) for part, _ in sides]
+        merges = [table.merges(*names, num_models=count) for table, (_, count) in zip(tables, sides, strict=True)]
+        both = set.intersection(*({row.name for row in side} for side in merges))
+        return [
+            replace(sample_of(row, score(table, row)), term=term, sign=sign)
+            for table, side, term, sign in zip(tables, merges, ("first", "second"), (-1, 1), strict=True)
+            for row in side
+            if row.name in both
+        ]
 
     return found
 
@@ -150,7 +155,9 @@ def rank_correlation(**part: str) -> Statistic:
 
 
 def _spearman(one: Sequence[float], other: Sequence[float]) -> float:
-    """Correlate ranks, equal values at their mean rank; not a number where one side is all the same."""
+    """Correlate ranks, equal values at their mean rank; not a number where one is missing, or one side all the same."""
+    if not all(map(math.isfinite, [*one, *other])):
+        return float("nan")
     a, b = _ranks(one), _ranks(other)
     mean_a, mean_b = sum(a) / len(a), sum(b) / len(b)
     along = sum((x - mean_a) * (y - mean_b) for x, y in zip(a, b, strict=True))
@@ -159,5 +166,7 @@ def _spearman(one: Sequence[float], other: Sequence[float]) -> float:
 
 
 def _ranks(values: Sequence[float]) -> list[float]:
-    order = sorted(values)
-    return [order.index(value) + (order.count(value) - 1) / 2 for value in values]
+    """Rank values; what differs by less than the noise of a sum over cells is equal."""
+    rounded = [round(value, SAME) for value in values]
+    order = sorted(rounded)
+    return [order.index(value) + (order.count(value) - 1) / 2 for value in rounded]

@@ -1,6 +1,6 @@
 """Rows of results side by side: each merge with its base, its constituents and the multitask model of the same set."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from cuvee.studies.registry import find_suite
 from cuvee.studies.rows import Row, mean, unseen
@@ -34,7 +34,6 @@ class Table:
             for row in rows
             if row.kind in ("multitask", "mixture", "merge", "alone")
         }
-        self._multitask_of_all = {(row.arm, row.seed): row for row in rows if row.kind == "multitask"}
 
     def merges(self, *names: str, num_models: int | None = None, oracle: bool = False) -> list[Row]:
         """Return rows of merges, by names of trials and number of models; the oracle's only if asked for."""
@@ -61,9 +60,8 @@ class Table:
         return self._constituents[row.arm, row.seed, cell]
 
     def multitask(self, row: Row) -> Row | None:
-        """Return the multitask model of a row's set, or that of all constituents."""
-        own = self._of_sets.get((row.arm, row.seed, row.models, "multitask", "fixed"))
-        return own or self._multitask_of_all.get((row.arm, row.seed))
+        """Return the multitask model of a row's set, which may be that of all constituents; every set has its row."""
+        return self._of_sets.get((row.arm, row.seed, row.models, "multitask", "fixed"))
 
     def other(self, row: Row, name: str) -> Row | None:
         """Return what another trial, or baseline, made of a row's set, with settings chosen in the same way."""
@@ -102,31 +100,37 @@ class Table:
 
     def retained(self, row: Row, of: Row | None = None) -> float:
         """Return the mean, over held-in cells, of the score divided by the cell's constituent's; 1 is as good."""
-        return self._ratio(row, of or row, self.cells(row)[0], lambda cell: self.constituent(row, cell.name))
+        return self._ratio(row, of or row, self._constituents_of(row))
 
     def gained(self, row: Row, of: Row | None = None) -> float:
         """Return the mean, over unseen cells, of the score divided by the base's; above 1 is better than the base."""
-        return self._ratio(row, of or row, self.cells(row)[1], lambda _: self.base(row))
-
-    def _ratio(self, row: Row, scored: Row, cells: Iterable[Cell], of: Callable[[Cell], Row]) -> float:
-        metric, chance = self.metric(row), self._chance(row)
-        ratios = []
-        for cell in cells:
-            denominator = of(cell).scores[cell.name][metric]
-            if denominator >= chance.get(cell.name, 0.0) + LEAST_ABOVE_CHANCE:
-                ratios.append(scored.scores[cell.name][metric] / denominator)
-        return sum(ratios) / len(ratios) if ratios else float("nan")
+        return self._ratio(row, of or row, self._bases_of(row))
 
     def left_out(self, row: Row) -> Sequence[str]:
         """Name the cells that ratios leave out, since what they are divided by is not above chance."""
-        metric, chance = self.metric(row), self._chance(row)
-        held_in, others = self.cells(row)
-        pairs = [(cell, self.constituent(row, cell.name)) for cell in held_in] + [(c, self.base(row)) for c in others]
-        return [
-            cell.name
+        pairs = [*self._constituents_of(row), *self._bases_of(row)]
+        return [cell.name for cell, of in pairs if not self._is_above_chance(row, cell, of)]
+
+    def _constituents_of(self, row: Row) -> list[tuple[Cell, Row]]:
+        """Return what the score of each held-in cell is divided by."""
+        return [(cell, self.constituent(row, cell.name)) for cell in self.cells(row)[0]]
+
+    def _bases_of(self, row: Row) -> list[tuple[Cell, Row]]:
+        """Return what the score of each unseen cell is divided by."""
+        return [(cell, self.base(row)) for cell in self.cells(row)[1]]
+
+    def _is_above_chance(self, row: Row, cell: Cell, of: Row) -> bool:
+        least = self._chance(row).get(cell.name, 0.0) + LEAST_ABOVE_CHANCE
+        return of.scores[cell.name][self.metric(row)] >= least
+
+    def _ratio(self, row: Row, scored: Row, pairs: Sequence[tuple[Cell, Row]]) -> float:
+        metric = self.metric(row)
+        ratios = [
+            scored.scores[cell.name][metric] / of.scores[cell.name][metric]
             for cell, of in pairs
-            if of.scores[cell.name][metric] < chance.get(cell.name, 0.0) + LEAST_ABOVE_CHANCE
+            if self._is_above_chance(row, cell, of)
         ]
+        return sum(ratios) / len(ratios) if ratios else float("nan")
 
     def cells(self, row: Row) -> tuple[Sequence[Cell], Sequence[Cell]]:
         """Return a row's held-in cells, and the unseen combinations of their attributes."""

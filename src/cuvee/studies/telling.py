@@ -11,6 +11,7 @@ from cuvee.studies.leaderboard import Board, Place, boards
 from cuvee.studies.registry import find_suite
 from cuvee.studies.requirements import requirements
 from cuvee.studies.results import Finding, Results
+from cuvee.studies.rows import Row
 from cuvee.studies.standings import Standing, standings
 from cuvee.studies.study import Study
 from cuvee.studies.verdict import Estimate
@@ -49,7 +50,10 @@ def _sections(study: Study, results: Results, overall: Sequence[Standing]) -> It
         yield Section(title="Overall", text=[_ABOUT_OVERALL], items=[_overall(overall)])
     yield Section(
         title="Leaderboards",
-        text=[_ABOUT_BOARDS, *([_ABOUT_ORACLE] if any(row.chosen == "oracle" for row in results.rows) else [])],
+        text=[
+            _about_boards(results.rows),
+            *([_ABOUT_ORACLE] if any(row.chosen == "oracle" for row in results.rows) else []),
+        ],
         items=[item for board in largest for item in (_table(board), _scatter(board), _against_cost(board))],
     )
     if study.figures:
@@ -72,16 +76,18 @@ _ABOUT_VERDICTS = (
 )
 _ABOUT_OVERALL = (
     "Scores of different suites cannot be averaged; ratios can. Methods that were run in every arm (suite, network, "
-    "base, way of training), each with its most models: what a merge keeps of its constituents' held-in scores, what "
-    "it has of its base's unseen ones, and in how many arms it keeps most."
+    "base, way of training), each arm with its most models and counting the same: what a merge keeps of its "
+    "constituents' held-in scores, what it has of its base's unseen ones (over the arms whose base can do something "
+    "there), and in how many arms it keeps most of these methods."
 )
 _ABOUT_BOARDS = (
     "Held-in: the cells that the merged models were trained on. Unseen: other combinations of their attributes. "
-    "Against multitask: held-in score less that of one model trained on the same cells with as many examples. "
-    "Settings were chosen on validation examples of held-in cells; the test examples were read once, afterwards. ± is "
-    "half a 95 % interval over seeds, and over sets of models where there are several; of shares it ends at 0 and 100 "
-    "%. Touch a number to see what it is taken over."
+    "Against multitask: held-in score less that of one model trained on {cells} with as many examples. Settings were "
+    "chosen on validation examples of held-in cells; the test examples were read once, afterwards. ± is half a 95 % "
+    "interval over seeds, and over sets of models where there are several; of shares it ends at 0 and 100 %. Touch a "
+    "number to see what it is taken over."
 )
+_SAME_CELLS, _ALL_CELLS = "the same cells", "the cells of all constituents, merged or not,"
 _ABOUT_ORACLE = (
     "The oracle chose by validation examples of unseen cells, which nobody has: it shows what the choice costs."
 )
@@ -91,6 +97,14 @@ _ABOUT_COSTS = (
     "tuning is making and scoring every setting that was tried. Operations are counted by formula where there is one."
 )
 _ABOUT_CHOICE = "No setting was chosen by a test score: the runner hands out none before the choice is kept."
+
+
+def _about_boards(rows: Sequence[Row]) -> str:
+    """Say what the columns of leaderboards are; there is a multitask model of each set, or one of all constituents."""
+    found = [row for row in rows if row.kind == "multitask"]
+    keys = {(row.arm, row.seed): row.key for row in found}
+    is_one = len({row.models for row in found}) > 1 and all(keys[row.arm, row.seed] == row.key for row in found)
+    return _ABOUT_BOARDS.format(cells=_ALL_CELLS if is_one else _SAME_CELLS)
 
 
 def number(estimate: Estimate | None, origin: str = "", *, is_share: bool = False, scale: float = 1.0) -> Cell:
@@ -118,8 +132,8 @@ def _overall(found: Sequence[Standing]) -> Table:
     rows = [
         (
             each.name,
-            number(each.retained),
-            number(each.gained),
+            number(each.retained, f"{each.num_arms} arms"),
+            number(each.gained, f"{each.num_gained} arms"),
             Number(value=float(each.num_firsts)),
             Number(value=float(each.num_arms)),
             Number(value=each.merge_seconds),

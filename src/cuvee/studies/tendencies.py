@@ -1,7 +1,6 @@
 """How values change along a line: with the number of models, the size of the network, a setting. For figures."""
 
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from cuvee.studies.registry import find_suite
 from cuvee.studies.rows import Row
@@ -64,13 +63,7 @@ def sensitivity(name: str, one: str, other: str) -> Statistic:
     return found
 
 
-def _range(row: Row, name: str, best: object) -> float:
+def _range(row: Row, name: str, best: Mapping[str, object]) -> float:
     """Return how far the best score over a setting, all else at its best, lies above the worst."""
-    by_rest: dict[str, list[float]] = defaultdict(list)
-    assert isinstance(best, dict)
-    for settings, value in row.tried:
-        rest = {key: each for key, each in settings.items() if key != name}
-        if all(best[key] == each for key, each in rest.items()):
-            by_rest[str(rest)].append(value)
-    values = [value for group in by_rest.values() for value in group]
+    values = [value for settings, value in row.tried if {**settings, name: best[name]} == best]
     return max(values) - min(values)

@@ -97,7 +97,7 @@ def estimate(samples: Sequence[Sample]) -> Estimate | None:
         error = math.hypot(_over_seeds(means), _over_sets(found))
         low, high = mean - NORMAL * error, mean + NORMAL * error
         smallest = (NORMAL + POWER) * error
-    return Estimate(mean=mean, low=low, high=high, smallest=smallest, num_seeds=len(means), num_sets=found.num_sets)
+    return Estimate(mean=mean, low=low, high=high, smallest=smallest, num_seeds=len(means), num_sets=len(found.sets))
 
 
 def verdict(samples: Sequence[Sample], above: float) -> tuple[Verdict, Estimate | None]:
@@ -123,9 +123,8 @@ class _Samples:
 
     Attributes:
         seeds: those with a value in every term, in order.
-        sets: suite and models of each, in order of appearance.
+        sets: suite and models of each that such a seed has, in order of appearance.
         draws: how often each set was drawn, (sets,).
-        num_sets: those that have a sample of a seed that counts.
     """
 
     def __init__(self, samples: Sequence[Sample]) -> None:
@@ -133,20 +132,19 @@ class _Samples:
         terms = list(dict.fromkeys(sample.term for sample in known))
         there = {(sample.seed, sample.term) for sample in known}
         self.seeds = sorted(seed for seed in {s.seed for s in known} if all((seed, term) in there for term in terms))
+        known = [sample for sample in known if sample.seed in self.seeds]
         self.sets = list(dict.fromkeys((sample.suite, sample.models) for sample in known))
         self.draws = np.zeros(len(self.sets), np.int64)
-        self.num_sets = len({(sample.suite, sample.models) for sample in known if sample.seed in self.seeds})
         shape = (len(self.seeds), len(terms), len(self.sets))
         self._sums, self._weights = np.zeros(shape), np.zeros(shape)
         self._signs = np.ones(len(terms))
         for sample in known:
-            if sample.seed in self.seeds:
-                term, models = terms.index(sample.term), self.sets.index((sample.suite, sample.models))
-                place = self.seeds.index(sample.seed), term, models
-                self._sums[place] += sample.value * sample.weight
-                self._weights[place] += sample.weight
-                self._signs[term] = sample.sign
-                self.draws[models] = max(self.draws[models], sample.weight)
+            term, models = terms.index(sample.term), self.sets.index((sample.suite, sample.models))
+            place = self.seeds.index(sample.seed), term, models
+            self._sums[place] += sample.value * sample.weight
+            self._weights[place] += sample.weight
+            self._signs[term] = sample.sign
+            self.draws[models] = max(self.draws[models], sample.weight)
 
     def means(self, times: "NDArray[np.float64] | None" = None) -> "NDArray[np.float64]":
         """Return each seed's mean, or sum of the means of its terms.

@@ -63,7 +63,7 @@ SMOKE = replace(GLYPHS, architecture="mlp-s", effort=0.1, counts=(2, 4), draws=1
 
 
 def _cost_span(table: Table, row: Row) -> float:
-    """Return how many times the cheapest merge of a set costs the dearest, as a power of ten."""
+    """Return how many times as much as the cheapest merge of a set the dearest costs, as a power of ten."""
     costs = [
         other.costs["merge"]
         for other in table.merges()

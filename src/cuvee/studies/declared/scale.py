@@ -85,7 +85,7 @@ def _spread(part: Part) -> Statistic:
 def _gained_by_multitask(table: Table, row: Row) -> float:
     """Return the ratio to the base of the multitask model on a merge's unseen cells."""
     multitask = table.multitask(row)
-    return float("nan") if multitask is None else table.gained(replace(multitask, models=row.models))
+    return float("nan") if multitask is None else table.gained(row, multitask)
 
 
 def _kept(ladder: Ladder) -> tuple[Hypothesis, ...]:
