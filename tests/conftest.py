@@ -111,13 +111,8 @@ def refuse_unless_local(host: str | bytes | None) -> None:
 
 
 @pytest.fixture
-def forget() -> Iterator[None]:
+def forget(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take back the methods that a test declares."""
-    import cuvee
-    from cuvee.methods import declare
+    from cuvee.methods.declare import METHODS
 
-    cuvee.methods()  # all there are, before anything is added
-    before = dict(declare._DECLARED)
-    yield
-    declare._DECLARED.clear()
-    declare._DECLARED.update(before)
+    monkeypatch.setattr(METHODS, "_declared", dict(METHODS.all()))

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import cuvee
-from cuvee.methods import registry
+from cuvee.methods import declare
 from cuvee.methods.declare import Method
 from methods import test_examples, test_laws
 
@@ -78,7 +78,7 @@ def test_the_test_case_that_contributing_shows_passes(norm_clipping: Method) -> 
 
 def test_the_entry_point_and_the_fragment_that_contributing_shows_are_right() -> None:
     (toml,) = blocks("toml")
-    assert list(tomllib.loads(toml)["project"]["entry-points"]) == [registry.ENTRY_POINTS]
+    assert list(tomllib.loads(toml)["project"]["entry-points"]) == [declare.METHODS.group]
     (fragment,) = blocks("markdown")
     assert len(re.findall(r"\.(?:\s|$)", fragment)) <= 2
     assert "| `feature` |" in (ROOT / "changelog.d" / "README.md").read_text()

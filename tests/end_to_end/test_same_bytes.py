@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -63,10 +63,8 @@ def assert_same_bytes_in_other_ways(method: Method, settings: Mapping[str, Any],
 
 
 @pytest.fixture
-def telltale() -> Iterator[Method]:
+def telltale(forget: None) -> Method:
     """Declare a method that shows the last bits of a sum of floats, which others round away."""
-    cuvee.methods()  # all there are, before one is added
-    before = dict(declare._DECLARED)
 
     @declare.method(passes=lambda _: 1)
     def telltale(weights: Weights, *, scope: Scope[Literal["model", "tensor"]] = "model") -> Passes[torch.Tensor]:
@@ -79,9 +77,7 @@ def telltale() -> Iterator[Method]:
         (value,) = yield from total(lambda: weights[0].tensor.double().square().sum().reshape(1).numpy())
         return torch.full_like(weights[0].tensor, float(value.view(np.int64) & 0xFFFFFF))
 
-    yield cuvee.methods()["telltale"]
-    declare._DECLARED.clear()
-    declare._DECLARED.update(before)
+    return cuvee.methods()["telltale"]
 
 
 @pytest.mark.parametrize("scope", ["model", "tensor"])

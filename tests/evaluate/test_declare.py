@@ -1,6 +1,6 @@
 """Scores are declared by their signatures, and found in their folder and in other packages."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any
@@ -10,30 +10,29 @@ import pytest
 import cuvee
 import scored
 from cuvee.errors import CuveeWarning
-from cuvee.evaluate import declare, registry
+from cuvee.evaluate import declare
 from cuvee.evaluate.data import Table
-from cuvee.evaluate.declare import Limit, column_of, score
+from cuvee.evaluate.declare import SCORES, Limit, column_of, score
 from cuvee.evaluate.measure import Measure, share
 from cuvee.evaluate.page import as_mapping, page, section
+from cuvee.evaluate.registry import scores
 from cuvee.evaluate.subject import Subject
+from cuvee.plugins import registry
 
-FOLDER = Path(registry.__file__).parent / "scores"
+FOLDER = Path(declare.__file__).parent / "scores"
 
 
 @pytest.fixture
-def forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take back the scores that a test declares."""
-    registry.scores()
-    monkeypatch.setattr(declare, "_DECLARED", dict(declare._DECLARED))
-    yield
-    registry._discover.cache_clear()
+    monkeypatch.setattr(SCORES, "_declared", dict(SCORES.all()))
 
 
 def test_every_file_of_the_folder_is_a_score_and_says_all_of_it() -> None:
     names = {path.stem for path in FOLDER.glob("*.py")} - {"__init__"}
-    assert {name for name, each in registry.scores().items() if each.function.__module__.startswith("cuvee.")} == names
+    assert {name for name, each in scores().items() if each.function.__module__.startswith("cuvee.")} == names
     for name in names:
-        each = registry.scores()[name]
+        each = scores()[name]
         for text in (page(each), section(each)):
             assert each.summary in text
             assert all(f"{p.name}" in text and p.help for p in each.parameters.values())
@@ -125,6 +124,6 @@ def test_a_package_that_fails_takes_no_other_score_along(monkeypatch: pytest.Mon
 
     entry = SimpleNamespace(name="theirs", dist=SimpleNamespace(name="pack"), load=load)
     monkeypatch.setattr(registry, "entry_points", lambda group: [entry] if group == "cuvee.scores" else [])
-    registry._discover.cache_clear()
+    monkeypatch.setattr(SCORES, "_discovered", False)
     with pytest.warns(CuveeWarning, match=r"the score 'theirs' of .* cannot be loaded \(RuntimeError: broken\)"):
-        assert "perplexity" in registry.scores()
+        assert "perplexity" in scores()

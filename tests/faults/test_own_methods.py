@@ -7,8 +7,7 @@ import pytest
 
 import cuvee
 from cuvee.errors import CuveeWarning
-from cuvee.methods import declare as methods
-from cuvee.methods.registry import find_method
+from cuvee.methods.declare import METHODS
 from faults.conftest import FINE, Recipe, Stop, Write, hidden, weights
 
 OWN = """
@@ -43,11 +42,10 @@ make(FACTOR)
 @pytest.fixture
 def declare(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[float, str], None]:
     """Return a function that declares a method of one's own, as the import of its file does."""
-    find_method("linear")  # all others are declared before
-    monkeypatch.setattr(methods, "_DECLARED", dict(methods._DECLARED))
+    monkeypatch.setattr(METHODS, "_declared", dict(METHODS.all()))
 
     def declared(factor: float, text: str = OWN) -> None:
-        methods._DECLARED.pop("of_my_own", None)
+        METHODS._declared.pop("of_my_own", None)
         file = folder / "mine.py"
         file.write_text(text.replace("FACTOR", str(factor)))
         exec(compile(file.read_text(), file, "exec"), {"__name__": "mine"})

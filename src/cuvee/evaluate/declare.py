@@ -22,9 +22,11 @@ from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Union, get_args,
 from cuvee.evaluate.data import Table, Text
 from cuvee.evaluate.measure import Measure
 from cuvee.evaluate.subject import Need, Subject
-from cuvee.methods.declare import Paper, Range
+from cuvee.plugins.paper import Paper
+from cuvee.plugins.registry import Registry
+from cuvee.plugins.signature import Range, argument_help
 
-__all__ = ["REQUIRED", "Column", "Count", "Limit", "Parameter", "Score", "column_of", "declared", "score"]
+__all__ = ["REQUIRED", "SCORES", "Column", "Count", "Limit", "Parameter", "Score", "column_of", "score"]
 
 F = TypeVar("F", bound=Callable[..., Sequence[Measure]])
 Kind = Literal["text", "table", "folder", "int", "float", "bool", "str", "words", "ints"]
@@ -140,12 +142,7 @@ class Score:
     extra: str
 
 
-_DECLARED: dict[str, Score] = {}
-
-
-def declared() -> Mapping[str, Score]:
-    """Return the scores declared so far by the modules imported so far, by name."""
-    return MappingProxyType(_DECLARED)
+SCORES: Registry[Score] = Registry("score", package="cuvee.evaluate.scores", group="cuvee.scores")
 
 
 def score(
@@ -163,15 +160,10 @@ def score(
     """
 
     def declare(function: F) -> F:
-        name = function.__name__
-        doc = inspect.getdoc(function) or ""
-        if not doc:
-            raise TypeError(f"score '{name}': give it a docstring; it becomes the score's page")
-        if name in _DECLARED and _DECLARED[name].function.__module__ != function.__module__:
-            raise TypeError(f"score '{name}': the name is taken by {_DECLARED[name].function.__module__}")
-        takes_limit, parameters = _read_signature(function, _argument_help(doc))
-        _DECLARED[name] = Score(
-            name=name,
+        doc = SCORES.documented(function)
+        takes_limit, parameters = _read_signature(function, argument_help(doc))
+        made = Score(
+            name=function.__name__,
             function=function,
             summary=doc.splitlines()[0],
             doc=doc,
@@ -183,6 +175,7 @@ def score(
             paper=paper,
             extra=extra,
         )
+        SCORES.add(made)
         return function
 
     return declare
@@ -233,19 +226,3 @@ def _read_parameter(score_name: str, parameter: inspect.Parameter, hint: Any, he
         column=next((mark.table for mark in marks if isinstance(mark, Column)), ""),
         help=helps[parameter.name],
     )
-
-
-def _argument_help(doc: str) -> dict[str, str]:
-    """Read the Args section of a docstring: parameter name to text on one line."""
-    section = doc.partition("\nArgs:\n")[2]
-    helps: dict[str, str] = {}
-    name = ""
-    for line in section.splitlines():
-        if line.strip() and not line.startswith("    "):
-            break
-        if line.startswith("    ") and not line.startswith("     ") and ":" in line:
-            name, text = line.strip().split(":", 1)
-            helps[name] = text.strip()
-        elif line.strip() and name:
-            helps[name] += " " + line.strip()
-    return helps

@@ -18,12 +18,15 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Annotated, Any, Generic, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
-from cuvee.methods.paper import Paper
+from cuvee.plugins.paper import Paper
+from cuvee.plugins.registry import Registry
+from cuvee.plugins.signature import Range, argument_help
 from cuvee.tensors.operands import Operand
 from cuvee.tensors.passes import Position
 from cuvee.tensors.random import Key
 
 __all__ = [
+    "METHODS",
     "Deltas",
     "Density",
     "Draws",
@@ -39,7 +42,6 @@ __all__ = [
     "Vectors",
     "Weight",
     "Weights",
-    "declared",
     "each",
     "method",
 ]
@@ -47,25 +49,6 @@ __all__ = [
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., object])
 Role = Literal["value", "scope", "space"]
-
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    """Closed interval a number must lie in.
-
-    Attributes:
-        low, high: its ends.
-        usual: where useful values lie, for searches and for readers; None means everywhere in it.
-    """
-
-    low: float
-    high: float
-    usual: tuple[float, float] | None = None
-
-    @property
-    def searched(self) -> tuple[float, float]:
-        """The ends of the part that is worth a search."""
-        return self.usual or (self.low, self.high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,12 +217,7 @@ class Method:
         return {p.name: [p.default] * num_models if p.per_model else p.default for p in self.parameters.values()}
 
 
-_DECLARED: dict[str, Method] = {}
-
-
-def declared() -> Mapping[str, Method]:
-    """Return the methods declared so far by the modules imported so far, by name."""
-    return MappingProxyType(_DECLARED)
+METHODS: Registry[Method] = Registry("method", package="cuvee.methods", group="cuvee.methods")
 
 
 def _share_of_weights(parameters: Mapping[str, Any], num_models: int) -> Sequence[float]:
@@ -273,15 +251,10 @@ def method(
     """
 
     def declare(function: F) -> F:
-        name = function.__name__
-        doc = inspect.getdoc(function) or ""
-        if not doc:
-            raise TypeError(f"method '{name}': give it a docstring; it becomes the method's page")
-        if name in _DECLARED and _DECLARED[name].function.__module__ != function.__module__:
-            raise TypeError(f"method '{name}': the name is taken by {_DECLARED[name].function.__module__}")
-        operands, wants, parameters = _read_signature(function, _argument_help(doc))
-        _DECLARED[name] = Method(
-            name=name,
+        doc = METHODS.documented(function)
+        operands, wants, parameters = _read_signature(function, argument_help(doc))
+        made = Method(
+            name=function.__name__,
             function=function,
             paper=paper,
             summary=doc.splitlines()[0],
@@ -301,6 +274,7 @@ def method(
             any_dtype=any_dtype,
             combination=combination,
         )
+        METHODS.add(made)
         return function
 
     return declare
@@ -365,22 +339,3 @@ def _read_parameter(method_name: str, parameter: inspect.Parameter, hint: Any, h
         role=meaning if meaning in ("scope", "space") else "value",  # type: ignore[arg-type]
         help=helps[parameter.name],
     )
-
-
-def _argument_help(doc: str) -> dict[str, str]:
-    """Read the Args section of a docstring: parameter name to text on one line."""
-    lines = iter(doc.splitlines())
-    helps: dict[str, str] = {}
-    for line in lines:
-        if line.strip() == "Args:":
-            break
-    name = ""
-    for line in lines:
-        if line.strip() and not line.startswith("    "):
-            break
-        if line.startswith("    ") and not line.startswith("     ") and ":" in line:
-            name, text = line.strip().split(":", 1)
-            helps[name] = text.strip()
-        elif line.strip() and name:
-            helps[name] += " " + line.strip()
-    return helps

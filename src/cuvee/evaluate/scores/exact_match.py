@@ -11,7 +11,7 @@ from cuvee.evaluate.embedding import silent
 from cuvee.evaluate.likelihood import made_for
 from cuvee.evaluate.measure import Measure, share
 from cuvee.evaluate.subject import Subject
-from cuvee.methods.declare import Paper
+from cuvee.plugins.paper import Paper
 
 __all__ = ["exact_match"]
 

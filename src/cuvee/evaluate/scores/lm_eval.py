@@ -14,7 +14,8 @@ from cuvee.evaluate.declare import Count, Limit, score
 from cuvee.evaluate.measure import Measure, share, with_error
 from cuvee.evaluate.networks import first_line
 from cuvee.evaluate.subject import Subject
-from cuvee.methods.declare import Paper, Range
+from cuvee.plugins.paper import Paper
+from cuvee.plugins.signature import Range
 
 __all__ = ["lm_eval"]
 

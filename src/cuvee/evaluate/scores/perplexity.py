@@ -9,7 +9,8 @@ from cuvee.evaluate.declare import Count, Limit, score
 from cuvee.evaluate.likelihood import losses, too_short
 from cuvee.evaluate.measure import Measure, bootstrapped
 from cuvee.evaluate.subject import Subject
-from cuvee.methods.declare import Paper, Range
+from cuvee.plugins.paper import Paper
+from cuvee.plugins.signature import Range
 
 __all__ = ["perplexity"]
 

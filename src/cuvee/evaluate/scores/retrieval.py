@@ -12,7 +12,8 @@ from cuvee.evaluate.declare import Count, column_of, score
 from cuvee.evaluate.embedding import Pooling, embed, silent
 from cuvee.evaluate.measure import Measure, bootstrapped, share
 from cuvee.evaluate.subject import Subject
-from cuvee.methods.declare import Paper, Range
+from cuvee.plugins.paper import Paper
+from cuvee.plugins.signature import Range
 from cuvee.sources.strict_json import shown
 
 __all__ = ["retrieval"]

@@ -11,7 +11,7 @@ from cuvee.evaluate.declare import Count, column_of, score
 from cuvee.evaluate.embedding import Pooling, embed, silent
 from cuvee.evaluate.measure import Measure, bootstrapped
 from cuvee.evaluate.subject import Subject
-from cuvee.methods.declare import Paper
+from cuvee.plugins.paper import Paper
 
 __all__ = ["similarity", "spearman"]
 

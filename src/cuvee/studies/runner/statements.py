@@ -31,8 +31,8 @@ __all__ = [
 ]
 
 MERGING = (
-    *("spec.py", "layered.py", "resolve.py", "tensors", "sources", "architectures", "methods", "layouts"),
-    *("recipe", "plan", "execute", "writers", "studies/runner"),
+    *("spec.py", "layered.py", "resolve.py", "tensors", "sources", "architectures", "plugins", "methods"),
+    *("layouts", "recipe", "plan", "execute", "writers", "studies/runner"),
 )
 """Files and folders of cuvee that decide what a merge is."""
 DIGITS = 32  # of a key, hexadecimal: 128 bits
