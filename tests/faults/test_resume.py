@@ -7,7 +7,9 @@ import shutil
 import threading
 import warnings
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -93,15 +95,22 @@ def test_several_outputs_go_on_each_by_itself(folder: Path, recipe: Write) -> No
     assert list(weights(folder / "two.safetensors").values()) == list(weights(folder / "whole.safetensors").values())
 
 
-def fail_late(monkeypatch: pytest.MonkeyPatch, name: str, number: int) -> Callable[[int, int], None]:
-    """Let the system's reads or writes fail once the progress that is returned has been told of 900,000 bytes."""
-    real, left = getattr(files, name), [900_000]
+def fail_late(monkeypatch: pytest.MonkeyPatch, name: str, number: int, calls: int) -> Callable[[int, int], None]:
+    """Let the system's reads or writes fail once the progress that is returned has been told of 900,000 bytes.
+
+    The last of `calls` waits for that: reads run ahead of what is told, and on a slow machine all may be over by then.
+    """
+    real, left, made, is_late = getattr(files, name), [900_000], count(1), Event()
 
     def told(moved: int, _: int) -> None:
         left[0] -= moved
+        if left[0] < 0:
+            is_late.set()
 
     def failing(*arguments: Any) -> int:
-        if left[0] < 0:
+        if next(made) >= calls:
+            assert is_late.wait(60)
+        if is_late.is_set():
             raise OSError(number, os.strerror(number))
         return int(real(*arguments))
 
@@ -125,9 +134,12 @@ def test_after_an_error_of_the_system_it_goes_on(
     recipe: Write,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    cuvee.merge(recipe("linear"), folder / "whole", limits=cuvee.Limits(**FINE))
+    calls, real = count(), getattr(files, name)
     with monkeypatch.context() as patch:
-        late = fail_late(patch, name, number)
+        patch.setattr(files, name, lambda *arguments: (next(calls), real(*arguments))[1])
+        cuvee.merge(recipe("linear"), folder / "whole", limits=cuvee.Limits(**FINE))
+    with monkeypatch.context() as patch:
+        late = fail_late(patch, name, number, next(calls))
         with pytest.raises(kind, match=said) as caught:
             cuvee.merge(recipe("linear"), folder / "out", limits=cuvee.Limits(**FINE), progress=late)
     assert "the same merge goes on from there" in caught.value.__notes__[0]

@@ -7,8 +7,7 @@ import numpy as np
 import torch
 
 import cuvee
-from cuvee.methods import declare
-from cuvee.methods.declare import Weights, method
+from cuvee.methods.declare import METHODS, Weights, method
 from cuvee.plan import planner
 from cuvee.tensors.algebra import gram_matrix, weighted_sum
 from cuvee.tensors.passes import Passes, finished, sampled, total
@@ -21,8 +20,7 @@ CELL = 1024
 def of_own(place: Place, function: Callable[..., Any], passes: int = 0) -> None:
     """Declare a method, and merge a tensor of four cells by it: ones, and in the first cell the opposite."""
     place.patch.setattr(planner, "CELL", CELL)
-    cuvee.methods()  # all there are, before one is added
-    place.patch.setattr(declare, "_DECLARED", dict(declare._DECLARED))
+    place.patch.setattr(METHODS, "_declared", dict(METHODS.all()))
     function.__doc__ = "Do it in one's own way.\n\nArgs:\n    weights: models."
     method(paper=None, passes=lambda _: passes)(function)
     values = torch.ones(4 * CELL)
