@@ -13,16 +13,14 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from cuvee.errors import ScoreError
-from cuvee.studies.external.adapters.experts import drawn, train_expert
 from cuvee.studies.external.adapters.prompts import Question, lines_of, question_of
 from cuvee.studies.external.adapters.speakers import Speakers
 from cuvee.studies.external.declaration import Declaration, Remote
 from cuvee.studies.external.places import data_folder
 from cuvee.studies.external.scoring import ENCODER_DECODER, Harness, Task
-from cuvee.studies.seeds import generator_for
 from cuvee.studies.suite import Cell, Pictures, Scores, Split, Trained, Training, Weights
 
 __all__ = ["HarnessAdapter"]
@@ -65,27 +63,15 @@ class HarnessAdapter:
         return self._speakers.read(source, architecture)
 
     def train(self, training: Training, start: Weights, num_examples: int) -> Trained:
-        """See `Adapter.train`; a batch has examples of all cells."""
-        recipe = self._declaration.training
-        assert recipe is not None
-        hosted, language = (
-            self._speakers.hosted(training.architecture).copy(),
-            self._speakers.language(training.architecture),
+        """See `Adapter.train`."""
+        return self._speakers.train(
+            training,
+            start,
+            num_examples,
+            stream="harness",
+            asked=self._asked,
+            score=lambda network, cell: self._score(network, training.architecture, cell, "validation"),
         )
-        hosted.put(start)
-        parts = [self._asked(cell)[: training.shots] for cell in training.cells]
-        generator = generator_for(training.seed, f"harness {[cell.name for cell in training.cells]}")
-        batch = int(recipe.batch.value or 1)
-
-        def loss_of(network: nn.Module) -> Tensor:
-            asked = drawn(parts, batch, generator)
-            return language.mean_loss(network, [(each.prompt, each.target) for each in asked])
-
-        def validate() -> float:
-            found = [self._score(hosted.module, training.architecture, cell, "validation") for cell in training.cells]
-            return sum(found) / len(found)
-
-        return train_expert(hosted, training, recipe, num_examples, loss_of=loss_of, validate=validate)
 
     def score(self, models: Sequence[Weights], architecture: str, cells: Sequence[Cell], split: Split) -> Scores:
         """See `Adapter.score`.

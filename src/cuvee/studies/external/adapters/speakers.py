@@ -1,13 +1,20 @@
 """The language models of a declared suite, each opened once, with the tokenizer that all models of a network share."""
 
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from statistics import fmean
 
+from torch import Tensor, nn
+
+from cuvee.studies.external.adapters.experts import drawn, train_expert
 from cuvee.studies.external.adapters.hosted import Hosted
 from cuvee.studies.external.adapters.language import Language, open_model
+from cuvee.studies.external.adapters.prompts import Question
 from cuvee.studies.external.declaration import Declaration, Remote
 from cuvee.studies.external.places import model_folder
-from cuvee.studies.suite import Trained
+from cuvee.studies.seeds import generator_for
+from cuvee.studies.suite import Cell, Trained, Training, Weights
 
 __all__ = ["Speakers"]
 
@@ -30,6 +37,42 @@ class Speakers:
         """Return a published model."""
         network, folder = self._declaration.networks[architecture], model_folder(source)
         return Hosted(open_model(folder, network.kind), network, folder).trained()
+
+    def train(
+        self,
+        training: Training,
+        start: Weights,
+        num_examples: int,
+        *,
+        stream: str,
+        asked: Callable[[Cell], Sequence[Question]],
+        score: Callable[[nn.Module, Cell], float],
+    ) -> Trained:
+        """Train an expert, or a multitask model: a batch has questions of all cells.
+
+        Args:
+            training: what to train.
+            start: weights that it starts from.
+            num_examples: how many it sees at most.
+            stream: name of the stream of random numbers that draws batches.
+            asked: questions of a cell to train on.
+            score: validation score of the network in a cell.
+        """
+        recipe, language = self._declaration.training, self.language(training.architecture)
+        assert recipe is not None
+        hosted = self.hosted(training.architecture).copy()
+        hosted.put(start)
+        parts = [asked(cell)[: training.shots] for cell in training.cells]
+        generator = generator_for(training.seed, f"{stream} {[cell.name for cell in training.cells]}")
+        batch = int(recipe.batch.value or 1)
+
+        def loss_of(network: nn.Module) -> Tensor:
+            return language.mean_loss(network, [(each.prompt, each.target) for each in drawn(parts, batch, generator)])
+
+        def validate() -> float:
+            return fmean(score(hosted.module, cell) for cell in training.cells)
+
+        return train_expert(hosted, training, recipe, num_examples, loss_of=loss_of, validate=validate)
 
     def kind(self, architecture: str) -> str:
         """Return the class of a network's models."""

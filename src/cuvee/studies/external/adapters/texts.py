@@ -13,13 +13,11 @@ from torch import Tensor, nn
 
 from cuvee.errors import ScoreError
 from cuvee.studies.external.adapters.agreement import AGREEMENTS
-from cuvee.studies.external.adapters.experts import drawn, train_expert
 from cuvee.studies.external.adapters.prompts import Question, lines_of, question_of
 from cuvee.studies.external.adapters.speakers import Speakers
 from cuvee.studies.external.declaration import Declaration, Remote
 from cuvee.studies.external.places import data_folder
 from cuvee.studies.external.scoring import Texts
-from cuvee.studies.seeds import generator_for
 from cuvee.studies.suite import Cell, Pictures, Scores, Split, Trained, Training, Weights
 
 __all__ = ["TextAdapter"]
@@ -64,28 +62,17 @@ class TextAdapter:
         return self._speakers.read(source, architecture)
 
     def train(self, training: Training, start: Weights, num_examples: int) -> Trained:
-        """See `Adapter.train`; a batch has examples of all cells."""
-        recipe = self._declaration.training
-        assert recipe is not None
-        hosted, language = (
-            self._speakers.hosted(training.architecture).copy(),
-            self._speakers.language(training.architecture),
+        """See `Adapter.train`."""
+        return self._speakers.train(
+            training,
+            start,
+            num_examples,
+            stream="texts",
+            asked=lambda cell: self._asked(cell, "train"),
+            score=lambda network, cell: self._score(
+                [self._outputs(network, training.architecture, cell, "validation")], cell, "validation"
+            ),
         )
-        hosted.put(start)
-        parts = [self._asked(cell, "train")[: training.shots] for cell in training.cells]
-        generator = generator_for(training.seed, f"texts {[cell.name for cell in training.cells]}")
-        batch = int(recipe.batch.value or 1)
-
-        def loss_of(network: nn.Module) -> Tensor:
-            asked = drawn(parts, batch, generator)
-            return language.mean_loss(network, [(each.prompt, each.target) for each in asked])
-
-        def validate() -> float:
-            found = [self._score([self._outputs(hosted.module, training.architecture, cell, "validation")], cell,
-                                 "validation") for cell in training.cells]  # fmt: skip
-            return sum(found) / len(found)
-
-        return train_expert(hosted, training, recipe, num_examples, loss_of=loss_of, validate=validate)
 
     def score(self, models: Sequence[Weights], architecture: str, cells: Sequence[Cell], split: Split) -> Scores:
         """See `Adapter.score`; outputs are probabilities of the choices.
