@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import cuvee
 from cuvee.digest import digest_of_bytes
@@ -15,7 +16,7 @@ from cuvee.studies.conduct import Conducted, conduct
 from cuvee.studies.expand import base_of, expert_of, multitask_of, units_of
 from cuvee.studies.registry import find_suite
 from cuvee.studies.rows import Row, mean, unseen
-from cuvee.studies.runner import jobs, statements, store
+from cuvee.studies.runner import jobs, statements, store, weights
 from cuvee.studies.runner.cost import Meter
 from cuvee.studies.runner.jobs import Score, carry_out, result_of
 from cuvee.studies.runner.statements import Merge
@@ -177,6 +178,21 @@ def test_processes_give_the_same_rows(tmp_path: Path) -> None:
 def test_seeds_have_models_of_their_own(tmp_path: Path) -> None:
     rows = find(run(tmp_path, seeds=(1, 2)), name="mean", models=("x-1", "y-2", "z-3"))
     assert len({row.key for row in rows}) == len({row.constituents[0] for row in rows}) == 2
+
+
+def test_models_stay_in_memory_as_far_as_their_bytes_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(tmp_path)
+    kept, read = Store(tmp_path / "store"), list[Path]()
+    monkeypatch.setattr(weights, "_RECENT", {})
+    monkeypatch.setattr(weights, "whole_model", lambda path: read.append(path) or {"w": torch.zeros(4)})
+    models = [expert_of(arm_of(), 1, cell) for cell in HELD_IN]
+    for room, expected in ((48, 3), (32, 6), (0, 6)):  # bytes; all three models, two of them, none but the last
+        monkeypatch.setattr(weights, "KEPT_BYTES", room)
+        weights._RECENT.clear()
+        read.clear()
+        for model in [*models, *models, models[-1]]:
+            weights.trained(kept, SUITE, model)
+        assert len(read) == expected
 
 
 def test_a_row_says_where_its_numbers_come_from(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def suites_of(study: Study, suite: str | None) -> Sequence[str]:
 
 
 def runs_of(
-    study: Study, suites: Sequence[str], methods: tuple[str, ...], seeds: int | None, out: Path
+    study: Study, suites: Sequence[str], methods: tuple[str, ...], seeds: int | None, out: Path, processes: int = 0
 ) -> Sequence[tuple[Preset, Path]]:
     """Return what can be run on this machine of a study on declared suites, and a folder for the results of each.
 
@@ -48,7 +48,7 @@ def runs_of(
         declaration = find_declaration(name)
         preset = paper_preset(study, declaration, methods, seeds)
         try:
-            check(declaration, preset)
+            check(declaration, preset, processes)
             runs.append((preset, out if len(suites) == 1 else out / declaration.name))
         except StudyError as error:
             refused.append(error)

@@ -65,12 +65,12 @@ def run(
         _show_plan(forecast(name, preset, chosen, store), as_json=as_json)
         return
     check_libraries()
+    count = processes if processes is not None else 0 if preset == PAPER else os.cpu_count() or 1  # a GPU has one user
     out = out or Path(f"{name}-{find_declaration(suite).name if suite is not None else preset}")
     if preset == PAPER:
-        runs = runs_of(study, suites_of(study, suite), named, seeds, out)
+        runs = runs_of(study, suites_of(study, suite), named, seeds, out, count)
     else:
         runs = [(preset_of(study, preset, named, seeds), out)]
-    count = processes if processes is not None else 0 if preset == PAPER else os.cpu_count() or 1  # a GPU has one user
     asked = (("--suite", suite), ("--methods", ",".join(named)), ("--seeds", seeds))
     more = [word for flag, value in asked if value for word in (flag, str(value))]
     command = shlex.join(["cuvee", "study", name, "--preset", preset, *more])  # all that decides results

@@ -81,7 +81,8 @@ def checked_seeds(num_seeds: int) -> int:
     """
     if not 1 <= num_seeds <= MOST_SEEDS:
         raise StudyError(
-            f"--seeds is {num_seeds}; a study takes one seed at least, three for a verdict, and {MOST_SEEDS} at most."
+            f"{num_seeds} seeds were asked for; a study takes one at least, three for a verdict, and {MOST_SEEDS} at "
+            "most."
         )
     return num_seeds
 

@@ -139,7 +139,7 @@ class Training:
         cells: what an expert (one) or a multitask model (several) is trained on; empty for a base.
         start: what it is trained from; None for a base, which starts from fresh weights or from what a package ships.
         tuning: what is trained.
-        shots: only the first so many training examples of each cell; None takes all.
+        shots: only so many training examples of each cell; None takes all.
         effort: factor on the suite's number of steps. A multitask model of k cells takes k times an expert's.
     """
 

@@ -8,7 +8,7 @@ import yaml
 
 from cuvee.studies.external.adapters.opening import open_adapter
 from cuvee.studies.external.adapters.pictures import Eye, listed, look_for
-from cuvee.studies.external.adapters.prompts import lines_of, question_of
+from cuvee.studies.external.adapters.prompts import question_of
 from cuvee.studies.external.reading import load
 from cuvee.studies.external.scoring import Task
 from cuvee.studies.external.suite import ExternalSuite
@@ -90,9 +90,20 @@ def expert_of_a_cell_that_is_not_there(place: Place) -> None:
     declared(place, experts=[{"cell": ["x", "4"], "hub": "some/expert"}])
 
 
-@provokes("{place}: a cell is named twice.")
+@provokes("{place}: two cells are called '{name}'; results are kept by this name.")
 def cell_named_twice(place: Place) -> None:
     declared(place, **within("cells", held_in=[["x", "1"], ["x", "1"]]))
+
+
+@provokes("{place}: cells are either a 'grid' or a 'list'; leave one of them out.")
+def cells_in_two_ways(place: Place) -> None:
+    declared(place, **within("cells", list=[["x", "1"]]))
+
+
+@provokes("{place}: '{level}' stands there twice.")
+def number_of_models_that_is_there_twice(place: Place) -> None:
+    factors = yaml.safe_load(TINY)["studies"]["compositional"]
+    declared(place, studies={"compositional": {**factors, "counts": [2, 2]}})
 
 
 @provokes("{place}: the key 'networks' is missing; name one at least, from small to large.")
@@ -195,11 +206,6 @@ def listed_image_that_is_not_there(place: Place) -> None:
     look_for(each.path for each in listed(place.folder / "list.txt"))
 
 
-@provokes("{path}: the list of images cannot be read: {cause}.")
-def list_of_images_that_is_not_there(place: Place) -> None:
-    listed(place.folder / "real_test_fold.txt")
-
-
 @provokes("{place}: expected an image and the number of its class, such as 'real/cat/1.jpg 64'.")
 def list_of_images_without_numbers(place: Place) -> None:
     (place.folder / "list.txt").write_text("real/cat/1.jpg\n")
@@ -242,28 +248,6 @@ def drawings_of_other_classes(place: Place) -> None:
     (place.folder / "images" / "dark_train_fold.txt").write_text("dark/grey/1.png 0\n")
     cells = (Cell("warm", "dark"),)
     suite.train(Training(role="expert", architecture="net", seed=0, cells=cells), base)
-
-
-@provokes("{path}: the names of classes cannot be read: {cause}.")
-def classes_without_names(place: Place) -> None:
-    images(place, "dark/red/1.png 0\n", label="number", head="cell", class_file="{a}_classes.txt")
-
-
-@provokes("{path}: the examples cannot be read: {cause}.")
-def examples_that_are_not_there(place: Place) -> None:
-    lines_of(place.folder / "test.jsonl")
-
-
-@provokes('{place}: expected one example in JSON, such as {"text": "…", "label": 1}.')
-def examples_that_are_no_json(place: Place) -> None:
-    (place.folder / "test.jsonl").write_text("text,label\n")
-    lines_of(place.folder / "test.jsonl")
-
-
-@provokes("{path}: there is no example in the file.")
-def empty_file_of_examples(place: Place) -> None:
-    (place.folder / "test.jsonl").touch()
-    lines_of(place.folder / "test.jsonl")
 
 
 @provokes("{place}: the example has no '{column}'; it has {columns}.")
@@ -330,13 +314,6 @@ def harnessed(place: Place, count: int = 10, mixed: bool = False, error: Excepti
 @provokes("{suite}: lm-evaluation-harness scores one model, and no mean of several. Score the models one by one.")
 def mixture_in_the_harness(place: Place) -> None:
     harnessed(place, mixed=True)
-
-
-@provokes(
-    "lm-evaluation-harness failed with {tasks}: {cause}. A task whose data are not on this machine needs the network."
-)
-def harness_that_fails_in_a_suite(place: Place) -> None:
-    harnessed(place, error=ConnectionError("no route to the hub"))
 
 
 @provokes(

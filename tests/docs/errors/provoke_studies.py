@@ -61,7 +61,7 @@ def method_that_merges_no_set(place: Place) -> None:
     place.command("study", "compositional", "--methods", "nearswap")
 
 
-@provokes("--seeds is {number}; a study takes one seed at least, three for a verdict, and {number} at most.")
+@provokes("{number} seeds were asked for; a study takes one at least, three for a verdict, and {number} at most.")
 def no_seed(place: Place) -> None:
     smoke(place, "--seeds", 0)
 

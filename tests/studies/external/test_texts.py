@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from cuvee.errors import ScoreError, StudyError
 from cuvee.studies.external.adapters.agreement import exact_match, rouge, squad, word_f1
-from cuvee.studies.external.adapters.experts import drawn
+from cuvee.studies.external.adapters.experts import drawn, few
 from cuvee.studies.external.adapters.prompts import filled, question_of
 from cuvee.studies.external.reading import load
 from cuvee.studies.external.scoring import Task
@@ -130,18 +130,27 @@ def test_adapters_are_trained(tuning: Any, tmp_path: Path) -> None:
     assert all(tuning in name for name in found.tensors)
 
 
-def test_a_few_shots_are_the_first_examples(tmp_path: Path) -> None:
+def test_a_few_of_a_file_that_is_sorted_are_of_every_class_and_always_the_same() -> None:
+    sorted_by_class = [(label, i) for label in range(4) for i in range(16)]
+    shots = few(sorted_by_class, 16)
+    assert len(set(shots)) == 16
+    assert {label for label, _ in shots} == set(range(4))
+    assert shots == few(sorted_by_class, 16)
+    assert few(sorted_by_class, None) == few(sorted_by_class, 99) == sorted_by_class
+
+
+def test_a_few_shots_are_some_of_the_examples(tmp_path: Path) -> None:
     make_model(tmp_path / "model", "t5")
     suite = suite_in(tmp_path, "t5")
     start = suite.train(base_of("t5"), None).tensors
-    few = Training(
+    of_two = Training(
         role="multitask", architecture="t5", seed=0, cells=(CHOOSE,), start=base_of("t5"), shots=2, effort=0.05
     )
-    all_of_them = suite.train(replace(few, shots=None), start).tensors
+    all_of_them = suite.train(replace(of_two, shots=None), start).tensors
     path = tmp_path / "texts/choose-english/train.jsonl"
-    path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]))
-    shortened = ExternalSuite(suite.declaration).train(replace(few, shots=None), start).tensors
-    made = suite.train(few, start).tensors
+    path.write_text("".join(few(path.read_text().splitlines(keepends=True), 2)))
+    shortened = ExternalSuite(suite.declaration).train(replace(of_two, shots=None), start).tensors
+    made = suite.train(of_two, start).tensors
     assert all(torch.equal(made[name], shortened[name]) for name in start)
     assert any(not torch.equal(made[name], all_of_them[name]) for name in start)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cuvee.digest import digest_of_bytes
-from cuvee.errors import MissingLibraryError, ScoreError, nearest
+from cuvee.errors import CuveeError, MissingLibraryError, ScoreError, nearest
 from cuvee.evaluate.declare import Count, Limit, score
 from cuvee.evaluate.measure import Measure, share, with_error
 from cuvee.evaluate.networks import first_line
@@ -17,7 +17,7 @@ from cuvee.evaluate.subject import Subject
 from cuvee.plugins.paper import Paper
 from cuvee.plugins.signature import Range
 
-__all__ = ["lm_eval"]
+__all__ = ["explained", "lm_eval", "quiet_harness"]
 
 AS_THE_TASK_SAYS = -1
 STDERR = "_stderr"
@@ -66,7 +66,7 @@ def lm_eval(
         batch: questions at a time.
     """
     settings = {"tasks": tasks, "include_path": include_path}
-    with _quiet(), _explained(tasks):
+    with quiet_harness(), explained(tasks):
         from lm_eval import simple_evaluate
         from lm_eval.models.huggingface import HFLM
 
@@ -140,7 +140,7 @@ def _manager(settings: Mapping[str, Any]) -> Any:
         ) from error
     folder = settings["include_path"]
     path = None if folder == Path() else str(folder)
-    with _quiet(), _explained(settings["tasks"]):
+    with quiet_harness(), explained(settings["tasks"]):
         if path is not None:
             own = TaskManager(include_path=path, include_defaults=False)
             if all(name in own.all_tasks for name in settings["tasks"]):
@@ -149,12 +149,12 @@ def _manager(settings: Mapping[str, Any]) -> Any:
 
 
 @contextmanager
-def _explained(tasks: Sequence[str]) -> Iterator[None]:
+def explained(tasks: Sequence[str]) -> Iterator[None]:
     """Say which tasks the harness failed with, whatever it raises."""
     try:
         yield
     except Exception as error:
-        if isinstance(error, MissingLibraryError):
+        if isinstance(error, CuveeError):
             raise
         raise ScoreError(
             f"lm-evaluation-harness failed with {', '.join(tasks)}: {type(error).__name__}: {first_line(error)}. A "
@@ -163,7 +163,7 @@ def _explained(tasks: Sequence[str]) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_harness() -> Iterator[None]:
     """Have the harness tell only what is wrong; then as before."""
     logger = logging.getLogger("lm_eval")
     level = logger.level

@@ -4,7 +4,6 @@ Knows no key's meaning.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from math import inf
 from string import Formatter
 from types import UnionType
 from typing import TypeVar
@@ -19,6 +18,7 @@ __all__ = ["Part"]
 
 Made = TypeVar("Made")
 REQUIRED = object()
+MOST = 1e30  # of any number: infinity is no count, and no rate
 
 
 class Part:
@@ -107,11 +107,10 @@ class Part:
 
         def is_right(value: object) -> bool:
             try:
-                return isinstance(value, str) and all(
-                    name in fields for _, name, _, _ in Formatter().parse(value) if name is not None
-                )
+                parts = list(Formatter().parse(value)) if isinstance(value, str) else [("", "", "", "")]
             except ValueError:  # a brace without the other
                 return False
+            return all(name is None or (name in fields and not form and not kind) for _, name, form, kind in parts)
 
         return str(
             self.take(key, f"text, with {known} where these should stand, and no other braces", is_right, default)
@@ -195,7 +194,7 @@ def _is_number(value: object, kind: type | UnionType) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool)
 
 
-def _lies(value: object, kind: type | UnionType, low: float, high: float = inf) -> bool:
+def _lies(value: object, kind: type | UnionType, low: float, high: float = MOST) -> bool:
     return _is_number(value, kind) and isinstance(value, int | float) and low <= value <= high
 
 
@@ -206,4 +205,7 @@ def _is_list_of(value: object, kind: type) -> bool:
 def _is_fact(value: object) -> bool:
     if value == "unknown":
         return True
-    return isinstance(value, list) and len(value) == 2 and _lies(value[0], int | float, 0) and value[1] in MARKS
+    if not isinstance(value, list) or len(value) != 2:
+        return False
+    number, mark = value
+    return _lies(number, int | float, 0) and isinstance(mark, str) and mark in MARKS

@@ -18,25 +18,26 @@ CONFIGURATIONS = ("config.json", "model_index.json")
 BYTES = 4  # of a weight in memory: merges are made in float32
 
 
-def check(declaration: Declaration, preset: Preset) -> None:
+def check(declaration: Declaration, preset: Preset, processes: int = 0) -> None:
     """See that a study on a declared suite can be run here.
 
     Raises:
         StudyError: it cannot; names all that is missing.
     """
-    found = obstacles(declaration, preset)
+    found = obstacles(declaration, preset, processes)
     if found:
         raise StudyError(
             f"{declaration.name}: the suite cannot be run here. {' '.join(found)} --plan says what it takes."
         )
 
 
-def obstacles(declaration: Declaration, preset: Preset) -> Sequence[str]:
+def obstacles(declaration: Declaration, preset: Preset, processes: int = 0) -> Sequence[str]:
     """List what is missing, a sentence each.
 
     Args:
         declaration: of the suite.
         preset: what of it would be run.
+        processes: jobs at a time; 0 does all in this process.
     """
     try:
         adapter = open_adapter(declaration)
@@ -48,7 +49,7 @@ def obstacles(declaration: Declaration, preset: Preset) -> Sequence[str]:
         *_gaps(declaration),
         *_models(declaration, adapter, preset),
         *_data(declaration, adapter),
-        *_memory(declaration, preset),
+        *_memory(declaration, preset, max(1, processes)),
     ]
 
 
@@ -108,13 +109,14 @@ def _data(declaration: Declaration, adapter: Adapter) -> Iterator[str]:
         )
 
 
-def _memory(declaration: Declaration, preset: Preset) -> Iterator[str]:
+def _memory(declaration: Declaration, preset: Preset, processes: int) -> Iterator[str]:
     """Say where the models of a merge, the base and the merge itself are larger than this machine's memory."""
     here = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for name, counts in {arm.architecture: arm.counts for arm in preset.arms}.items():
         needed = BYTES * (declaration.networks[name].parameters.value or 0.0) * (max(counts) + 2)
-        if needed > here:
+        if processes * needed > here:
+            times = "" if processes == 1 else f", {processes} times at once,"
             yield (
-                f"Studies merge in memory: {max(counts)} models of {name} with their base take {needed / 1e9:,.0f} GB, "
-                f"and this machine has {here / 1e9:,.0f} GB."
+                f"Studies merge in memory: {max(counts)} models of {name} with their base{times} take "
+                f"{processes * needed / 1e9:,.0f} GB, and this machine has {here / 1e9:,.0f} GB."
             )

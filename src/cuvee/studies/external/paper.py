@@ -34,7 +34,7 @@ def paper_preset(
     factors = replace(
         factors,
         methods=named or factors.methods,
-        seeds=factors.seeds if num_seeds is None else checked_seeds(num_seeds),
+        seeds=checked_seeds(factors.seeds if num_seeds is None else num_seeds),
     )
     trials, methods = _tried(study, factors)
     arms = tuple(

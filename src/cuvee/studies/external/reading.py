@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 from cuvee.errors import RecipeError, StudyError
 from cuvee.recipe.yaml_text import read
@@ -28,6 +28,7 @@ FORMAT = 1
 SPLITS: tuple[Split, ...] = get_args(Split)
 TUNINGS: tuple[Tuning, ...] = get_args(Tuning)
 BASES = ("weak", "strong")
+Factor = TypeVar("Factor", int, str)
 
 
 def load(path: Path, reference: str = "") -> Declaration:
@@ -91,6 +92,8 @@ def _declaration(top: Part, folder: Path, reference: str) -> Declaration:
 
 def _cells(part: Part) -> tuple[tuple[Cell, ...], tuple[Cell, ...]]:
     """Read cells: a grid of all combinations, or a list; and those that have constituents."""
+    if part.has("grid") and part.has("list"):
+        raise part.error("list", "cells are either a 'grid' or a 'list'; leave one of them out.")
     if part.has("grid"):
         grid = part.part("grid")
         cells = tuple(Cell(a, b) for a in grid.texts("a") for b in grid.texts("b"))
@@ -102,9 +105,10 @@ def _cells(part: Part) -> tuple[tuple[Cell, ...], tuple[Cell, ...]]:
         if cell not in cells:
             raise part.error("held_in", f"there is no cell [{cell.a}, {cell.b}] among the cells.")
     part.done(("grid", "list"))
-    for name, every in (("list", cells), ("held_in", held_in)):
-        if len(set(every)) < len(every):
-            raise part.error(name, "a cell is named twice.")
+    for key, every in (("list" if part.has("list") else "grid", cells), ("held_in", held_in)):
+        names = [cell.name for cell in every]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise part.error(key, f"two cells are called '{twice}'; results are kept by this name.")
     return cells, held_in
 
 
@@ -231,7 +235,7 @@ def _all_factors(
 def _factors(
     part: Part, networks: Mapping[str, Network], held_in: Sequence[Cell], tunings: Sequence[Tuning]
 ) -> Factors:
-    counts = part.wholes("counts")
+    counts = _once(part, "counts", part.wholes("counts"))
     if not all(1 <= count <= len(held_in) for count in counts):
         raise part.error("counts", f"sets have 1 to {len(held_in)} of the held-in cells; found {list(counts)}.")
     chosen = _chosen(part, "networks", networks, tuple(networks))
@@ -246,7 +250,7 @@ def _factors(
         counts=counts,
         draws=part.whole("draws", least=1),
         seeds=part.whole("seeds", least=1),
-        methods=part.texts("methods") if part.has("methods") else None,
+        methods=_once(part, "methods", part.texts("methods")) if part.has("methods") else None,
         multitask=multitask,
         lacks=part.texts("lacks", ()),
     )
@@ -256,8 +260,16 @@ def _factors(
 
 def _chosen(part: Part, key: str, known: Collection[str], default: tuple[str, ...]) -> tuple[str, ...]:
     """Read names of what has been declared."""
-    found = part.texts(key, default)
+    found = _once(part, key, part.texts(key, default))
     for name in found:
         if name not in known:
             raise part.error(key, f"there is no '{name}' among {', '.join(known) or 'none'}.")
     return found
+
+
+def _once(part: Part, key: str, values: tuple[Factor, ...]) -> tuple[Factor, ...]:
+    """Return levels of a factor as they are; one that is there twice would be counted twice."""
+    for value in values:
+        if values.count(value) > 1:
+            raise part.error(key, f"'{value}' stands there twice.")
+    return values

@@ -82,16 +82,16 @@ class Store:
         work = out.with_name(f".{out.name}.{os.getpid()}")
         files = {**trained.files, RECORD: json.dumps(record, indent=1).encode() + b"\n"}
         shutil.rmtree(work, ignore_errors=True)
-        if ADAPTER_CONFIG in files:
-            save_state_dict(work / ADAPTER, trained.tensors)
-            for name, data in files.items():
-                (work / name).write_bytes(data)
-        else:
-            save_state_dict(work, trained.tensors, files=files)
         try:
+            if ADAPTER_CONFIG in files:
+                save_state_dict(work / ADAPTER, trained.tensors)
+                for name, data in files.items():
+                    (work / name).write_bytes(data)
+            else:
+                save_state_dict(work, trained.tensors, files=files)
             work.rename(out)
         except OSError as error:
-            shutil.rmtree(work)
+            shutil.rmtree(work, ignore_errors=True)
             if not out.is_dir():  # else another process was quicker with the same bytes
                 raise OutputError(f"{out}: the trained model cannot be kept: {error.strerror}.") from error
 

@@ -1,7 +1,7 @@
 """Weights of models in memory: read from the store, or merged through the same line as every other merge."""
 
 from collections.abc import Mapping, Sequence
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -16,7 +16,7 @@ from cuvee.studies.suite import Training, Weights
 
 __all__ = ["merged", "trained", "warm_up", "whole_model"]
 
-KEPT = 24  # models of a process that stay in memory: a merge of 8, its base, and what else is compared with it
+KEPT_BYTES = 2 << 30  # of models that stay in a process's memory besides those that are worked on
 
 
 def trained(store: Store, suite: str, training: Training) -> Weights:
@@ -24,12 +24,22 @@ def trained(store: Store, suite: str, training: Training) -> Weights:
 
     The caller must not change them: they are kept for the next one.
     """
-    return _read(store.folder, suite, training)
+    key = (store.folder, suite, training)
+    found = _RECENT.pop(key) if key in _RECENT else _read(store, suite, training)
+    _RECENT[key] = found  # the last one is that which was asked for last
+    while len(_RECENT) > 1 and sum(map(_bytes, _RECENT.values())) > KEPT_BYTES:
+        del _RECENT[next(iter(_RECENT))]
+    return found
 
 
-@lru_cache(maxsize=KEPT)
-def _read(folder: Path, suite: str, training: Training) -> Weights:
-    store = Store(folder)
+_RECENT: dict[tuple[Path, str, Training], Weights] = {}
+
+
+def _bytes(weights: Weights) -> int:
+    return sum(tensor.nbytes for tensor in weights.values())
+
+
+def _read(store: Store, suite: str, training: Training) -> Weights:
     path = store.model(suite, training)
     if not (path / ADAPTER_CONFIG).exists():
         return whole_model(path)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from cuvee.errors import ScoreError, StudyError
 from cuvee.studies.external.adapters.diffusion import Painter, open_unet
-from cuvee.studies.external.adapters.experts import drawn, train_expert
+from cuvee.studies.external.adapters.experts import drawn, few, train_expert
 from cuvee.studies.external.adapters.hosted import Hosted
 from cuvee.studies.external.adapters.pictures import Eye, listed, look_for
 from cuvee.studies.external.adapters.zero_shot import ZeroShot
@@ -67,7 +67,7 @@ class DrawingAdapter:
         assert recipe is not None
         hosted, painter = self._hosted(training.architecture).copy(), self._painter(training.architecture)
         hosted.put(start)
-        parts = [self._shown(cell)[: training.shots] for cell in training.cells]
+        parts = [few(self._shown(cell), training.shots) for cell in training.cells]
         generator = generator_for(training.seed, f"drawings {[cell.name for cell in training.cells]}")
         eye = Eye(data_folder(self._declaration), self._scoring.size)
         batch = int(recipe.batch.value or 1)

@@ -10,10 +10,10 @@ from cuvee.studies.adapters import Adapted
 from cuvee.studies.external.adapters.fitting import fit
 from cuvee.studies.external.adapters.hosted import Hosted
 from cuvee.studies.external.declaration import TrainingRecipe
-from cuvee.studies.seeds import seed_for
+from cuvee.studies.seeds import generator_for, seed_for
 from cuvee.studies.suite import Trained, Training
 
-__all__ = ["drawn", "train_expert"]
+__all__ = ["drawn", "few", "train_expert"]
 
 Example = TypeVar("Example")
 
@@ -29,6 +29,14 @@ def drawn(parts: Sequence[Sequence[Example]], count: int, generator: torch.Gener
     cells = torch.randint(len(parts), (count,), generator=generator).tolist()
     shares = torch.rand(count, generator=generator, dtype=torch.float64).tolist()
     return [parts[cell][int(share * len(parts[cell]))] for cell, share in zip(cells, shares, strict=True)]
+
+
+def few(examples: Sequence[Example], shots: int | None) -> Sequence[Example]:
+    """Return so many examples, the same ones whenever they are asked for: files are often sorted by class."""
+    if shots is None or shots >= len(examples):
+        return examples
+    order = torch.randperm(len(examples), generator=generator_for(0, f"{shots} of {len(examples)}")).tolist()
+    return [examples[i] for i in sorted(order[:shots])]
 
 
 def train_expert(

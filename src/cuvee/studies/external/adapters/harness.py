@@ -5,9 +5,8 @@ divided: the first ones choose, the others are the test. The harness fetches the
 are files; experts are trained on files of one's own.
 """
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr
+from contextlib import redirect_stderr
 from functools import cache
 from io import StringIO
 from pathlib import Path
@@ -16,7 +15,8 @@ from typing import Any
 from torch import nn
 
 from cuvee.errors import ScoreError
-from cuvee.studies.external.adapters.prompts import Question, lines_of, question_of
+from cuvee.evaluate.scores.lm_eval import explained, quiet_harness
+from cuvee.studies.external.adapters.prompts import Question, questions_in
 from cuvee.studies.external.adapters.speakers import Speakers
 from cuvee.studies.external.declaration import Declaration, Remote
 from cuvee.studies.external.places import data_folder
@@ -97,8 +97,7 @@ class HarnessAdapter:
         return data_folder(self._declaration) / self._scoring.files.format(a=cell.a, b=cell.b, split="train")
 
     def _examples(self, cell: Cell) -> Sequence[Question]:
-        path = self._file(cell)
-        return [question_of(TRAINED_ON, row, f"{path}:{i}") for i, row in enumerate(lines_of(path), 1)]
+        return questions_in(self._file(cell), TRAINED_ON)
 
     def _load(self) -> Any:
         """Return what knows the tasks: those of a folder of one's own, or the harness's."""
@@ -116,7 +115,7 @@ class HarnessAdapter:
         from lm_eval.models.huggingface import HFLM
 
         names = list(self._scoring.tasks[cell])
-        with _quiet(names):
+        with quiet_harness(), redirect_stderr(StringIO()), explained(names):  # a study shows a bar of its own
             samples = self._documents(names, split)
             model = HFLM(
                 pretrained=network,
@@ -171,26 +170,3 @@ def _leaves(tasks: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
             yield from _leaves(task)
         else:
             yield str(name), task
-
-
-@contextmanager
-def _quiet(names: Sequence[str]) -> Iterator[None]:
-    """Keep the harness from telling what it does, and say which tasks it failed with, whatever it raises.
-
-    Its bars are hidden, too: a study shows one of its own.
-    """
-    logger = logging.getLogger("lm_eval")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with redirect_stderr(StringIO()):
-            yield
-    except ScoreError:
-        raise
-    except Exception as error:
-        raise ScoreError(
-            f"lm-evaluation-harness failed with {', '.join(names)}: {type(error).__name__}: {error}. A task whose data "
-            "are not on this machine needs the network."
-        ) from error
-    finally:
-        logger.setLevel(level)

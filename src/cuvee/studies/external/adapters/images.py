@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cuvee.errors import StudyError
-from cuvee.studies.external.adapters.experts import train_expert
+from cuvee.evaluate.data import read_text
+from cuvee.studies.external.adapters.experts import few, train_expert
 from cuvee.studies.external.adapters.hosted import Hosted
 from cuvee.studies.external.adapters.pictures import Eye, listed, look_for
 from cuvee.studies.external.adapters.zero_shot import directions, open_clip, seen
@@ -77,7 +78,7 @@ class ImageAdapter:
         hosted = self._hosted(training.architecture).copy()
         hosted.put(start)
         one = len(training.cells) == 1
-        shown = [self._shown(cell, "train")[: training.shots] for cell in training.cells]
+        shown = [few(self._shown(cell, "train"), training.shots) for cell in training.cells]
         heads = [self.classes(cell) if one else self.choices(cell) for cell in training.cells]
         generator = generator_for(training.seed, f"images {[cell.name for cell in training.cells]}")
         batch = int(recipe.batch.value or 1)
@@ -195,10 +196,7 @@ class ImageAdapter:
 
 def _lines(path: Path) -> tuple[str, ...]:
     """Read names of classes."""
-    try:
-        return tuple(line.strip() for line in path.read_text("utf-8").splitlines() if line.strip())
-    except OSError as error:
-        raise StudyError(f"{path}: the names of classes cannot be read: {error.strerror}.") from error
+    return tuple(line.strip() for line in read_text(path).text.splitlines() if line.strip())
 
 
 def _grey(path: Path, eye: Eye) -> Tensor:

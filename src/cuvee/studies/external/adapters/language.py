@@ -55,7 +55,7 @@ class Language:
             pairs: prompts and answers.
 
         Returns:
-            The sum over an answer's tokens, (pairs,) float32, and how many tokens it has.
+            The sum over an answer's tokens, (pairs,) float32.
         """
         return self._summed(network, pairs)[0]
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from cuvee.errors import StudyError
+from cuvee.evaluate.data import read_text
 
 __all__ = ["Eye", "Picture", "listed", "look_for"]
 
@@ -34,14 +35,11 @@ def listed(path: Path) -> Sequence[Picture]:
     """Read a list of images: in each line a path, relative to the list's folder, and the number of a class.
 
     Raises:
-        StudyError: it cannot be read, or a line is something else.
+        ScoreError: it cannot be read, or is empty.
+        StudyError: a line is something else.
     """
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except OSError as error:
-        raise StudyError(f"{path}: the list of images cannot be read: {error.strerror}.") from error
     found = []
-    for i, line in enumerate(lines, 1):
+    for i, line in enumerate(read_text(path).text.splitlines(), 1):
         name, _, number = line.strip().rpartition(" ")
         if not name or not number.isdecimal():
             raise StudyError(f"{path}:{i}: expected an image and the number of its class, such as 'real/cat/1.jpg 64'.")

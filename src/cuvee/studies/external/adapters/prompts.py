@@ -1,15 +1,15 @@
-"""Questions and answers made of the columns of data: JSON lines in, text out."""
+"""Questions and answers made of the columns of data: rows in, text out."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cuvee.errors import StudyError
+from cuvee.evaluate.data import read_table
 from cuvee.studies.external.scoring import Task
 
-__all__ = ["Question", "filled", "lines_of", "question_of"]
+__all__ = ["Question", "filled", "question_of", "questions_in"]
 
 PLACE = re.compile(r"\{([^{}]+)\}")
 
@@ -31,28 +31,14 @@ class Question:
     target: str
 
 
-def lines_of(path: Path) -> Sequence[Mapping[str, object]]:
-    """Read JSON lines.
+def questions_in(path: Path, task: Task) -> Sequence[Question]:
+    """Make a question of every example in a file: JSON lines, or a table with commas or tabs.
 
     Raises:
-        StudyError: the file cannot be read, is empty, or a line is no object of JSON.
+        ScoreError: the file cannot be read, or is empty.
+        StudyError: an example lacks a column, or its answer is no choice.
     """
-    try:
-        texts = path.read_text("utf-8").splitlines()
-    except OSError as error:
-        raise StudyError(f"{path}: the examples cannot be read: {error.strerror}.") from error
-    found = []
-    for i, text in enumerate(texts, 1):
-        try:
-            row = json.loads(text)
-        except ValueError:
-            row = None
-        if not isinstance(row, dict):
-            raise StudyError(f'{path}:{i}: expected one example in JSON, such as {{"text": "…", "label": 1}}.')
-        found.append(row)
-    if not found:
-        raise StudyError(f"{path}: there is no example in the file.")
-    return found
+    return [question_of(task, row.values, row.place) for row in read_table(path, ()).rows]
 
 
 def question_of(task: Task, row: Mapping[str, object], where: str) -> Question:

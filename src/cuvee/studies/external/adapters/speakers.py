@@ -7,7 +7,7 @@ from statistics import fmean
 
 from torch import Tensor, nn
 
-from cuvee.studies.external.adapters.experts import drawn, train_expert
+from cuvee.studies.external.adapters.experts import drawn, few, train_expert
 from cuvee.studies.external.adapters.hosted import Hosted
 from cuvee.studies.external.adapters.language import Language, open_model
 from cuvee.studies.external.adapters.prompts import Question
@@ -62,7 +62,7 @@ class Speakers:
         assert recipe is not None
         hosted = self.hosted(training.architecture).copy()
         hosted.put(start)
-        parts = [asked(cell)[: training.shots] for cell in training.cells]
+        parts = [few(asked(cell), training.shots) for cell in training.cells]
         generator = generator_for(training.seed, f"{stream} {[cell.name for cell in training.cells]}")
         batch = int(recipe.batch.value or 1)
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from cuvee.errors import ScoreError
 from cuvee.studies.external.adapters.agreement import AGREEMENTS
-from cuvee.studies.external.adapters.prompts import Question, lines_of, question_of
+from cuvee.studies.external.adapters.prompts import Question, questions_in
 from cuvee.studies.external.adapters.speakers import Speakers
 from cuvee.studies.external.declaration import Declaration, Remote
 from cuvee.studies.external.places import data_folder
@@ -97,8 +97,7 @@ class TextAdapter:
         return data_folder(self._declaration) / self._scoring.files.format(a=cell.a, b=cell.b, split=split)
 
     def _questions(self, cell: Cell, split: Split) -> Sequence[Question]:
-        path, task = self._file(cell, split), self._scoring.tasks[cell.a]
-        return [question_of(task, row, f"{path}:{i}") for i, row in enumerate(lines_of(path), 1)]
+        return questions_in(self._file(cell, split), self._scoring.tasks[cell.a])
 
     def _outputs(self, network: nn.Module, architecture: str, cell: Cell, split: Split) -> Sequence[Tensor | str]:
         """Return a model's answer to each question: probabilities of the choices, or a text."""
