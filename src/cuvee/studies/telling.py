@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from statistics import fmean
 
 from cuvee.report.content import Cell, Column, Figure, Item, Line, Number, Point, Report, Section, Sheet, Table
 from cuvee.report.numbers import shown
@@ -303,26 +304,31 @@ def _sheets(results: Results) -> Iterator[Item]:
             )
 
 
+STAGES = ("training", "statistics", "tuning", "merge", "evaluation")
+COUNTED = ("training", "merge")  # stages whose operations are shown
+
+
 def _costs(board: Board) -> Table:
     """Make the ledger of costs."""
     columns = (
         Column(title="method"),
-        *(Column(title=stage, unit="seconds") for stage in ("training", "statistics", "tuning", "merge", "evaluation")),
-        Column(title="training FLOPs", unit="flops"),
-        Column(title="merge FLOPs", unit="flops"),
+        *(Column(title=stage, unit="seconds") for stage in STAGES),
+        *(Column(title=f"{stage} FLOPs", unit="flops") for stage in COUNTED),
         Column(title="memory beyond the models", unit="bytes"),
     )
     rows = []
     for place in board.places:
         if place.kind == "merge":
-            count = len(place.rows)
-            costs = [Number(value=sum(row.costs[stage] for row in place.rows) / count)
-                     for stage in ("training", "statistics", "tuning", "merge", "evaluation")]  # fmt: skip
-            row = place.rows[0]
-            flops = [Number(value=row.flops[stage]) if stage in row.flops else None for stage in ("training", "merge")]
+            costs = [_mean([row.costs[stage] for row in place.rows]) for stage in STAGES]
+            flops = [_mean([row.flops[stage] for row in place.rows if stage in row.flops]) for stage in COUNTED]
             rows.append((place.name, *costs, *flops, Number(value=float(place.peak_bytes))))
     title = f"{board.title}, {board.num_models} models"
     return Table(name=_name(board, "costs"), title=title, columns=columns, rows=rows)
+
+
+def _mean(values: Sequence[float]) -> Cell:
+    """Return a mean as what stands in a table; nothing where nothing was counted."""
+    return Number(value=fmean(values)) if values else None
 
 
 def _foot(results: Results) -> str:
