@@ -183,14 +183,17 @@ def test_seeds_have_models_of_their_own(tmp_path: Path) -> None:
 def test_models_stay_in_memory_as_far_as_their_bytes_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(tmp_path)
     kept, read = Store(tmp_path / "store"), list[Path]()
-    monkeypatch.setattr(weights, "_RECENT", {})
     monkeypatch.setattr(weights, "whole_model", lambda path: read.append(path) or {"w": torch.zeros(4)})
     models = [expert_of(arm_of(), 1, cell) for cell in HELD_IN]
-    for room, expected in ((48, 3), (32, 6), (0, 6)):  # bytes; all three models, two of them, none but the last
+    for room, expected in ((48, 3), (32, 4), (0, 6)):  # bytes; all three models stay for the next job, two, none
         monkeypatch.setattr(weights, "KEPT_BYTES", room)
-        weights._RECENT.clear()
+        monkeypatch.setattr(weights, "_RECENT", weights._Recent())
         read.clear()
-        for model in [*models, *models, models[-1]]:
+        for model in [*models, *models]:
+            weights.trained(kept, SUITE, model)
+        assert len(read) == 3  # within a job nothing is read twice
+        weights.let_go()
+        for model in reversed(models):
             weights.trained(kept, SUITE, model)
         assert len(read) == expected
 

@@ -88,12 +88,10 @@ def _models(declaration: Declaration, adapter: Adapter, preset: Preset) -> Itera
     for source in sources:
         folder = model_folder(source)
         if not any((folder / name).is_file() for name in CONFIGURATIONS):
-            fetched = (
-                f"run: hf download {source.hub} --local-dir {folder}"
-                if source.path is None
-                else ("the declaration names it as 'path'; put the model there, or name another folder")
-            )
-            yield f"There is no model in {folder}; {fetched}."
+            cure = f"run: hf download {source.hub} --local-dir {folder}"
+            if source.path is not None:
+                cure = "the declaration names it as 'path'; put the model there, or name another folder"
+            yield f"There is no model in {folder}; {cure}."
 
 
 def _data(declaration: Declaration, adapter: Adapter) -> Iterator[str]:

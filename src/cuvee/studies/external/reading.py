@@ -130,11 +130,8 @@ def _scoring(top: Part, cells: Sequence[Cell], networks: Mapping[str, Network]) 
     found = read_scoring(top.part("scoring"), cells)
     for name, network in networks.items():
         if found.kinds and network.kind not in found.kinds:
-            raise (
-                top.part("networks")
-                .part(name)
-                .error("kind", f"the scoring is of {' or '.join(found.kinds)}; found '{network.kind}'.")
-            )
+            part = top.part("networks").part(name)
+            raise part.error("kind", f"the scoring is of {' or '.join(found.kinds)}; found '{network.kind}'.")
     return found
 
 

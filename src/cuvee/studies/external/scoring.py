@@ -64,7 +64,7 @@ class Texts:
     Attributes:
         kinds: of the networks that are scored so.
         tasks: by the value of the first attribute.
-        files: JSON lines, with ``{a}``, ``{b}`` and ``{split}``.
+        files: JSON lines, or tables with commas or tabs, with ``{a}``, ``{b}`` and ``{split}``.
         length: tokens of an input, at most.
         generate: tokens that are generated, at most.
     """
@@ -85,8 +85,7 @@ class Harness:
         tasks: names of tasks by cell; a cell's score is their mean.
         metrics: the harness's names of what counts; of each task the first that it has.
         validation: the first so many documents of each task choose settings; the others are the test.
-        files: JSON lines with ``prompt`` and ``target`` to train on, with ``{a}``, ``{b}`` and ``{split}``; "" where
-            experts are published.
+        files: as of `Texts`, with columns ``prompt`` and ``target`` to train on; "" where experts are published.
         shots: examples in the prompt.
         folder: of task files of one's own; "" for the harness's.
         runs_code: tasks that run programs that the model writes; cuvee does not.

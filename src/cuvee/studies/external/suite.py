@@ -85,6 +85,7 @@ class ExternalSuite:
         """Return digests of the data's files. There is nothing to compare them with: users bring them.
 
         Raises:
+            ScoreError: a file cannot be read, or is empty.
             StudyError: an example is not what the declaration says.
             MissingLibraryError: a library that the adapter needs is not installed.
         """

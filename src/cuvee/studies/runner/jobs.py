@@ -16,7 +16,7 @@ from cuvee.studies.runner.cost import Cost, metered
 from cuvee.studies.runner.statements import Merge, Mixture, Model, Single, as_plain, code, key_of, trainings_of
 from cuvee.studies.runner.store import Store, training_key
 from cuvee.studies.runner.vectors import sign_conflict
-from cuvee.studies.runner.weights import merged, trained, warm_up
+from cuvee.studies.runner.weights import let_go, merged, trained, warm_up
 from cuvee.studies.suite import Cell, Scores, Split, Training, Weights
 from cuvee.tensors.framework import single_threaded
 
@@ -159,6 +159,7 @@ def carry_out(job: Job, folder: Path) -> Cost:
         CuveeError: what is scored cannot be made.
     """
     store = Store(folder)
+    let_go()
     with single_threaded():
         if isinstance(job, Train):
             return _train(job, store)

@@ -1,8 +1,9 @@
 """Weights of models in memory: read from the store, or merged through the same line as every other merge."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 
@@ -14,9 +15,10 @@ from cuvee.studies.runner.store import ADAPTER_CONFIG, Store
 from cuvee.studies.runner.vectors import agreeing, flipped
 from cuvee.studies.suite import Training, Weights
 
-__all__ = ["merged", "trained", "warm_up", "whole_model"]
+__all__ = ["let_go", "merged", "trained", "warm_up", "whole_model"]
 
-KEPT_BYTES = 2 << 30  # of models that stay in a process's memory besides those that are worked on
+Key: TypeAlias = tuple[Path, str, Training]
+KEPT_BYTES = 2 << 30  # of models that stay in a process's memory from one job to the next
 
 
 def trained(store: Store, suite: str, training: Training) -> Weights:
@@ -24,19 +26,41 @@ def trained(store: Store, suite: str, training: Training) -> Weights:
 
     The caller must not change them: they are kept for the next one.
     """
-    key = (store.folder, suite, training)
-    found = _RECENT.pop(key) if key in _RECENT else _read(store, suite, training)
-    _RECENT[key] = found  # the last one is that which was asked for last
-    while len(_RECENT) > 1 and sum(map(_bytes, _RECENT.values())) > KEPT_BYTES:
-        del _RECENT[next(iter(_RECENT))]
-    return found
+    return _RECENT.get((store.folder, suite, training), lambda: _read(store, suite, training))
 
 
-_RECENT: dict[tuple[Path, str, Training], Weights] = {}
+def let_go() -> None:
+    """Forget models that were asked for longest ago, down to `KEPT_BYTES`.
+
+    Called before a job, and never within: what a job reads beforehand is there when its costs are measured.
+    """
+    _RECENT.let_go(KEPT_BYTES)
 
 
-def _bytes(weights: Weights) -> int:
-    return sum(tensor.nbytes for tensor in weights.values())
+class _Recent:
+    """Models that were asked for, and their bytes."""
+
+    def __init__(self) -> None:
+        self._models: dict[Key, tuple[Weights, int]] = {}  # from the one that was asked for longest ago
+        self._bytes = 0
+
+    def get(self, key: Key, read: Callable[[], Weights]) -> Weights:
+        """Return a model, read if it is not here."""
+        if key in self._models:
+            self._models[key] = self._models.pop(key)
+        else:
+            weights = read()
+            self._models[key] = weights, sum(tensor.nbytes for tensor in weights.values())
+            self._bytes += self._models[key][1]
+        return self._models[key][0]
+
+    def let_go(self, room: int) -> None:
+        """Forget the models that were asked for longest ago, until the others need no more than `room` bytes."""
+        while self._bytes > room:
+            self._bytes -= self._models.pop(next(iter(self._models)))[1]
+
+
+_RECENT = _Recent()
 
 
 def _read(store: Store, suite: str, training: Training) -> Weights:

@@ -27,6 +27,7 @@ class Adapter(Protocol):
         """Read all examples, so that what is wrong in the data is told before anything is trained.
 
         Raises:
+            ScoreError: a file cannot be read, or is empty.
             StudyError: an example is not what the declaration says.
         """
         ...
